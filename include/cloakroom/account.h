@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Accounts with passwords, for those who let Cloakroom check them. Operator role, or direct mode.
+ * Changing a password, disabling and removing end all sessions of the user, in the same transaction,
+ * and wait as an ending does.
+ */
+#ifndef CLOAKROOM_ACCOUNT_H
+#define CLOAKROOM_ACCOUNT_H
+
+#include <cloakroom/room.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CR_PASSWORD_BYTES_MAX 1024
+
+struct cr_account {
+    size_t size;
+    struct cr_user user;
+    bool disabled;
+    cr_time_ms created_at;
+    cr_time_ms password_at; /* when the password was last set */
+};
+
+/* CR_CONFLICT: the user has an account. CR_E_INVALID: the password is shorter than 8 characters. */
+CR_API CR_MUST_CHECK enum cr_status cr_account_add(struct cr_room *room,
+                                                   const struct cr_user *user,
+                                                   const void *password, size_t password_bytes);
+/* CR_UNKNOWN_USER where there is no account; so for the next two. */
+CR_API CR_MUST_CHECK enum cr_status cr_account_password(struct cr_room *room,
+                                                        const struct cr_user *user,
+                                                        const void *password,
+                                                        size_t password_bytes);
+CR_API CR_MUST_CHECK enum cr_status cr_account_disable(struct cr_room *room,
+                                                       const struct cr_user *user, bool disabled);
+CR_API CR_MUST_CHECK enum cr_status cr_account_remove(struct cr_room *room,
+                                                      const struct cr_user *user);
+/* Accounts in byte order after `after` (NULL: from the first), at most `capacity` (1 to 64). */
+CR_API CR_MUST_CHECK enum cr_status cr_account_list(struct cr_room *room,
+                                                    const struct cr_user *after,
+                                                    struct cr_account *out_accounts,
+                                                    size_t capacity, size_t *out_count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

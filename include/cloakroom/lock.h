@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Named locks: fenced leases in the store, held by the agent and given to this process over its
+ * connection. Free within milliseconds when the holder is killed, after the lease (15 s) when its
+ * host is lost.
+ *
+ * At any instant the store recognises at most one holder. A process that was paused or cut off may
+ * still run code after it lost the lock: pass the fence with every write that matters and refuse
+ * lower ones.
+ */
+#ifndef CLOAKROOM_LOCK_H
+#define CLOAKROOM_LOCK_H
+
+#include <cloakroom/room.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CR_LOCK_NAME_BYTES_MAX 128
+
+struct cr_lock;
+
+/*
+ * Take `name` (1 to CR_LOCK_NAME_BYTES_MAX bytes), waiting at most `wait` (0: do not wait).
+ * CR_BUSY: held by another. Writes *out_lock only with CR_OK; it ends with cr_lock_give, or with the
+ * room.
+ */
+CR_API CR_MUST_CHECK enum cr_status cr_lock_take(struct cr_room *room, const char *name,
+                                                 cr_span_ms wait, struct cr_lock **out_lock);
+
+/* Rises with every holder of this name, for as long as the store lives. */
+CR_API uint64_t cr_lock_fence(const struct cr_lock *lock);
+
+/* CR_OK while the lock is certainly held; CR_LOST from then on. Takes what has arrived, never
+ * waits. Ask before each step that matters. */
+CR_API CR_MUST_CHECK enum cr_status cr_lock_check(struct cr_lock *lock);
+
+/* Give it back and free it; accepts NULL. */
+CR_API void cr_lock_give(struct cr_lock *lock);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A room: what a program opens. Either the host's agent (a socket, and its table mapped read-only)
+ * or, in direct mode, an engine inside this process.
+ *
+ * A room may be used from any thread. The library makes no threads and no signal handlers, keeps
+ * errno, and is not async-signal-safe. After fork the child's first call joins the agent anew; a
+ * direct-mode room refuses in the child (CR-102).
+ */
+#ifndef CLOAKROOM_ROOM_H
+#define CLOAKROOM_ROOM_H
+
+#include <cloakroom/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cr_room;
+struct cr_call;
+struct cr_store;
+
+enum cr_cache {
+    CR_CACHE_DEFAULT = 0, /* shared with an agent, memory in direct mode */
+    CR_CACHE_NONE = 1,    /* no table: every validation asks */
+    CR_CACHE_MEMORY = 2,  /* private to the engine's process */
+    CR_CACHE_SHARED = 3   /* mapped by every worker of the host */
+};
+
+enum cr_mode {
+    CR_MODE_AUTO = 0,   /* join the host's agent; start one where none runs */
+    CR_MODE_ATTACH = 1, /* join the host's agent; fail where none runs */
+    CR_MODE_DIRECT = 2  /* one process that stays alone: the engine runs inside it */
+};
+
+/* Zeroed fields (after cr_options_init) take their defaults. Strings are read during cr_open only. */
+struct cr_options {
+    size_t size;
+    enum cr_mode mode;
+    enum cr_cache cache;
+    size_t cache_bytes;        /* memory for the table; default 64 MiB */
+    cr_span_ms idle;           /* default of sessions made here: 30 minutes */
+    cr_span_ms absolute;       /* default of sessions made here: 12 hours */
+    cr_span_ms timeout;        /* of one call; default 10 s */
+    unsigned declared_workers; /* processes that will serve; 0: find out (WEB_CONCURRENCY, parent) */
+    const char *program;       /* the agent to start; default: cloakroom beside us, then in PATH */
+    const char *state;         /* directory of the agent's sockets; default: derived from the store */
+    const char *realm;         /* tokens of one realm are refused in another; default "cloakroom" */
+};
+
+CR_API void cr_options_init(struct cr_options *options);
+
+/*
+ * Open `url`: sqlite:///PATH, memory:, table:NAME (the application's own table, see table.h), or
+ * cloakroom:///PATH/app.sock for an agent that runs as a service (needs no credentials).
+ * `options` and `out_error` may be NULL. Writes *out_room only with CR_OK; the caller closes it.
+ * CR_E_REFUSED with what was seen, what would go wrong and how to fix it, when the set-up is unsafe.
+ */
+CR_API CR_MUST_CHECK enum cr_status cr_open(const char *url, const struct cr_options *options,
+                                            struct cr_room **out_room, struct cr_error *out_error);
+
+/* The same in direct mode over a store built outside the tree (store.h). Takes the store over, also
+ * when it fails. */
+CR_API CR_MUST_CHECK enum cr_status cr_open_store(struct cr_store *store,
+                                                  const struct cr_options *options,
+                                                  struct cr_room **out_room,
+                                                  struct cr_error *out_error);
+
+/* Accepts NULL. Calls still under way are cancelled; no other thread may be inside. */
+CR_API void cr_close(struct cr_room *room);
+
+/*
+ * For event loops. cr_room_fd: a descriptor that is readable when cr_room_poll has something to do;
+ * it stays the same for the life of the room. cr_room_poll takes what has arrived and never blocks.
+ * cr_call_done: whether finish would return at once. Every *_begin has its *_finish, which waits if
+ * it must, frees the call and gives the answer; cr_call_cancel frees it unanswered (what it asked
+ * for may still happen).
+ */
+CR_API int cr_room_fd(const struct cr_room *room);
+CR_API void cr_room_poll(struct cr_room *room);
+CR_API bool cr_call_done(const struct cr_call *call);
+CR_API void cr_call_cancel(struct cr_call *call);
+
+struct cr_stats {
+    size_t size;
+    enum cr_cache cache;
+    bool attached;           /* to an agent; false in direct mode */
+    bool mapped;             /* this process reads the shared table itself */
+    uint64_t hits, misses;   /* of this process */
+    uint64_t table_sessions; /* entries in the table */
+    uint64_t table_capacity; /* entries that fit */
+    uint64_t table_bytes;
+    uint64_t fills, fills_refused, store_reads, store_writes, store_commits, endings; /* of the engine */
+    uint64_t agent_pid;
+    uint64_t engines; /* registered engines of the store */
+    uint64_t attached_workers;
+};
+CR_API CR_MUST_CHECK enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract of a store: the truth about sessions. Installed, so that a store can be built outside
+ * the tree: fill a cr_store_ops, cr_store_init, cr_open_store. doc/writing-a-store.md walks through it.
+ *
+ * Threads. A `struct cr_store` is one connection and is used by one thread at a time. One of them
+ * writes; `reader` gives more that only read, for other threads. Every handle reads the primary.
+ *
+ * Batches. Every changing call is made between `begin` and `commit` (store.c sees to it), and many
+ * callers' changes may share one batch. A changing call that answers anything but CR_OK has changed
+ * nothing. When `commit` answers CR_OK all of the batch is durable; CR_E_UNKNOWN_OUTCOME: all or
+ * nothing of it is, and nobody knows which; anything else: nothing is. A change and its log rows
+ * commit together, and the numbers of log rows become visible in commit order.
+ *
+ * Liveness. A session is live while its row is there, it carries the current generation of its user
+ * and the current global one, and the store's clock is before `ends_at` and before
+ * `seen_at + idle + CR_SEEN_SLACK(idle)`. A missing row means ended. No call ever makes an ended
+ * session live: there is no upsert of sessions.
+ *
+ * Idempotence. Every call that takes a `cr_ending` first looks for a log row with that identity; when
+ * it is there the call changes nothing, gives that row, and answers CR_OK.
+ *
+ * Answers. CR_UNAVAILABLE: cannot be asked now, nothing was changed. CR_E_CORRUPT: what was read
+ * cannot be right. Out-parameters mean something only with CR_OK, except where said.
+ */
+#ifndef CLOAKROOM_STORE_H
+#define CLOAKROOM_STORE_H
+
+#include <cloakroom/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CR_STORE_CONTRACT 1 /* raised with every change to this file that breaks a store */
+
+#define CR_TOKEN_HASH_BYTES 32
+#define CR_SEALED_BYTES_MAX 160
+#define CR_BY_CHARS_MAX 63
+#define CR_PASSWORD_HASH_CHARS_MAX 191
+#define CR_LEASE_NAME_BYTES_MAX 128
+#define CR_KEY_BYTES 32
+#define CR_REMEMBER_MS (7LL * 24 * 3600 * 1000) /* how long endings stay explainable */
+
+/* A session is reported as seen once a granule; the report may be a flush late. */
+#define CR_GRANULE_MS(idle) ((idle) / 20 < 1000 ? 1000 : (idle) / 20)
+#define CR_FLUSH_MS 1000
+#define CR_SEEN_SLACK(idle) (CR_GRANULE_MS(idle) + CR_FLUSH_MS)
+
+/* SHA-256 of the token's text but for its prefix, version character and public id (token.h). */
+struct cr_token_hash {
+    unsigned char bytes[CR_TOKEN_HASH_BYTES];
+};
+
+/*
+ * One session. Fixed-size but for `data`, which is the record's own (malloc; cr_record_fini frees).
+ * Rows are given out with the generations that they carry, not the current ones.
+ */
+struct cr_record {
+    struct cr_session_id id;
+    struct cr_token_hash hash;
+    struct cr_token_hash old_hash; /* before the last rotation; zero when there was none */
+    cr_time_ms old_until;          /* until when old_hash is good */
+    uint8_t sealed_bytes;          /* the successor token, sealed for the bearer of the old one */
+    unsigned char sealed[CR_SEALED_BYTES_MAX];
+    struct cr_user user;           /* length 0: anonymous */
+    uint64_t user_generation;      /* 0 for an anonymous session */
+    uint64_t global_generation;
+    cr_time_ms created_at, authenticated_at, ends_at, seen_at;
+    cr_span_ms idle;
+    uint64_t version; /* of the data; starts at 1 */
+    uint16_t rights_bytes;
+    unsigned char rights[CR_RIGHTS_BYTES_MAX];
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    char agent[CR_AGENT_CHARS_MAX + 1];
+    uint32_t data_bytes;
+    unsigned char *data;
+    /* Written by `find` and `list`, by the store's clock at the read; ignored by `create`. */
+    cr_span_ms absolute_left; /* to ends_at */
+    cr_span_ms idle_left;     /* to seen_at + idle; down to -CR_SEEN_SLACK for a live session */
+    cr_span_ms old_left;      /* of old_hash; 0 or less: over */
+    enum cr_reason dead;      /* CR_REASON_NONE: live; IDLE, ABSOLUTE, EVERYBODY, or ADMIN for a
+                                 generation that was raised (`ending` tells why) */
+};
+CR_API void cr_record_fini(struct cr_record *record); /* frees data, zeroes; accepts zeroed */
+
+enum cr_log_kind {
+    CR_LOG_FIRST = 1, /* the row that an empty log has: number 1 */
+    CR_LOG_SESSION_ENDED = 2,
+    CR_LOG_SESSION_CHANGED = 3,
+    CR_LOG_USER_ENDED = 4, /* generation of `user` raised to `generation`; session: the one kept */
+    CR_LOG_ALL_ENDED = 5   /* global generation raised */
+};
+
+struct cr_log_row {
+    uint64_t number; /* from 1, in commit order, without a gap */
+    struct cr_ending_id identity;
+    enum cr_log_kind kind;
+    struct cr_session_id session; /* empty text: none */
+    struct cr_user user;          /* as the store has it */
+    uint64_t generation;
+    enum cr_reason reason;
+    char by[CR_BY_CHARS_MAX + 1];
+    cr_time_ms at; /* written by the store */
+};
+
+/* Rows that one call appended; grows as needed (malloc; cr_log_rows_fini frees). */
+struct cr_log_rows {
+    struct cr_log_row *rows;
+    size_t count, capacity;
+};
+CR_API CR_MUST_CHECK enum cr_status cr_log_rows_add(struct cr_log_rows *rows,
+                                                    const struct cr_log_row *row);
+CR_API void cr_log_rows_fini(struct cr_log_rows *rows);
+
+/* Who ends, why, under which identity. */
+struct cr_ending {
+    struct cr_ending_id identity;
+    enum cr_reason reason;
+    char by[CR_BY_CHARS_MAX + 1];
+};
+
+/* What a login asks besides its row. */
+struct cr_create_terms {
+    bool replace;        /* raise the user's generation first; the row carries the new one */
+    unsigned keep_count; /* not 0: end the oldest live ones so that so many live, this one included */
+    bool has_generation; /* CR_CONFLICT unless the user's generation is `generation` */
+    uint64_t generation;
+    struct cr_session_id anonymous; /* not empty: this anonymous session ends; CR_CONFLICT if dead */
+    struct cr_ending ending;        /* for the rows that this writes; further rows get their own
+                                       random identities */
+};
+
+/* A change of one live session. Only what is set is changed; the rest stays. */
+struct cr_change {
+    uint64_t expect_version; /* 0: any; else CR_CONFLICT unless it is the data's version */
+    bool set_data;
+    const unsigned char *data;
+    uint32_t data_bytes;
+    bool set_rights;
+    const unsigned char *rights;
+    uint16_t rights_bytes;
+    bool set_token; /* rotation; CR_CONFLICT unless the row's hash is `expect_hash` */
+    struct cr_token_hash expect_hash, hash;
+    cr_span_ms old_grace; /* how long expect_hash stays good; 0: not at all */
+    uint8_t sealed_bytes;
+    unsigned char sealed[CR_SEALED_BYTES_MAX];
+    struct cr_ending ending; /* identity and author of the log row */
+};
+
+struct cr_seen {
+    struct cr_session_id id;
+    cr_span_ms ago; /* how long before now it was used */
+};
+
+/* An engine's registration (rule 6). */
+struct cr_engine_row {
+    struct cr_ending_id identity; /* random, new at every registration */
+    uint64_t beat;                /* raised by each poll */
+    uint64_t position;            /* of the log: everything up to it has been applied */
+    cr_span_ms lease, grace;
+    char label[CR_BY_CHARS_MAX + 1]; /* host and pid, for people */
+};
+
+/* What a poll found. rows: from the given position, inclusive; at_end: nothing came after them. */
+struct cr_poll {
+    struct cr_log_rows rows;
+    bool at_end;
+};
+
+struct cr_account_row {
+    struct cr_user user;
+    char hash[CR_PASSWORD_HASH_CHARS_MAX + 1]; /* as crypto_pwhash_str writes it */
+    bool disabled;
+    cr_time_ms created_at, password_at;
+    uint64_t generation; /* of the user, read in the same snapshot */
+};
+
+/* What to change about an account. */
+struct cr_account_change {
+    const char *hash; /* NULL: stays */
+    bool set_disabled, disabled;
+    bool remove;             /* the account; the generation row stays */
+    bool keep_sessions;      /* do not raise the generation (hash renewed at login, enable) */
+    const char *expect_hash; /* not NULL: CR_CONFLICT unless it is the row's */
+    struct cr_ending ending;
+};
+
+/* A fenced lease (COORDINATION.md, R2 to R4). `holder` is a nonce. */
+struct cr_lease_row {
+    char name[CR_LEASE_NAME_BYTES_MAX + 1];
+    struct cr_ending_id holder;
+    uint64_t fence;  /* of the present or last holder; never goes down */
+    cr_span_ms left; /* by the store's clock (SQLite, memory: boot id and CLOCK_BOOTTIME); <= 0: free */
+    char label[CR_BY_CHARS_MAX + 1];
+};
+
+struct cr_key {
+    uint32_t number; /* 1 to 63, as tokens carry it */
+    unsigned char bytes[CR_KEY_BYTES];
+};
+
+struct cr_store;
+
+struct cr_store_ops {
+    const char *name;  /* as the URL spells it */
+    unsigned contract; /* CR_STORE_CONTRACT */
+    bool exclusive;    /* held by one engine: its lock is its lease, no polls are needed */
+
+    /* Batches, on the writing handle. `rollback` gives up the open batch. */
+    enum cr_status (*begin)(struct cr_store *);
+    enum cr_status (*commit)(struct cr_store *);
+    void (*rollback)(struct cr_store *);
+
+    /* The schema's UUID: the store's identity. */
+    enum cr_status (*identity)(struct cr_store *, struct cr_ending_id *out);
+
+    /* The row and whether it is live: CR_OK also for a dead row (out->dead says why); CR_NOT_FOUND
+     * when there is none. */
+    enum cr_status (*find)(struct cr_store *, const struct cr_session_id *, struct cr_record *out);
+
+    /* Insert `record` (taken id: CR_CONFLICT), carrying out `terms`. The store sets created_at,
+     * seen_at, generations, and ends_at = created_at + (ends_at given as a span from now), writes
+     * them back to `record`, and makes the user's generation row (starting at 1) where there is none.
+     * authenticated_at not 0 becomes now. Appends the rows that the terms wrote; a plain create
+     * appends none. */
+    enum cr_status (*create)(struct cr_store *, struct cr_record *record,
+                             const struct cr_create_terms *terms, struct cr_log_rows *out_rows);
+
+    /* Change one live session; CR_ENDED when the row is dead, CR_NOT_FOUND when there is none.
+     * *out_version: the data's version after it. */
+    enum cr_status (*change)(struct cr_store *, const struct cr_session_id *,
+                             const struct cr_change *, uint64_t *out_version,
+                             struct cr_log_row *out_row);
+
+    /* Raise seen_at of live sessions, never lower it; ids that are gone are passed over. No log. */
+    enum cr_status (*seen)(struct cr_store *, const struct cr_seen *, size_t count);
+
+    /* End one: the row is deleted. CR_NOT_FOUND when there is none, also when it is dead. */
+    enum cr_status (*end)(struct cr_store *, const struct cr_session_id *,
+                          const struct cr_ending *, struct cr_log_row *out_row);
+    /* End all of a user: one row changed, whatever their number. CR_UNKNOWN_USER. */
+    enum cr_status (*end_user)(struct cr_store *, const struct cr_user *, const struct cr_ending *,
+                               struct cr_log_row *out_row);
+    /* All of the user of `keep` but it: CR_ENDED or CR_NOT_FOUND unless `keep` is live. */
+    enum cr_status (*end_others)(struct cr_store *, const struct cr_session_id *keep,
+                                 const struct cr_ending *, struct cr_log_row *out_row);
+    enum cr_status (*end_all)(struct cr_store *, const struct cr_ending *,
+                              struct cr_log_row *out_row);
+
+    /* Live sessions of a user, newest first, strictly after (created_at, id); created_at 0: from the
+     * newest. Fills up to `capacity` records (without data). */
+    enum cr_status (*list)(struct cr_store *, const struct cr_user *, cr_time_ms created_at,
+                           const struct cr_session_id *after, struct cr_record *out,
+                           size_t capacity, size_t *out_count);
+
+    /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and log rows older than that
+     * (never the last one). */
+    enum cr_status (*sweep)(struct cr_store *, size_t limit, size_t *out_count);
+
+    /* Log rows from `number`, inclusive, at most `limit`. */
+    enum cr_status (*log_read)(struct cr_store *, uint64_t number, size_t limit,
+                               struct cr_log_rows *out);
+    enum cr_status (*log_find)(struct cr_store *, const struct cr_ending_id *,
+                               struct cr_log_row *out);
+    /* The row that ended this session: by its id, or, for a dead row in hand, the first that raised
+     * its user's or the global generation above the row's. `record` may be NULL. */
+    enum cr_status (*log_about)(struct cr_store *, const struct cr_session_id *,
+                                const struct cr_record *record, struct cr_log_row *out);
+
+    /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat of
+     * `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores
+     * row->position, and reads the log from there, inclusive. `engine_remove` takes the row out if
+     * its beat is still `beat`, else CR_CONFLICT. */
+    enum cr_status (*engine_register)(struct cr_store *, const struct cr_engine_row *);
+    enum cr_status (*engine_poll)(struct cr_store *, struct cr_engine_row *row, size_t limit,
+                                  struct cr_poll *out);
+    enum cr_status (*engine_list)(struct cr_store *, struct cr_engine_row *out, size_t capacity,
+                                  size_t *out_count);
+    enum cr_status (*engine_remove)(struct cr_store *, const struct cr_ending_id *, uint64_t beat);
+
+    /* MAC keys, newest last; a new store has one, random. */
+    enum cr_status (*keys)(struct cr_store *, struct cr_key *out, size_t capacity,
+                           size_t *out_count);
+
+    /* Accounts. `account_add`: CR_CONFLICT when there is one; makes the generation row; raises the
+     * generation where there was one, so that nothing from before lives on. */
+    enum cr_status (*account_find)(struct cr_store *, const struct cr_user *,
+                                   struct cr_account_row *out);
+    enum cr_status (*account_add)(struct cr_store *, const struct cr_account_row *);
+    enum cr_status (*account_change)(struct cr_store *, const struct cr_user *,
+                                     const struct cr_account_change *, struct cr_log_row *out_row);
+    enum cr_status (*account_list)(struct cr_store *, const struct cr_user *after,
+                                   struct cr_account_row *out, size_t capacity,
+                                   size_t *out_count);
+
+    /* Leases. take: CR_BUSY with the holder's row in *row when it is held by another; raises the
+     * fence otherwise. renew, give: CR_LOST unless holder and fence are the row's (and, to renew, it
+     * has not run out). */
+    enum cr_status (*lease_take)(struct cr_store *, struct cr_lease_row *row, cr_span_ms ttl);
+    enum cr_status (*lease_renew)(struct cr_store *, const struct cr_lease_row *row,
+                                  cr_span_ms ttl);
+    enum cr_status (*lease_give)(struct cr_store *, const struct cr_lease_row *row);
+    enum cr_status (*lease_read)(struct cr_store *, const char *name, struct cr_lease_row *out);
+
+    /* Another handle to the same truth that only reads, for another thread. */
+    enum cr_status (*reader)(struct cr_store *, struct cr_store **out_reader);
+    void (*destroy)(struct cr_store *);
+};
+
+/* Embed as the first member. Fields are the library's. */
+struct cr_store {
+    const struct cr_store_ops *ops;
+    bool in_batch;
+};
+
+/* `ops` must outlive the store. CR_E_VERSION when it was built for another contract. */
+CR_API CR_MUST_CHECK enum cr_status cr_store_init(struct cr_store *store,
+                                                  const struct cr_store_ops *ops);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table: entries, stamps, floors, lease. src/cache/README.md has the numbered rules.
+ *
+ * One writer (the engine's thread) and any number of readers, in threads or processes, who write
+ * nothing. The writer's calls take `struct cr_table`; readers have a `struct cr_table_view` over the
+ * same memory, and treat every byte of it as input.
+ */
+#ifndef CACHE_TABLE_H
+#define CACHE_TABLE_H
+
+#include <cloakroom/store.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+
+#define CR_TABLE_PAYLOAD_BYTES_MAX                                                                 \
+    (CR_USER_BYTES_MAX + CR_RIGHTS_BYTES_MAX + CR_DATA_CACHED_BYTES_MAX)
+#define CR_TABLE_FRESH_NS_MAX 1000000000ULL /* fresh_until is never further ahead than this */
+
+/* What an entry holds. `id` finds its bucket, `hash` (first 16 bytes) must match; so may `old_hash`
+ * until `old_until`. */
+struct cr_entry {
+    struct cr_session_id id;
+    unsigned char hash[16];
+    unsigned char old_hash[16]; /* zero: none */
+    cr_boot_ns old_until;
+    cr_boot_ns deadline; /* an entry past it is a miss */
+    cr_boot_ns seen;     /* last use that the engine knows of */
+    cr_span_ms idle;
+    cr_time_ms created_at, authenticated_at, ends_at, expires_at, seen_at;
+    uint64_t version;
+    struct cr_user user;
+    uint16_t rights_bytes;
+    uint32_t data_bytes; /* of the session; bytes stand here only up to CR_DATA_CACHED_BYTES_MAX */
+    unsigned char rights[CR_RIGHTS_BYTES_MAX];
+    unsigned char data[CR_DATA_CACHED_BYTES_MAX];
+};
+
+struct cr_table;
+
+struct cr_table_options {
+    size_t bytes;         /* memory to use, at least CR_TABLE_BYTES_MIN */
+    bool shared;          /* a sealed memfd; else private memory */
+    uint64_t clock_start; /* the clock goes on from here: every floor and stamp starts at it */
+    bool always_fresh;    /* private table of an engine that checks its own lease: no fresh_until */
+};
+#define CR_TABLE_BYTES_MIN (1u << 20)
+
+/* CR_E_LIMIT when the memory cannot be had. `random` gives the key of the user hash. */
+CR_MUST_CHECK enum cr_status cr_table_create(const struct cr_table_options *options,
+                                             struct cr_random *random, struct cr_table **out_table);
+void cr_table_destroy(struct cr_table *table); /* retires first; accepts NULL */
+int cr_table_fd(const struct cr_table *table); /* -1 for a private one; stays the table's */
+
+/* Rule 1. The clock as it stands: taken before the request to the store is written. */
+uint64_t cr_table_clock(const struct cr_table *table);
+
+/* Rule 1. Insert with the clock of before the read. False: refused, because something in the bucket
+ * was ended or changed since (stamp < floor), or the user or everybody was (stamp < G or all), or
+ * the deadline is past; the answer in hand stays right. Replaces an entry of the same id. */
+bool cr_table_insert(struct cr_table *table, const struct cr_entry *entry, uint64_t stamp,
+                     cr_boot_ns now);
+
+/* Rules 2 and 3, after the commit. Each advances the clock and answers it. */
+uint64_t cr_table_end_user(struct cr_table *table, const struct cr_user *user);
+uint64_t cr_table_end_all(struct cr_table *table);
+uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id *id);
+
+/* Move an entry's last use and deadline on, if it is there; no ending is undone by it. */
+void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen,
+                   cr_boot_ns deadline);
+
+/* Rule 5 and "the agent dies": may be believed until then. Never backwards but by retire, which
+ * makes it 0 for good. Further ahead of `now` than CR_TABLE_FRESH_NS_MAX is cut. */
+void cr_table_freshen(struct cr_table *table, cr_boot_ns until, cr_boot_ns now);
+void cr_table_retire(struct cr_table *table);
+
+struct cr_table_count {
+    uint64_t entries, capacity, bytes, inserts, refused, evicted_live;
+};
+void cr_table_count(const struct cr_table *table, struct cr_table_count *out);
+
+/* Readers. A view over memory that a peer sent (see base/shm.h): every offset in it is checked once
+ * here, against `bytes`. CR_E_VERSION: another layout; CR_E_CORRUPT: not a table. The memory must
+ * outlive the view. */
+struct cr_table_view {
+    const unsigned char *memory;
+    size_t bytes;
+    uint64_t bucket_count, stamp_count, block_count;
+    uint64_t bucket_offset, stamp_offset, block_offset;
+    unsigned char key[16];
+    bool always_fresh;
+};
+CR_MUST_CHECK enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory,
+                                                size_t bytes);
+void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_view);
+
+/* Rule 4. True: *out is whole and is to be believed; it matched `hash` (see token.h), which need not
+ * be of a genuine token. False: a miss. No system call but reading the clock, no lock, no write; at
+ * most two tries. Only the used bytes of rights and data are written. *out_used_old: it matched
+ * old_hash. */
+CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
+                                 const struct cr_session_id *id, const struct cr_token_hash *hash,
+                                 struct cr_entry *out, bool *out_used_old);
+
+/* The table's clock as a reader sees it (a ticket of table.h carries it). */
+uint64_t cr_table_view_clock(const struct cr_table_view *view);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: one store, one table, their coherence (rules 1 to 9, src/cache/README.md). Everything
+ * here is called on the loop's thread and never waits: answers come by callback, once for each call,
+ * possibly before the call returns (direct mode). Answers point into the engine and are good during
+ * the callback only.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <cloakroom/session.h>
+#include <cloakroom/table.h>
+
+#include "base/loop.h"
+#include "cache/table.h"
+#include "session/token.h"
+#include "store/queue.h"
+
+struct cr_engine;
+
+struct cr_engine_options {
+    struct cr_loop *loop;
+    struct cr_random *random;
+    struct cr_store *store; /* taken over by cr_engine_create; NULL: the application's own table */
+    const char *realm;
+    const char *label; /* host and pid, for people */
+    enum cr_cache cache;
+    size_t cache_bytes;
+    cr_span_ms idle, absolute; /* of sessions that do not say */
+    cr_span_ms lease, poll, grace; /* of a store that is not exclusive: 5 s, 1 s, 0 */
+    /* The table was replaced (other cache, other size, dropped): its descriptor, or -1 for none that
+     * can be shared. The old one has been retired already. */
+    void (*table_changed)(void *context, int fd);
+    /* A line for the log, once per event. */
+    void (*say)(void *context, const char *text);
+    void *context;
+};
+
+/* `done` may not destroy the engine. */
+struct cr_engine_answer {
+    enum cr_status status;
+    const struct cr_record *record; /* the session, with data; NULL when there is none to show */
+    const struct cr_token *token;   /* create, rotate */
+    cr_boot_ns as_of;
+    cr_span_ms expires_in; /* of record */
+    uint64_t version;
+    struct cr_ending_id ending; /* of an ending, also with CR_PENDING and CR_E_UNKNOWN_OUTCOME */
+    cr_span_ms bound;
+    const struct cr_record *records; /* list */
+    size_t record_count;
+    const struct cr_explanation *explanation;
+};
+typedef void cr_engine_done(void *context, const struct cr_engine_answer *answer);
+
+/* Reads keys and identity, registers, and makes the table; blocks (start-up only). */
+CR_MUST_CHECK enum cr_status cr_engine_create(const struct cr_engine_options *options,
+                                              struct cr_engine **out_engine,
+                                              struct cr_error *out_error);
+/* A clean stop: retires the table, writes what was seen, removes the registration. Blocks. Calls not
+ * yet answered get CR_UNAVAILABLE. Accepts NULL. */
+void cr_engine_destroy(struct cr_engine *engine);
+
+/* Who is it? `strict`: read the store whatever the table says. The record comes with CR_ENDED too. */
+void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, bool strict,
+                        cr_engine_done *done, void *context);
+
+struct cr_create_request {
+    struct cr_user user; /* length 0: anonymous */
+    enum cr_policy policy;
+    unsigned keep_count;
+    bool has_generation; /* the one that the password was checked against */
+    uint64_t generation;
+    cr_span_ms idle, absolute; /* 0: the engine's */
+    const unsigned char *rights;
+    size_t rights_bytes;
+    const unsigned char *data;
+    size_t data_bytes;
+    const char *address, *agent;
+    bool has_anonymous;
+    struct cr_token anonymous;
+};
+/* Copies what it is given. Answers record and token; waits like an ending when it ended something. */
+void cr_engine_create_session(struct cr_engine *engine, const struct cr_create_request *request,
+                              cr_engine_done *done, void *context);
+
+/* Used at `seen`; merged, and written in batches. */
+void cr_engine_seen(struct cr_engine *engine, const struct cr_session_id *id, cr_boot_ns seen);
+
+void cr_engine_data_read(struct cr_engine *engine, const struct cr_session_id *id,
+                         cr_engine_done *done, void *context);
+void cr_engine_data_write(struct cr_engine *engine, const struct cr_session_id *id,
+                          uint64_t version, const void *data, size_t bytes, cr_engine_done *done,
+                          void *context);
+void cr_engine_rights_write(struct cr_engine *engine, const struct cr_session_id *id,
+                            const void *rights, size_t bytes, cr_engine_done *done, void *context);
+void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
+                      enum cr_rotation rotation, cr_engine_done *done, void *context);
+
+/* Endings. `identity` zero: the engine makes one. */
+struct cr_end_request {
+    struct cr_ending_id identity;
+    enum cr_reason reason;
+    const char *by;
+    bool async;
+};
+void cr_engine_end(struct cr_engine *engine, const struct cr_session_id *id,
+                   const struct cr_end_request *request, cr_engine_done *done, void *context);
+void cr_engine_end_user(struct cr_engine *engine, const struct cr_user *user,
+                        const struct cr_end_request *request, cr_engine_done *done, void *context);
+void cr_engine_end_others(struct cr_engine *engine, const struct cr_session_id *keep,
+                          const struct cr_end_request *request, cr_engine_done *done,
+                          void *context);
+void cr_engine_end_all(struct cr_engine *engine, const struct cr_end_request *request,
+                       cr_engine_done *done, void *context);
+/* Password set, account disabled, enabled or removed: an ending unless change->keep_sessions.
+ * change->ending.identity zero: the engine makes one. Copies what it is given. */
+void cr_engine_account_change(struct cr_engine *engine, const struct cr_user *user,
+                              const struct cr_account_change *change, cr_engine_done *done,
+                              void *context);
+
+void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_time_ms created_at,
+                    const struct cr_session_id *after, size_t capacity, cr_engine_done *done,
+                    void *context);
+void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
+                       cr_engine_done *done, void *context);
+
+/* The application's own table. cr_engine_table_key turns a key into what the table finds it by. */
+void cr_engine_table_key(const void *key, size_t key_bytes, struct cr_session_id *out_id,
+                         struct cr_token_hash *out_hash);
+uint64_t cr_engine_table_clock(const struct cr_engine *engine);
+void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry, uint64_t stamp);
+void cr_engine_table_invalidate(struct cr_engine *engine, const struct cr_session_id *id);
+
+/* A session in the table, without asking the store: what cr_validate_cached does in direct mode.
+ * Safe from any thread. False: a miss. */
+CR_MUST_CHECK bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
+                                    const struct cr_token_hash *hash, struct cr_entry *out);
+
+/* Store calls of the layers above (accounts, leases). False: CR_BUSY. */
+CR_MUST_CHECK bool cr_engine_store_read(struct cr_engine *engine, struct cr_store_call *call);
+CR_MUST_CHECK bool cr_engine_store_write(struct cr_engine *engine, struct cr_store_call *call);
+struct cr_loop *cr_engine_loop(struct cr_engine *engine);
+struct cr_random *cr_engine_random(struct cr_engine *engine);
+
+/* Switch the cache or its size while running (SIGHUP). The same values: nothing happens. CR_E_LIMIT:
+ * the memory cannot be had; the old table stays. */
+CR_MUST_CHECK enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache,
+                                                 size_t bytes);
+enum cr_cache cr_engine_cache(const struct cr_engine *engine);
+int cr_engine_table_fd(const struct cr_engine *engine); /* -1: none that can be shared */
+bool cr_engine_has_store(const struct cr_engine *engine);
+bool cr_engine_is_exclusive(const struct cr_engine *engine);
+void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out);
+
+/* Fills what an engine knows of cr_stats: table_*, fills*, store_*, endings, engines. */
+void cr_engine_stats(const struct cr_engine *engine, struct cr_stats *stats);
+
+#endif
