@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Accounts with passwords, for those who let Cloakroom check them. Operator role, or direct mode.
- * Changing a password, disabling and removing end all sessions of the user, in the same transaction,
- * and wait as an ending does.
+ * Changing a password, disabling and removing end all sessions of the user, in the same
+ * transaction, and wait as an ending does.
  */
 #ifndef CLOAKROOM_ACCOUNT_H
 #define CLOAKROOM_ACCOUNT_H
@@ -24,8 +24,7 @@ struct cr_account {
 };
 
 /* CR_CONFLICT: the user has an account. CR_E_INVALID: the password is shorter than 8 characters. */
-CR_API CR_MUST_CHECK enum cr_status cr_account_add(struct cr_room *room,
-                                                   const struct cr_user *user,
+CR_API CR_MUST_CHECK enum cr_status cr_account_add(struct cr_room *room, const struct cr_user *user,
                                                    const void *password, size_t password_bytes);
 /* CR_UNKNOWN_USER where there is no account; so for the next two. */
 CR_API CR_MUST_CHECK enum cr_status cr_account_password(struct cr_room *room,

@@ -23,8 +23,8 @@ struct cr_lock;
 
 /*
  * Take `name` (1 to CR_LOCK_NAME_BYTES_MAX bytes), waiting at most `wait` (0: do not wait).
- * CR_BUSY: held by another. Writes *out_lock only with CR_OK; it ends with cr_lock_give, or with the
- * room.
+ * CR_BUSY: held by another. Writes *out_lock only with CR_OK; it ends with cr_lock_give, or with
+ * the room.
  */
 CR_API CR_MUST_CHECK enum cr_status cr_lock_take(struct cr_room *room, const char *name,
                                                  cr_span_ms wait, struct cr_lock **out_lock);

@@ -33,19 +33,21 @@ enum cr_mode {
     CR_MODE_DIRECT = 2  /* one process that stays alone: the engine runs inside it */
 };
 
-/* Zeroed fields (after cr_options_init) take their defaults. Strings are read during cr_open only. */
+/* Zeroed fields (after cr_options_init) take their defaults. Strings are read during cr_open only.
+ */
 struct cr_options {
     size_t size;
     enum cr_mode mode;
     enum cr_cache cache;
-    size_t cache_bytes;        /* memory for the table; default 64 MiB */
-    cr_span_ms idle;           /* default of sessions made here: 30 minutes */
-    cr_span_ms absolute;       /* default of sessions made here: 12 hours */
-    cr_span_ms timeout;        /* of one call; default 10 s */
-    unsigned declared_workers; /* processes that will serve; 0: find out (WEB_CONCURRENCY, parent) */
-    const char *program;       /* the agent to start; default: cloakroom beside us, then in PATH */
-    const char *state;         /* directory of the agent's sockets; default: derived from the store */
-    const char *realm;         /* tokens of one realm are refused in another; default "cloakroom" */
+    size_t cache_bytes;  /* memory for the table; default 64 MiB */
+    cr_span_ms idle;     /* default of sessions made here: 30 minutes */
+    cr_span_ms absolute; /* default of sessions made here: 12 hours */
+    cr_span_ms timeout;  /* of one call; default 10 s */
+    unsigned
+        declared_workers; /* processes that will serve; 0: find out (WEB_CONCURRENCY, parent) */
+    const char *program;  /* the agent to start; default: cloakroom beside us, then in PATH */
+    const char *state;    /* directory of the agent's sockets; default: derived from the store */
+    const char *realm;    /* tokens of one realm are refused in another; default "cloakroom" */
 };
 
 CR_API void cr_options_init(struct cr_options *options);
@@ -54,7 +56,8 @@ CR_API void cr_options_init(struct cr_options *options);
  * Open `url`: sqlite:///PATH, memory:, table:NAME (the application's own table, see table.h), or
  * cloakroom:///PATH/app.sock for an agent that runs as a service (needs no credentials).
  * `options` and `out_error` may be NULL. Writes *out_room only with CR_OK; the caller closes it.
- * CR_E_REFUSED with what was seen, what would go wrong and how to fix it, when the set-up is unsafe.
+ * CR_E_REFUSED with what was seen, what would go wrong and how to fix it, when the set-up is
+ * unsafe.
  */
 CR_API CR_MUST_CHECK enum cr_status cr_open(const char *url, const struct cr_options *options,
                                             struct cr_room **out_room, struct cr_error *out_error);
@@ -90,7 +93,8 @@ struct cr_stats {
     uint64_t table_sessions; /* entries in the table */
     uint64_t table_capacity; /* entries that fit */
     uint64_t table_bytes;
-    uint64_t fills, fills_refused, store_reads, store_writes, store_commits, endings; /* of the engine */
+    uint64_t fills, fills_refused, store_reads, store_writes, store_commits,
+        endings; /* of the engine */
     uint64_t agent_pid;
     uint64_t engines; /* registered engines of the store */
     uint64_t attached_workers;

@@ -28,8 +28,8 @@ struct cr_session {
     cr_time_ms ends_at;          /* absolute end */
     cr_time_ms expires_at;       /* absolute or idle end, as of the read */
     cr_time_ms seen_at;
-    cr_time_ms as_of;   /* the instant this is true for, CLOCK_BOOTTIME milliseconds of this host */
-    uint64_t version;   /* of the data */
+    cr_time_ms as_of; /* the instant this is true for, CLOCK_BOOTTIME milliseconds of this host */
+    uint64_t version; /* of the data */
     size_t rights_bytes;
     size_t data_bytes; /* of the whole; when above CR_DATA_CACHED_BYTES_MAX, `data` is not filled */
     char address[CR_ADDRESS_CHARS_MAX + 1]; /* filled by lists and login only */
@@ -37,7 +37,10 @@ struct cr_session {
     unsigned char rights[CR_RIGHTS_BYTES_MAX];
     unsigned char data[CR_DATA_CACHED_BYTES_MAX];
 };
-#define CR_SESSION_INIT { .size = sizeof(struct cr_session) }
+#define CR_SESSION_INIT                                                                            \
+    {                                                                                              \
+        .size = sizeof(struct cr_session)                                                          \
+    }
 
 /* What a login does to the user's earlier sessions. */
 enum cr_policy {
@@ -58,7 +61,8 @@ struct cr_login_options {
     size_t data_bytes;
     const char *address; /* labels for the list of devices; longer text is cut */
     const char *agent;
-    const struct cr_token *anonymous; /* a session to turn into the user's: its data moves, it ends */
+    const struct cr_token
+        *anonymous; /* a session to turn into the user's: its data moves, it ends */
 };
 
 /* A login: exactly these three. `size` of the session inside is set by the library. */
@@ -70,8 +74,8 @@ struct cr_login {
 
 /*
  * Log in `user`, whom the caller has checked. The policy has been carried out, in every worker of
- * every host, when CR_OK comes back. CR_PENDING: committed, but not everywhere within the bound: the
- * caller sets no cookie and asks again. CR_CONFLICT: the user's sessions were ended meanwhile.
+ * every host, when CR_OK comes back. CR_PENDING: committed, but not everywhere within the bound:
+ * the caller sets no cookie and asks again. CR_CONFLICT: the user's sessions were ended meanwhile.
  */
 CR_API CR_MUST_CHECK enum cr_status cr_login(struct cr_room *room, const struct cr_user *user,
                                              const struct cr_login_options *options,
@@ -131,9 +135,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_validate_finish(struct cr_call *call,
 
 /* Count the session as used now. Validations do so by themselves, once a granule (idle / 20). */
 CR_API CR_MUST_CHECK enum cr_status cr_touch(struct cr_room *room, const struct cr_token *token);
-CR_API CR_MUST_CHECK enum cr_status cr_touch_begin(struct cr_room *room,
-                                                   const struct cr_token *token,
-                                                   struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status
+cr_touch_begin(struct cr_room *room, const struct cr_token *token, struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_touch_finish(struct cr_call *call);
 
 /*
@@ -147,9 +150,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_data_read(struct cr_room *room,
                                                  const struct cr_session_id *id, void *out_data,
                                                  size_t capacity, size_t *out_bytes,
                                                  uint64_t *out_version);
-CR_API CR_MUST_CHECK enum cr_status cr_data_read_begin(struct cr_room *room,
-                                                       const struct cr_session_id *id,
-                                                       struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status
+cr_data_read_begin(struct cr_room *room, const struct cr_session_id *id, struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_data_read_finish(struct cr_call *call, void *out_data,
                                                         size_t capacity, size_t *out_bytes,
                                                         uint64_t *out_version);
@@ -193,8 +195,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_rotate_finish(struct cr_call *call,
 struct cr_end_options {
     size_t size;
     enum cr_reason reason;
-    const char *by; /* at most 63 bytes, for `explain` */
-    bool async;     /* do not wait for other hosts: CR_PENDING with the bound */
+    const char *by;                   /* at most 63 bytes, for `explain` */
+    bool async;                       /* do not wait for other hosts: CR_PENDING with the bound */
     struct cr_ending_id repeat;       /* not zero: an earlier ending, asked for again */
     const struct cr_token *authority; /* act as the bearer of this token, on its user's sessions */
 };
@@ -207,12 +209,12 @@ struct cr_ended {
 };
 
 /*
- * End sessions. CR_OK (done): no validation that begins now, in any worker of any host, accepts them.
- * CR_PENDING: committed; everywhere after out_ended->bound. CR_E_UNKNOWN_OUTCOME: ask again with
- * `repeat`. `options` and `out_ended` may be NULL.
- * cr_end: one session; CR_NOT_FOUND when there is none (it may have ended before).
- * cr_invalidate_by_user: all of a user, in O(1); CR_UNKNOWN_USER for a user never seen.
- * cr_end_others: all of a user but `keep`. cr_end_all: everybody's (operator role, or direct mode).
+ * End sessions. CR_OK (done): no validation that begins now, in any worker of any host, accepts
+ * them. CR_PENDING: committed; everywhere after out_ended->bound. CR_E_UNKNOWN_OUTCOME: ask again
+ * with `repeat`. `options` and `out_ended` may be NULL. cr_end: one session; CR_NOT_FOUND when
+ * there is none (it may have ended before). cr_invalidate_by_user: all of a user, in O(1);
+ * CR_UNKNOWN_USER for a user never seen. cr_end_others: all of a user but `keep`. cr_end_all:
+ * everybody's (operator role, or direct mode).
  */
 CR_API CR_MUST_CHECK enum cr_status cr_end(struct cr_room *room, const struct cr_session_id *id,
                                            const struct cr_end_options *options,
@@ -225,17 +227,15 @@ CR_API CR_MUST_CHECK enum cr_status cr_end_others(struct cr_room *room,
                                                   const struct cr_session_id *keep,
                                                   const struct cr_end_options *options,
                                                   struct cr_ended *out_ended);
-CR_API CR_MUST_CHECK enum cr_status cr_end_all(struct cr_room *room,
-                                               const struct cr_end_options *options,
-                                               struct cr_ended *out_ended);
+CR_API CR_MUST_CHECK enum cr_status
+cr_end_all(struct cr_room *room, const struct cr_end_options *options, struct cr_ended *out_ended);
 CR_API CR_MUST_CHECK enum cr_status cr_end_begin(struct cr_room *room,
                                                  const struct cr_session_id *id,
                                                  const struct cr_end_options *options,
                                                  struct cr_call **out_call);
-CR_API CR_MUST_CHECK enum cr_status cr_invalidate_by_user_begin(struct cr_room *room,
-                                                                const struct cr_user *user,
-                                                                const struct cr_end_options *options,
-                                                                struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status
+cr_invalidate_by_user_begin(struct cr_room *room, const struct cr_user *user,
+                            const struct cr_end_options *options, struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_end_others_begin(struct cr_room *room,
                                                         const struct cr_session_id *keep,
                                                         const struct cr_end_options *options,
@@ -260,12 +260,10 @@ CR_API CR_MUST_CHECK enum cr_status cr_sessions_of(struct cr_room *room, const s
                                                    struct cr_cursor *cursor,
                                                    struct cr_session *out_sessions, size_t capacity,
                                                    size_t *out_count);
-CR_API CR_MUST_CHECK enum cr_status cr_sessions_of_begin(struct cr_room *room,
-                                                         const struct cr_user *user,
-                                                         const struct cr_token *authority,
-                                                         const struct cr_cursor *cursor,
-                                                         size_t capacity,
-                                                         struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status
+cr_sessions_of_begin(struct cr_room *room, const struct cr_user *user,
+                     const struct cr_token *authority, const struct cr_cursor *cursor,
+                     size_t capacity, struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_sessions_of_finish(struct cr_call *call,
                                                           struct cr_cursor *cursor,
                                                           struct cr_session *out_sessions,
@@ -278,14 +276,13 @@ struct cr_explanation {
     enum cr_reason reason; /* when not live */
     cr_time_ms at;         /* when it ended */
     char by[64];
-    struct cr_user user; /* length 0: anonymous or not known any more */
+    struct cr_user user;                     /* length 0: anonymous or not known any more */
     cr_time_ms created_at, seen_at, ends_at; /* 0: not known any more */
 };
 CR_API CR_MUST_CHECK enum cr_status cr_explain(struct cr_room *room, const struct cr_session_id *id,
                                                struct cr_explanation *out_explanation);
-CR_API CR_MUST_CHECK enum cr_status cr_explain_begin(struct cr_room *room,
-                                                     const struct cr_session_id *id,
-                                                     struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status
+cr_explain_begin(struct cr_room *room, const struct cr_session_id *id, struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_explain_finish(struct cr_call *call,
                                                       struct cr_explanation *out_explanation);
 

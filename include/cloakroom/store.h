@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The contract of a store: the truth about sessions. Installed, so that a store can be built outside
- * the tree: fill a cr_store_ops, cr_store_init, cr_open_store. doc/writing-a-store.md walks through it.
+ * The contract of a store: the truth about sessions. Installed, so that a store can be built
+ * outside the tree: fill a cr_store_ops, cr_store_init, cr_open_store. doc/writing-a-store.md walks
+ * through it.
  *
  * Threads. A `struct cr_store` is one connection and is used by one thread at a time. One of them
  * writes; `reader` gives more that only read, for other threads. Every handle reads the primary.
@@ -17,8 +18,8 @@
  * `seen_at + idle + CR_SEEN_SLACK(idle)`. A missing row means ended. No call ever makes an ended
  * session live: there is no upsert of sessions.
  *
- * Idempotence. Every call that takes a `cr_ending` first looks for a log row with that identity; when
- * it is there the call changes nothing, gives that row, and answers CR_OK.
+ * Idempotence. Every call that takes a `cr_ending` first looks for a log row with that identity;
+ * when it is there the call changes nothing, gives that row, and answers CR_OK.
  *
  * Answers. CR_UNAVAILABLE: cannot be asked now, nothing was changed. CR_E_CORRUPT: what was read
  * cannot be right. Out-parameters mean something only with CR_OK, except where said.
@@ -63,8 +64,8 @@ struct cr_record {
     cr_time_ms old_until;          /* until when old_hash is good */
     uint8_t sealed_bytes;          /* the successor token, sealed for the bearer of the old one */
     unsigned char sealed[CR_SEALED_BYTES_MAX];
-    struct cr_user user;           /* length 0: anonymous */
-    uint64_t user_generation;      /* 0 for an anonymous session */
+    struct cr_user user;      /* length 0: anonymous */
+    uint64_t user_generation; /* 0 for an anonymous session */
     uint64_t global_generation;
     cr_time_ms created_at, authenticated_at, ends_at, seen_at;
     cr_span_ms idle;
@@ -122,13 +123,15 @@ struct cr_ending {
 
 /* What a login asks besides its row. */
 struct cr_create_terms {
-    bool replace;        /* raise the user's generation first; the row carries the new one */
-    unsigned keep_count; /* not 0: end the oldest live ones so that so many live, this one included */
+    bool replace; /* raise the user's generation first; the row carries the new one */
+    unsigned
+        keep_count; /* not 0: end the oldest live ones so that so many live, this one included */
     bool has_generation; /* CR_CONFLICT unless the user's generation is `generation` */
     uint64_t generation;
-    struct cr_session_id anonymous; /* not empty: this anonymous session ends; CR_CONFLICT if dead */
-    struct cr_ending ending;        /* for the rows that this writes; further rows get their own
-                                       random identities */
+    struct cr_session_id
+        anonymous;           /* not empty: this anonymous session ends; CR_CONFLICT if dead */
+    struct cr_ending ending; /* for the rows that this writes; further rows get their own
+                                random identities */
 };
 
 /* A change of one live session. Only what is set is changed; the rest stays. */
@@ -190,8 +193,9 @@ struct cr_account_change {
 struct cr_lease_row {
     char name[CR_LEASE_NAME_BYTES_MAX + 1];
     struct cr_ending_id holder;
-    uint64_t fence;  /* of the present or last holder; never goes down */
-    cr_span_ms left; /* by the store's clock (SQLite, memory: boot id and CLOCK_BOOTTIME); <= 0: free */
+    uint64_t fence; /* of the present or last holder; never goes down */
+    cr_span_ms
+        left; /* by the store's clock (SQLite, memory: boot id and CLOCK_BOOTTIME); <= 0: free */
     char label[CR_BY_CHARS_MAX + 1];
 };
 
@@ -221,9 +225,9 @@ struct cr_store_ops {
 
     /* Insert `record` (taken id: CR_CONFLICT), carrying out `terms`. The store sets created_at,
      * seen_at, generations, and ends_at = created_at + (ends_at given as a span from now), writes
-     * them back to `record`, and makes the user's generation row (starting at 1) where there is none.
-     * authenticated_at not 0 becomes now. Appends the rows that the terms wrote; a plain create
-     * appends none. */
+     * them back to `record`, and makes the user's generation row (starting at 1) where there is
+     * none. authenticated_at not 0 becomes now. Appends the rows that the terms wrote; a plain
+     * create appends none. */
     enum cr_status (*create)(struct cr_store *, struct cr_record *record,
                              const struct cr_create_terms *terms, struct cr_log_rows *out_rows);
 
@@ -237,8 +241,8 @@ struct cr_store_ops {
     enum cr_status (*seen)(struct cr_store *, const struct cr_seen *, size_t count);
 
     /* End one: the row is deleted. CR_NOT_FOUND when there is none, also when it is dead. */
-    enum cr_status (*end)(struct cr_store *, const struct cr_session_id *,
-                          const struct cr_ending *, struct cr_log_row *out_row);
+    enum cr_status (*end)(struct cr_store *, const struct cr_session_id *, const struct cr_ending *,
+                          struct cr_log_row *out_row);
     /* End all of a user: one row changed, whatever their number. CR_UNKNOWN_USER. */
     enum cr_status (*end_user)(struct cr_store *, const struct cr_user *, const struct cr_ending *,
                                struct cr_log_row *out_row);
@@ -248,14 +252,14 @@ struct cr_store_ops {
     enum cr_status (*end_all)(struct cr_store *, const struct cr_ending *,
                               struct cr_log_row *out_row);
 
-    /* Live sessions of a user, newest first, strictly after (created_at, id); created_at 0: from the
-     * newest. Fills up to `capacity` records (without data). */
+    /* Live sessions of a user, newest first, strictly after (created_at, id); created_at 0: from
+     * the newest. Fills up to `capacity` records (without data). */
     enum cr_status (*list)(struct cr_store *, const struct cr_user *, cr_time_ms created_at,
                            const struct cr_session_id *after, struct cr_record *out,
                            size_t capacity, size_t *out_count);
 
-    /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and log rows older than that
-     * (never the last one). */
+    /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and log rows older than
+     * that (never the last one). */
     enum cr_status (*sweep)(struct cr_store *, size_t limit, size_t *out_count);
 
     /* Log rows from `number`, inclusive, at most `limit`. */
@@ -268,8 +272,8 @@ struct cr_store_ops {
     enum cr_status (*log_about)(struct cr_store *, const struct cr_session_id *,
                                 const struct cr_record *record, struct cr_log_row *out);
 
-    /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat of
-     * `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores
+    /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat
+     * of `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores
      * row->position, and reads the log from there, inclusive. `engine_remove` takes the row out if
      * its beat is still `beat`, else CR_CONFLICT. */
     enum cr_status (*engine_register)(struct cr_store *, const struct cr_engine_row *);
@@ -291,12 +295,11 @@ struct cr_store_ops {
     enum cr_status (*account_change)(struct cr_store *, const struct cr_user *,
                                      const struct cr_account_change *, struct cr_log_row *out_row);
     enum cr_status (*account_list)(struct cr_store *, const struct cr_user *after,
-                                   struct cr_account_row *out, size_t capacity,
-                                   size_t *out_count);
+                                   struct cr_account_row *out, size_t capacity, size_t *out_count);
 
     /* Leases. take: CR_BUSY with the holder's row in *row when it is held by another; raises the
-     * fence otherwise. renew, give: CR_LOST unless holder and fence are the row's (and, to renew, it
-     * has not run out). */
+     * fence otherwise. renew, give: CR_LOST unless holder and fence are the row's (and, to renew,
+     * it has not run out). */
     enum cr_status (*lease_take)(struct cr_store *, struct cr_lease_row *row, cr_span_ms ttl);
     enum cr_status (*lease_renew)(struct cr_store *, const struct cr_lease_row *row,
                                   cr_span_ms ttl);

@@ -45,9 +45,9 @@ CR_API CR_MUST_CHECK enum cr_status cr_lookup(struct cr_room *room, const void *
 CR_API CR_MUST_CHECK enum cr_status cr_fill_begin(struct cr_room *room, const void *key,
                                                   size_t key_bytes, struct cr_ticket *out_ticket);
 
-/* Insert what the application read. `ttl` counts from cr_fill_begin, 1 to CR_SPAN_MS_MAX. CR_OK also
- * when the table refused it because something was ended since: the answer in hand is still right for
- * the one who asked. CR_E_LIMIT: over CR_DATA_CACHED_BYTES_MAX bytes. */
+/* Insert what the application read. `ttl` counts from cr_fill_begin, 1 to CR_SPAN_MS_MAX. CR_OK
+ * also when the table refused it because something was ended since: the answer in hand is still
+ * right for the one who asked. CR_E_LIMIT: over CR_DATA_CACHED_BYTES_MAX bytes. */
 CR_API CR_MUST_CHECK enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *ticket,
                                             const struct cr_user *user, const void *data,
                                             size_t bytes, cr_span_ms ttl);

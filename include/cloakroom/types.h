@@ -16,7 +16,8 @@
 extern "C" {
 #endif
 
-typedef int64_t cr_time_ms; /* a point in time: milliseconds since 1970, UTC, by the store's clock */
+typedef int64_t
+    cr_time_ms; /* a point in time: milliseconds since 1970, UTC, by the store's clock */
 typedef int64_t cr_span_ms; /* a length of time: milliseconds */
 
 #define CR_SESSION_ID_CHARS 28 /* crp_ and 24 characters of base64url */
@@ -71,16 +72,16 @@ CR_API void cr_token_wipe(struct cr_token *token);
 /* Who is asking to end or change something, and why a session ended. The numbers are stored. */
 enum cr_reason {
     CR_REASON_NONE = 0,
-    CR_REASON_LOGOUT = 1,   /* the person ended it */
-    CR_REASON_REPLACED = 2, /* a later login of the same user ended it */
-    CR_REASON_LIMIT = 3,    /* a later login, because only so many are kept */
-    CR_REASON_ADMIN = 4,    /* an operator or the application ended it */
-    CR_REASON_PASSWORD = 5, /* the password was changed */
-    CR_REASON_DISABLED = 6, /* the account was disabled or removed */
+    CR_REASON_LOGOUT = 1,    /* the person ended it */
+    CR_REASON_REPLACED = 2,  /* a later login of the same user ended it */
+    CR_REASON_LIMIT = 3,     /* a later login, because only so many are kept */
+    CR_REASON_ADMIN = 4,     /* an operator or the application ended it */
+    CR_REASON_PASSWORD = 5,  /* the password was changed */
+    CR_REASON_DISABLED = 6,  /* the account was disabled or removed */
     CR_REASON_EVERYBODY = 7, /* everybody's sessions were ended */
-    CR_REASON_IDLE = 8,     /* derived: nobody used it for too long */
-    CR_REASON_ABSOLUTE = 9, /* derived: it reached its end */
-    CR_REASON_UPGRADED = 10 /* an anonymous session became a user's */
+    CR_REASON_IDLE = 8,      /* derived: nobody used it for too long */
+    CR_REASON_ABSOLUTE = 9,  /* derived: it reached its end */
+    CR_REASON_UPGRADED = 10  /* an anonymous session became a user's */
 };
 
 /* A short word for a reason ("replaced"), stable for scripts; never NULL. */

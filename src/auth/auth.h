@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who may come in: accounts and their passwords, and logging in with one. Argon2id runs on a bounded
- * pool of low priority, with a short queue: validations never wait for it. Loop's thread only;
- * answers come as the engine's do.
+ * Who may come in: accounts and their passwords, and logging in with one. Argon2id runs on a
+ * bounded pool of low priority, with a short queue: validations never wait for it. Loop's thread
+ * only; answers come as the engine's do.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -14,10 +14,10 @@
 struct cr_auth;
 
 struct cr_auth_options {
-    unsigned threads;     /* hashing at a time; default 1 */
-    size_t queue_max;     /* waiting beyond those; more are CR_BUSY; default 64 */
-    size_t memory_bytes;  /* Argon2id: default 46 MiB */
-    unsigned passes;      /* default 2 */
+    unsigned threads;    /* hashing at a time; default 1 */
+    size_t queue_max;    /* waiting beyond those; more are CR_BUSY; default 64 */
+    size_t memory_bytes; /* Argon2id: default 46 MiB */
+    unsigned passes;     /* default 2 */
 };
 
 CR_MUST_CHECK enum cr_status cr_auth_create(struct cr_engine *engine,
@@ -25,8 +25,9 @@ CR_MUST_CHECK enum cr_status cr_auth_create(struct cr_engine *engine,
                                             struct cr_auth **out_auth);
 void cr_auth_destroy(struct cr_auth *auth); /* before the engine; accepts NULL */
 
-/* Unknown, wrong and disabled answer CR_DENIED after the same work. `request->user` is who. A change
- * of the account since the password was read makes it CR_CONFLICT -> CR_DENIED. Copies and wipes. */
+/* Unknown, wrong and disabled answer CR_DENIED after the same work. `request->user` is who. A
+ * change of the account since the password was read makes it CR_CONFLICT -> CR_DENIED. Copies and
+ * wipes. */
 void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
                    const void *password, size_t password_bytes, cr_engine_done *done,
                    void *context);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CR_ASSERT: for our own mistakes only; stays on in release builds. Bytes from outside get a status. */
+/* CR_ASSERT: for our own mistakes only; stays on in release builds. Bytes from outside get a
+ * status. */
 #ifndef BASE_ASSERT_H
 #define BASE_ASSERT_H
 

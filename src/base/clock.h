@@ -2,8 +2,8 @@
 /*
  * Time as a part that can be swapped: nothing above base asks the system for the time.
  *
- * cr_boot_ns is CLOCK_BOOTTIME in nanoseconds: it never jumps and counts suspends; leases, deadlines
- * and time-outs use it. cr_time_ms is wall-clock time: stores use it, and people.
+ * cr_boot_ns is CLOCK_BOOTTIME in nanoseconds: it never jumps and counts suspends; leases,
+ * deadlines and time-outs use it. cr_time_ms is wall-clock time: stores use it, and people.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H

@@ -19,7 +19,7 @@ struct cr_pool;
 /* Embedded in its owner, zeroed before its first use. Fires once, on the loop's thread. */
 struct cr_timer {
     void (*fire)(struct cr_timer *);
-    cr_boot_ns due; /* CR_BOOT_NEVER or 0: not set */
+    cr_boot_ns due;  /* CR_BOOT_NEVER or 0: not set */
     void *loop_data; /* the loop's own */
     struct cr_timer *next;
 };

@@ -6,8 +6,9 @@
 #include <cloakroom/types.h>
 
 /*
- * A memfd of `bytes`, all of it reserved (CR_E_LIMIT when the memory cannot be had), mapped writable
- * here and sealed with F_SEAL_SHRINK|GROW|FUTURE_WRITE: nobody can map it writable any more.
+ * A memfd of `bytes`, all of it reserved (CR_E_LIMIT when the memory cannot be had), mapped
+ * writable here and sealed with F_SEAL_SHRINK|GROW|FUTURE_WRITE: nobody can map it writable any
+ * more.
  */
 CR_MUST_CHECK enum cr_status cr_shm_create(const char *name, size_t bytes, void **out_memory,
                                            int *out_fd);

@@ -3,8 +3,8 @@
  * The table: entries, stamps, floors, lease. src/cache/README.md has the numbered rules.
  *
  * One writer (the engine's thread) and any number of readers, in threads or processes, who write
- * nothing. The writer's calls take `struct cr_table`; readers have a `struct cr_table_view` over the
- * same memory, and treat every byte of it as input.
+ * nothing. The writer's calls take `struct cr_table`; readers have a `struct cr_table_view` over
+ * the same memory, and treat every byte of it as input.
  */
 #ifndef CACHE_TABLE_H
 #define CACHE_TABLE_H
@@ -96,10 +96,10 @@ CR_MUST_CHECK enum cr_status cr_table_view_init(struct cr_table_view *view, cons
                                                 size_t bytes);
 void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_view);
 
-/* Rule 4. True: *out is whole and is to be believed; it matched `hash` (see token.h), which need not
- * be of a genuine token. False: a miss. No system call but reading the clock, no lock, no write; at
- * most two tries. Only the used bytes of rights and data are written. *out_used_old: it matched
- * old_hash. */
+/* Rule 4. True: *out is whole and is to be believed; it matched `hash` (see token.h), which need
+ * not be of a genuine token. False: a miss. No system call but reading the clock, no lock, no
+ * write; at most two tries. Only the used bytes of rights and data are written. *out_used_old: it
+ * matched old_hash. */
 CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
                                  const struct cr_session_id *id, const struct cr_token_hash *hash,
                                  struct cr_entry *out, bool *out_used_old);

@@ -5,7 +5,8 @@
  * thread only.
  *
  * A holding is trusted until the instant at which its last successful renewal was *sent*, plus the
- * lease, less a margin of max(1 s, lease / 10). Then it is lost, whether or not the store was reached.
+ * lease, less a margin of max(1 s, lease / 10). Then it is lost, whether or not the store was
+ * reached.
  */
 #ifndef COORD_LEASE_H
 #define COORD_LEASE_H
@@ -23,9 +24,9 @@ CR_MUST_CHECK enum cr_status cr_leases_create(struct cr_engine *engine,
 /* Gives back what is held (asynchronously, before the engine goes). Accepts NULL. */
 void cr_leases_destroy(struct cr_leases *leases);
 
-/* Told on the loop's thread. `taken`: once; with CR_OK the fence, and until when it is trusted; else
- * CR_BUSY after `wait`, CR_UNAVAILABLE, and the holding is gone. `renewed`: a later instant, or 0:
- * lost, and the holding is gone. */
+/* Told on the loop's thread. `taken`: once; with CR_OK the fence, and until when it is trusted;
+ * else CR_BUSY after `wait`, CR_UNAVAILABLE, and the holding is gone. `renewed`: a later instant,
+ * or 0: lost, and the holding is gone. */
 struct cr_holding_events {
     void (*taken)(void *context, enum cr_status status, uint64_t fence, cr_boot_ns trusted_until);
     void (*renewed)(void *context, cr_boot_ns trusted_until);

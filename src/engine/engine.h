@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine: one store, one table, their coherence (rules 1 to 9, src/cache/README.md). Everything
- * here is called on the loop's thread and never waits: answers come by callback, once for each call,
- * possibly before the call returns (direct mode). Answers point into the engine and are good during
- * the callback only.
+ * here is called on the loop's thread and never waits: answers come by callback, once for each
+ * call, possibly before the call returns (direct mode). Answers point into the engine and are good
+ * during the callback only.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -26,10 +26,10 @@ struct cr_engine_options {
     const char *label; /* host and pid, for people */
     enum cr_cache cache;
     size_t cache_bytes;
-    cr_span_ms idle, absolute; /* of sessions that do not say */
+    cr_span_ms idle, absolute;     /* of sessions that do not say */
     cr_span_ms lease, poll, grace; /* of a store that is not exclusive: 5 s, 1 s, 0 */
-    /* The table was replaced (other cache, other size, dropped): its descriptor, or -1 for none that
-     * can be shared. The old one has been retired already. */
+    /* The table was replaced (other cache, other size, dropped): its descriptor, or -1 for none
+     * that can be shared. The old one has been retired already. */
     void (*table_changed)(void *context, int fd);
     /* A line for the log, once per event. */
     void (*say)(void *context, const char *text);
@@ -56,11 +56,12 @@ typedef void cr_engine_done(void *context, const struct cr_engine_answer *answer
 CR_MUST_CHECK enum cr_status cr_engine_create(const struct cr_engine_options *options,
                                               struct cr_engine **out_engine,
                                               struct cr_error *out_error);
-/* A clean stop: retires the table, writes what was seen, removes the registration. Blocks. Calls not
- * yet answered get CR_UNAVAILABLE. Accepts NULL. */
+/* A clean stop: retires the table, writes what was seen, removes the registration. Blocks. Calls
+ * not yet answered get CR_UNAVAILABLE. Accepts NULL. */
 void cr_engine_destroy(struct cr_engine *engine);
 
-/* Who is it? `strict`: read the store whatever the table says. The record comes with CR_ENDED too. */
+/* Who is it? `strict`: read the store whatever the table says. The record comes with CR_ENDED too.
+ */
 void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, bool strict,
                         cr_engine_done *done, void *context);
 
@@ -79,7 +80,8 @@ struct cr_create_request {
     bool has_anonymous;
     struct cr_token anonymous;
 };
-/* Copies what it is given. Answers record and token; waits like an ending when it ended something. */
+/* Copies what it is given. Answers record and token; waits like an ending when it ended something.
+ */
 void cr_engine_create_session(struct cr_engine *engine, const struct cr_create_request *request,
                               cr_engine_done *done, void *context);
 
@@ -142,8 +144,8 @@ CR_MUST_CHECK bool cr_engine_store_write(struct cr_engine *engine, struct cr_sto
 struct cr_loop *cr_engine_loop(struct cr_engine *engine);
 struct cr_random *cr_engine_random(struct cr_engine *engine);
 
-/* Switch the cache or its size while running (SIGHUP). The same values: nothing happens. CR_E_LIMIT:
- * the memory cannot be had; the old table stays. */
+/* Switch the cache or its size while running (SIGHUP). The same values: nothing happens.
+ * CR_E_LIMIT: the memory cannot be had; the old table stays. */
 CR_MUST_CHECK enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache,
                                                  size_t bytes);
 enum cr_cache cr_engine_cache(const struct cr_engine *engine);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One request in, one reply out: turns messages into calls of engine, auth and leases, and checks
- * who may ask what. The agent feeds it from sockets, a direct-mode room calls it in its own process,
- * so that both behave alike. Loop's thread only.
+ * who may ask what. The agent feeds it from sockets, a direct-mode room calls it in its own
+ * process, so that both behave alike. Loop's thread only.
  */
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H

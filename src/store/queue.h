@@ -13,7 +13,8 @@
 struct cr_store_queue;
 
 /* Embedded in its owner, who keeps it until `done`. `run` answers what the store answered; when the
- * batch's commit fails, `status` becomes the commit's. Writes must not keep results of a failed run. */
+ * batch's commit fails, `status` becomes the commit's. Writes must not keep results of a failed
+ * run. */
 struct cr_store_call {
     enum cr_status (*run)(struct cr_store *store, struct cr_store_call *call); /* pool thread */
     void (*done)(struct cr_store_call *call);                                  /* loop's thread */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store as the engine calls it: one wrapper for each row of cr_store_ops (cloakroom/store.h says
- * what they do), in which the contract is checked once for all stores: what comes back answers what
- * was asked, changes happen inside a batch, lengths are within their bounds. Bad answers become
- * CR_E_CORRUPT. And opening one by URL.
+ * The store as the engine calls it: one wrapper for each row of cr_store_ops (cloakroom/store.h
+ * says what they do), in which the contract is checked once for all stores: what comes back answers
+ * what was asked, changes happen inside a batch, lengths are within their bounds. Bad answers
+ * become CR_E_CORRUPT. And opening one by URL.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -29,8 +29,7 @@ CR_MUST_CHECK enum cr_status cr_store_env_system(struct cr_store_env *out_env);
  * not a store, or damaged. `out_error` may be NULL.
  */
 CR_MUST_CHECK enum cr_status cr_store_open(const char *url, const struct cr_store_env *env,
-                                           struct cr_store **out_store,
-                                           struct cr_error *out_error);
+                                           struct cr_store **out_store, struct cr_error *out_error);
 
 /* Wraps `inner` (taken over) and fails as `plan` says (store_fault.c). */
 enum cr_fault_kind {
@@ -43,11 +42,11 @@ enum cr_fault_kind {
 };
 struct cr_fault_plan {
     enum cr_fault_kind kind;
-    uint64_t after;   /* calls to let through first */
-    uint64_t count;   /* calls to fail then; UINT64_MAX: all */
+    uint64_t after; /* calls to let through first */
+    uint64_t count; /* calls to fail then; UINT64_MAX: all */
     cr_span_ms slow_ms;
     bool reads_only, commits_only; /* which calls count */
-    uint64_t calls;   /* written: how many calls counted so far */
+    uint64_t calls;                /* written: how many calls counted so far */
 };
 /* `plan` stays the caller's and may be changed between calls; it must outlive all handles. With
  * fault:PLANFILE,URL the plan is read from the file before every call: a line of kind (in lower

@@ -5,9 +5,9 @@
  * Layout, little-endian: u32 magic, u16 op, u16 status, u64 request, u16 field count, u16 zero, u32
  * bytes in all; then fields of u16 tag, u16 zero, u32 length, and the bytes. A reply carries op and
  * request of what it answers; request 0 is a push. A decoder refuses what is not exactly of this
- * form: the malformed message costs its sender the connection. Unknown tags are passed over, so that
- * versions N and N-1 understand each other. cr_op_list says which fields each op must have and who
- * may send it.
+ * form: the malformed message costs its sender the connection. Unknown tags are passed over, so
+ * that versions N and N-1 understand each other. cr_op_list says which fields each op must have and
+ * who may send it.
  *
  * No system calls.
  */
@@ -53,25 +53,25 @@ enum cr_op {
     CR_OP_ACCOUNT_DISABLE = 25,
     CR_OP_ACCOUNT_REMOVE = 26,
     CR_OP_ACCOUNT_LIST = 27,
-    CR_OP_LOOKUP = 28,      /* own table, not mapped */
-    CR_OP_FILL_BEGIN = 29,  /* own table, not mapped */
-    CR_OP_SEGMENT = 40,     /* push: another table; TAG_CACHE; its descriptor is with it, or none */
-    CR_OP_LOCK_TRUST = 41,  /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
+    CR_OP_LOOKUP = 28,     /* own table, not mapped */
+    CR_OP_FILL_BEGIN = 29, /* own table, not mapped */
+    CR_OP_SEGMENT = 40,    /* push: another table; TAG_CACHE; its descriptor is with it, or none */
+    CR_OP_LOCK_TRUST = 41, /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
     CR_OP_END_OF_LIST
 };
 
 enum cr_tag {
-    CR_TAG_VERSION = 1, /* u64; wire version in hello, data version elsewhere */
-    CR_TAG_LAYOUT = 2,  /* u64 */
-    CR_TAG_TEXT = 3,    /* of an error, for a person */
-    CR_TAG_TOKEN = 4,   /* CR_TOKEN_CHARS bytes */
+    CR_TAG_VERSION = 1,   /* u64; wire version in hello, data version elsewhere */
+    CR_TAG_LAYOUT = 2,    /* u64 */
+    CR_TAG_TEXT = 3,      /* of an error, for a person */
+    CR_TAG_TOKEN = 4,     /* CR_TOKEN_CHARS bytes */
     CR_TAG_AUTHORITY = 5, /* a token on whose behalf to act */
-    CR_TAG_ID = 6,      /* CR_SESSION_ID_CHARS bytes */
+    CR_TAG_ID = 6,        /* CR_SESSION_ID_CHARS bytes */
     CR_TAG_USER = 7,
     CR_TAG_PASSWORD = 8,
-    CR_TAG_POLICY = 9,  /* u64 */
-    CR_TAG_COUNT = 10,  /* u64 */
-    CR_TAG_IDLE = 11,   /* u64, ms */
+    CR_TAG_POLICY = 9,    /* u64 */
+    CR_TAG_COUNT = 10,    /* u64 */
+    CR_TAG_IDLE = 11,     /* u64, ms */
     CR_TAG_ABSOLUTE = 12, /* u64, ms */
     CR_TAG_RIGHTS = 13,
     CR_TAG_DATA = 14,
@@ -82,28 +82,28 @@ enum cr_tag {
     CR_TAG_ROTATION = 19,  /* u64 */
     CR_TAG_REASON = 20,    /* u64 */
     CR_TAG_BY = 21,
-    CR_TAG_ASYNC = 22,  /* u64: 0, 1 */
-    CR_TAG_ENDING = 23, /* 16 bytes */
-    CR_TAG_BOUND = 24,  /* u64, ms */
+    CR_TAG_ASYNC = 22,   /* u64: 0, 1 */
+    CR_TAG_ENDING = 23,  /* 16 bytes */
+    CR_TAG_BOUND = 24,   /* u64, ms */
     CR_TAG_SESSION = 25, /* a session: cr_message_put_session; may be repeated */
     CR_TAG_CREATED = 26, /* u64, ms */
     CR_TAG_EXPLANATION = 27,
     CR_TAG_STATS = 28,
-    CR_TAG_KEY = 29,     /* own table: 24 bytes of id text and 32 of hash */
-    CR_TAG_STAMP = 30,   /* u64 */
+    CR_TAG_KEY = 29,      /* own table: 24 bytes of id text and 32 of hash */
+    CR_TAG_STAMP = 30,    /* u64 */
     CR_TAG_DEADLINE = 31, /* u64, boot ns */
-    CR_TAG_LOCK = 32,    /* u64: the fence */
+    CR_TAG_LOCK = 32,     /* u64: the fence */
     CR_TAG_NAME = 33,
-    CR_TAG_WAIT = 34,    /* u64, ms */
-    CR_TAG_BOOT = 35,    /* u64, boot ns */
+    CR_TAG_WAIT = 34,     /* u64, ms */
+    CR_TAG_BOOT = 35,     /* u64, boot ns */
     CR_TAG_DISABLED = 36, /* u64: 0, 1 */
-    CR_TAG_ACCOUNT = 37, /* repeated */
-    CR_TAG_CACHE = 38,   /* u64 */
-    CR_TAG_ROLE = 39,    /* u64 */
+    CR_TAG_ACCOUNT = 37,  /* repeated */
+    CR_TAG_CACHE = 38,    /* u64 */
+    CR_TAG_ROLE = 39,     /* u64 */
     CR_TAG_IDENTITY = 40, /* 16 bytes: of the store */
-    CR_TAG_PID = 41,     /* u64 */
+    CR_TAG_PID = 41,      /* u64 */
     CR_TAG_REALM = 42,
-    CR_TAG_KIND = 43,    /* u64: 0 sessions, 1 the application's own table */
+    CR_TAG_KIND = 43, /* u64: 0 sessions, 1 the application's own table */
     CR_TAG_END_OF_LIST
 };
 
@@ -111,7 +111,7 @@ enum cr_tag {
 struct cr_op_row {
     enum cr_op op;
     const char *name;
-    unsigned roles;         /* bits of enum cr_role; 0: only the agent sends it */
+    unsigned roles;          /* bits of enum cr_role; 0: only the agent sends it */
     enum cr_tag required[4]; /* 0 ends */
     /* An http peer must prove itself by CR_TAG_AUTHORITY: it acts on that session's user only. */
     bool http_needs_authority;
