@@ -140,8 +140,15 @@ def build_lane(lane, programs):
     build = ROOT / LANES[lane][0]
     targets = sorted({str(pathlib.Path(program.command[0]).relative_to(build))
                       for program in programs if program.lane == lane})
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
-    subprocess.run(["ninja", "-C", str(build), *quiet, *targets], check=True)
+    command = ["ninja", "-C", str(build), *targets]
+    if sys.stdout.isatty():
+        run = subprocess.run(command, check=False)
+    else:
+        run = subprocess.run([*command, "--quiet"], stdout=subprocess.PIPE, text=True, check=False)
+        print(run.stdout.replace("ninja: no work to do.\n", ""), end="", flush=True)
+    if run.returncode != 0:
+        print(f"The {lane} build failed.\n0 passed, 1 failed, 0 skipped")
+        sys.exit(1)
 
 
 # ---- running one
