@@ -265,6 +265,8 @@ struct cr_store_ops {
     /* Log rows from `number`, inclusive, at most `limit`. */
     enum cr_status (*log_read)(struct cr_store *, uint64_t number, size_t limit,
                                struct cr_log_rows *out);
+    /* The newest row; a log is never empty (CR_LOG_FIRST). */
+    enum cr_status (*log_last)(struct cr_store *, struct cr_log_row *out);
     enum cr_status (*log_find)(struct cr_store *, const struct cr_ending_id *,
                                struct cr_log_row *out);
     /* The row that ended this session: by its id, or, for a dead row in hand, the first that raised

@@ -25,8 +25,9 @@ struct cr_entry {
     unsigned char hash[16];
     unsigned char old_hash[16]; /* zero: none */
     cr_boot_ns old_until;
-    cr_boot_ns deadline; /* an entry past it is a miss */
-    cr_boot_ns seen;     /* last use that the engine knows of */
+    cr_boot_ns deadline;       /* an entry past it is a miss */
+    cr_boot_ns absolute_until; /* the deadline is never moved past it */
+    cr_boot_ns seen;           /* last use that the engine knows of */
     cr_span_ms idle;
     cr_time_ms created_at, authenticated_at, ends_at, expires_at, seen_at;
     uint64_t version;
@@ -67,9 +68,9 @@ uint64_t cr_table_end_user(struct cr_table *table, const struct cr_user *user);
 uint64_t cr_table_end_all(struct cr_table *table);
 uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id *id);
 
-/* Move an entry's last use and deadline on, if it is there; no ending is undone by it. */
-void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen,
-                   cr_boot_ns deadline);
+/* Move an entry's last use to `seen`, and its deadline to seen + idle, but not past absolute_until
+ * and never backwards; nothing when the entry is not there. No ending is undone by it. */
+void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen);
 
 /* Rule 5 and "the agent dies": may be believed until then. Never backwards but by retire, which
  * makes it 0 for good. Further ahead of `now` than CR_TABLE_FRESH_NS_MAX is cut. */

@@ -94,6 +94,7 @@ CR_MUST_CHECK enum cr_status cr_store_list(struct cr_store *s, const struct cr_u
 CR_MUST_CHECK enum cr_status cr_store_sweep(struct cr_store *s, size_t limit, size_t *out_count);
 CR_MUST_CHECK enum cr_status cr_store_log_read(struct cr_store *s, uint64_t number, size_t limit,
                                                struct cr_log_rows *out);
+CR_MUST_CHECK enum cr_status cr_store_log_last(struct cr_store *s, struct cr_log_row *out);
 CR_MUST_CHECK enum cr_status cr_store_log_find(struct cr_store *s, const struct cr_ending_id *id,
                                                struct cr_log_row *out);
 CR_MUST_CHECK enum cr_status cr_store_log_about(struct cr_store *s, const struct cr_session_id *id,
