@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 
+#define CR_TABLE_LAYOUT 1 /* raised with every change of what stands where in a table's memory */
 #define CR_TABLE_PAYLOAD_BYTES_MAX                                                                 \
     (CR_USER_BYTES_MAX + CR_RIGHTS_BYTES_MAX + CR_DATA_CACHED_BYTES_MAX)
 #define CR_TABLE_FRESH_NS_MAX 1000000000ULL /* fresh_until is never further ahead than this */

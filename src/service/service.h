@@ -23,7 +23,11 @@ struct cr_service_options {
 };
 CR_MUST_CHECK enum cr_status cr_service_create(const struct cr_service_options *options,
                                                struct cr_service **out_service);
-void cr_service_destroy(struct cr_service *service); /* accepts NULL */
+/* A clean stop begins: every lock is given back, and from now on every request is answered
+ * CR_UNAVAILABLE. Then destroy leases, auth and engine (whose last answers still go out), the
+ * clients, and the service. */
+void cr_service_stop(struct cr_service *service);
+void cr_service_destroy(struct cr_service *service); /* its clients first; accepts NULL */
 
 /* A peer. `send` takes one whole message, with a descriptor to pass or -1 (stays the caller's); it
  * does not call back into the service. */
