@@ -10,13 +10,20 @@
 void cr_base64_encode(const unsigned char *bytes, size_t count, char *out_text);
 CR_MUST_CHECK bool cr_base64_decode(const char *text, size_t chars, unsigned char *out_bytes);
 
-/* Lower-case hex with a NUL: 2 * count + 1 characters. */
+/* Lower-case hex with a NUL: 2 * count + 1 characters. Decoding takes lower case only. */
 void cr_hex_encode(const unsigned char *bytes, size_t count, char *out_text);
 CR_MUST_CHECK bool cr_hex_decode(const char *text, size_t chars, unsigned char *out_bytes);
 
 /* Copy at most capacity - 1 bytes of `text` and end it; never splits a UTF-8 character; control
- * bytes become '?'. For labels. `text` may be NULL. */
+ * characters and bytes that are not UTF-8 become '?', so the label is clean text. `text` may be
+ * NULL. */
 void cr_label_copy(char *out, size_t capacity, const char *text, size_t length);
+
+/* The character that `text` (of at least one byte) begins with: how many bytes it has, 0 when they
+ * are not UTF-8 (RFC 3629). Writes *out_code unless 0. */
+CR_MUST_CHECK size_t cr_utf8_next(const unsigned char *text, size_t length, uint32_t *out_code);
+/* C0, DEL, C1. */
+CR_MUST_CHECK bool cr_code_is_control(uint32_t code);
 
 /* Valid UTF-8 (RFC 3629) without control characters (C0, DEL, C1). */
 CR_MUST_CHECK bool cr_text_is_clean(const unsigned char *text, size_t length);

@@ -16,7 +16,8 @@
 struct cr_loop;
 struct cr_pool;
 
-/* Embedded in its owner, zeroed before its first use. Fires once, on the loop's thread. */
+/* Embedded in its owner, zeroed before its first use. Fires once, on the loop's thread; `due` is 0
+ * again by then. */
 struct cr_timer {
     void (*fire)(struct cr_timer *);
     cr_boot_ns due;  /* CR_BOOT_NEVER or 0: not set */
@@ -47,7 +48,8 @@ struct cr_loop_ops {
     enum cr_status (*pool_create)(struct cr_loop *, const struct cr_pool_options *,
                                   struct cr_pool **out);
     bool (*pool_submit)(struct cr_pool *, struct cr_work *);
-    /* Waits for what runs; what only waited is dropped without `done`. */
+    /* Waits for what runs and calls its `done`; what only waited is dropped without. Not from
+     * inside a `done`. */
     void (*pool_destroy)(struct cr_pool *);
 };
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared memory. The creator's own mapping is the only writable one there will ever be: it is made
+ * before the seal F_SEAL_FUTURE_WRITE, which refuses every later one, whoever holds the descriptor.
+ * The seals on the size make a read-only map safe to read: it cannot shrink under the reader.
+ */
+#include "base/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
+
+static enum cr_status status_of_errno(int error)
+{
+    switch (error) {
+    case ENOMEM:
+    case ENOSPC:
+    case EFBIG:
+        return CR_E_LIMIT;
+    default:
+        return CR_E_IO;
+    }
+}
+
+/* All pages now: a page that cannot be had later would be a SIGBUS in the middle of a write. */
+static int shm_reserve(int fd, size_t bytes)
+{
+    int failed;
+    do
+        failed = fallocate(fd, 0, 0, (off_t)bytes);
+    while (failed != 0 && errno == EINTR);
+    return failed;
+}
+
+enum cr_status cr_shm_create(const char *name, size_t bytes, void **out_memory, int *out_fd)
+{
+    CR_ASSERT(bytes > 0);
+    int kept_errno = errno;
+    enum cr_status st = CR_OK;
+    void *memory = MAP_FAILED;
+    int fd = -1;
+    if (bytes > INT64_MAX) {
+        st = CR_E_LIMIT;
+        goto out;
+    }
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || shm_reserve(fd, bytes) != 0) {
+        st = status_of_errno(errno);
+        goto out;
+    }
+    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED || fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
+        st = status_of_errno(errno);
+        goto out;
+    }
+    *out_memory = memory;
+    *out_fd = fd;
+out:
+    if (st != CR_OK && memory != MAP_FAILED)
+        munmap(memory, bytes);
+    if (st != CR_OK && fd >= 0)
+        close(fd);
+    errno = kept_errno;
+    return st;
+}
+
+enum cr_status cr_shm_map(int fd, const void **out_memory, size_t *out_bytes)
+{
+    int kept_errno = errno;
+    enum cr_status st = CR_E_PROTOCOL;
+    struct stat info;
+    int seals = fcntl(fd, F_GET_SEALS); /* fails for what is no memfd */
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &info) != 0 || info.st_size <= 0)
+        goto out;
+    void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    st = memory == MAP_FAILED ? status_of_errno(errno) : CR_OK;
+    if (st != CR_OK)
+        goto out;
+    *out_memory = memory;
+    *out_bytes = (size_t)info.st_size;
+out:
+    errno = kept_errno;
+    return st;
+}
+
+enum cr_status cr_memory_private(size_t bytes, void **out_memory)
+{
+    CR_ASSERT(bytes > 0);
+    int kept_errno = errno;
+    enum cr_status st = CR_OK;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        st = status_of_errno(errno);
+        goto out;
+    }
+    if (madvise(memory, bytes, MADV_WIPEONFORK) != 0) {
+        st = status_of_errno(errno);
+        munmap(memory, bytes);
+        goto out;
+    }
+    *out_memory = memory;
+out:
+    errno = kept_errno;
+    return st;
+}
+
+void cr_memory_unmap(const void *memory, size_t bytes)
+{
+    if (memory == NULL)
+        return;
+    /* munmap takes a plain pointer, and reads of a const map end here as well. */
+    int kept_errno = errno;
+    int failed = munmap((void *)(uintptr_t)memory, bytes);
+    CR_ASSERT(failed == 0);
+    errno = kept_errno;
+}
