@@ -23,7 +23,11 @@ void cr_base64_encode(const unsigned char *bytes, size_t count, char *out_text)
 
 bool cr_base64_decode(const char *text, size_t chars, unsigned char *out_bytes)
 {
-    if (chars % 4 != 0)
+    /* libsodium 1.0.18 takes some characters above 127 for digits. */
+    unsigned char high = 0;
+    for (size_t i = 0; i < chars; i++)
+        high |= (unsigned char)text[i];
+    if (chars % 4 != 0 || high > 127)
         return false;
     int kept_errno = errno;
     size_t count = 0;
