@@ -5,8 +5,8 @@
  *   characters 0..3    3 bytes   version (6 bits, 1), key number (6 bits), partition (12 bits)
  *   characters 4..27  18 bytes   the session's public id
  *   characters 28..59 24 bytes   the secret
- *   characters 60..79 15 bytes   MAC: BLAKE2b-120 keyed with the key, over the realm's BLAKE2b-256
- *                                and the 45 bytes before
+ *   characters 60..79 15 bytes   MAC: the first 15 bytes of BLAKE2b-256, keyed with the key, over
+ *                                the realm's BLAKE2b-256 and the 45 bytes before
  *
  * The token's hash is SHA-256 over characters 1..3 and 28..79, 55 bytes and so one block: with the
  * version character checked and the id compared, every bit of the text counts, also for a hit that
@@ -22,6 +22,7 @@
 #include "base/random.h"
 
 #define CR_TOKEN_PARTITION_MAX 4095
+#define CR_KEY_NUMBER_MAX 63
 
 /* The keys that tokens are made and checked with, as the store has them. */
 struct cr_keyring {
@@ -30,6 +31,7 @@ struct cr_keyring {
     struct cr_key keys[64];
 };
 
+/* The keys are those of a store: numbers 1 to CR_KEY_NUMBER_MAX, checked by its wrapper. */
 void cr_keyring_init(struct cr_keyring *ring, const char *realm, const struct cr_key *keys,
                      size_t count);
 void cr_keyring_wipe(struct cr_keyring *ring);
@@ -46,7 +48,9 @@ CR_MUST_CHECK enum cr_status cr_token_make(const struct cr_keyring *ring, struct
 /* Whether the text is canonical and its MAC is of one of our keys. Constant time in the secret. */
 CR_MUST_CHECK bool cr_token_is_genuine(const struct cr_keyring *ring, const struct cr_token *token);
 
-/* The public id that the token carries. Needs no genuine token: characters are copied. */
+/* The public id that the token carries. Needs no genuine token: characters are copied. Where prefix
+ * or version are not ours, an id that no session has: so a hit, which looks at id and hash, has
+ * looked at every character. */
 void cr_token_id(const struct cr_token *token, struct cr_session_id *out_id);
 
 /* The token's hash, as stores and tables keep it. Also for text that is not genuine. */
