@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's agent: the process that runs the engine for one store, and serves it on three sockets
+ * of its state directory: app.sock, http.sock, operator.sock. The socket that a peer came through
+ * is its role. `cloakroom agent` and the supervisor of `cloakroom serve` call this.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include <cloakroom/room.h>
+
+#define CR_AGENT_APP_SOCKET "app.sock"
+#define CR_AGENT_HTTP_SOCKET "http.sock"
+#define CR_AGENT_OPERATOR_SOCKET "operator.sock"
+#define CR_AGENT_LOCK_FILE "agent.lock" /* flock: its holder is the agent */
+#define CR_AGENT_LOG_FILE "agent.log"
+#define CR_AGENT_AUTO_EXIT_MS 30000
+
+/* What a reload may change while running. */
+struct cr_agent_settings {
+    enum cr_cache cache;
+    size_t cache_bytes; /* 0: 64 MiB */
+};
+
+struct cr_agent_options {
+    const char *store; /* URL: sqlite:///PATH, memory:NAME, table:NAME; kept nowhere else */
+    const char *state; /* directory; made when it is missing, 0700, or 0755 when app_mode shares */
+    const char *realm; /* NULL: "cloakroom" */
+    struct cr_agent_settings settings;
+    cr_span_ms idle, absolute;     /* of sessions that do not say; 0: 30 minutes, 12 hours */
+    cr_span_ms lease, poll, grace; /* of a store that is not exclusive; 0: 5 s, 1 s, none */
+    unsigned app_mode; /* permissions of app.sock: 0600 (also 0), 0660 or 0666: whose peers may
+                          come; the other two sockets are the agent's own user's, and root's */
+    bool automatic;    /* started by a worker: goes to the background, logs to STATE/agent.log, and
+                          exits auto_exit after its last peer left */
+    cr_span_ms auto_exit; /* 0: CR_AGENT_AUTO_EXIT_MS */
+    int ready_fd; /* -1: none. Gets one line and is closed: "READY=1", or why the start failed: the
+                     number of a cr_status, a blank, and its text */
+    /* SIGHUP: read the settings anew. False: they are bad, and the old ones stay (the callee has
+     * said so). NULL: nothing to read. */
+    bool (*reload)(void *context, struct cr_agent_settings *out_settings);
+    void *context;
+};
+
+/* Runs until SIGTERM or SIGINT. Takes its signals over; call it in a process of one thread, which
+ * exits with the answer: 0 after a clean stop, 1 when it failed (said in the log), and
+ * CR_AGENT_EXIT_BUSY when another agent serves this state directory. */
+#define CR_AGENT_EXIT_BUSY 3
+int cr_agent_main(const struct cr_agent_options *options);
+
+#endif

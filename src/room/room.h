@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What our own processes do with a room beyond the public interface. An HTTP worker may not make
+ * sockets: its supervisor connects for it, and hands it the descriptor.
+ */
+#ifndef ROOM_ROOM_H
+#define ROOM_ROOM_H
+
+#include <cloakroom/room.h>
+
+/* Join through a connected SOCK_SEQPACKET descriptor, which is the room's from now on, also when it
+ * fails. Never makes a socket, never starts an agent. After the connection has ended every call
+ * waits, until its time-out, for cr_room_replace_fd. */
+CR_MUST_CHECK enum cr_status cr_room_open_fd(int fd, const struct cr_options *options,
+                                             struct cr_room **out_room, struct cr_error *out_error);
+
+/* A fresh descriptor, because the agent was replaced. Never blocks. Calls under way that are safe
+ * to repeat are sent again; log-ins and new sessions get CR_UNAVAILABLE, other changes
+ * CR_E_UNKNOWN_OUTCOME. Safe from any thread. */
+void cr_room_replace_fd(struct cr_room *room, int fd);
+
+/* Whether the agent is there, as far as is known without asking. */
+bool cr_room_is_connected(struct cr_room *room);
+
+/* Connect to an agent's socket (close-on-exec, does not block afterwards). CR_UNAVAILABLE: nobody
+ * listens. */
+CR_MUST_CHECK enum cr_status cr_agent_connect(const char *path, int *out_fd);
+
+/* The directory of the agent's sockets for a store, when nobody names another: below
+ * $XDG_RUNTIME_DIR/cloakroom or /tmp/cloakroom-UID, named by a hash of the store's real path. Makes
+ * nothing. CR_E_INVALID: no URL of ours; CR_E_LIMIT: too long for `capacity` or for a socket. */
+CR_MUST_CHECK enum cr_status cr_state_directory(const char *url, char *out_path, size_t capacity);
+
+/*
+ * How a room starts an agent, and so what `cloakroom agent` understands:
+ *
+ *     cloakroom agent --store - --state DIR --auto --ready-fd 3 --realm NAME --cache NAME
+ *         [--cache-bytes N] [--idle-ms N] [--absolute-ms N]
+ *
+ * with the store's URL as the first line of standard input, so that it stands in no argument list.
+ */
+
+#endif
