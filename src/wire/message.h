@@ -134,11 +134,12 @@ struct cr_message {
 };
 
 /* CR_E_PROTOCOL for anything that is not of the form, a field twice that may not be, or a length
- * that its tag does not have (u64: 8; token, id, ending: exact; others: their maximum). */
+ * that its tag does not have (u64: 8; token, id, ending: exact; others: their maximum). A status
+ * of a later version reads as CR_E_VERSION. */
 CR_MUST_CHECK enum cr_status cr_message_decode(const void *bytes, size_t count,
                                                struct cr_message *out);
-/* For a request: the op exists, `role` may send it, its required fields are there. CR_DENIED,
- * CR_E_PROTOCOL. */
+/* For a request: the op exists, `role` may send it, its required fields are there. CR_DENIED (also
+ * for an http peer that names rights), CR_E_PROTOCOL. */
 CR_MUST_CHECK enum cr_status cr_message_admit(const struct cr_message *message, enum cr_role role);
 
 /* NULL when the field is not there. The second continues after `after` (NULL: from the first). */
@@ -156,8 +157,9 @@ CR_MUST_CHECK bool cr_message_ending(const struct cr_message *message, struct cr
 CR_MUST_CHECK bool cr_message_text(const struct cr_message *message, enum cr_tag tag, char *out,
                                    size_t capacity);
 
-/* Building one. Grows up to CR_MESSAGE_BYTES_MAX; past that, or without memory, `failed` is set and
- * stays. Wiped by fini, as messages carry tokens and passwords. */
+/* Building one. Grows up to CR_MESSAGE_BYTES_MAX; past that, without memory, or for a field of a
+ * length that its tag does not have, `failed` is set and stays. Wiped by fini, as messages carry
+ * tokens and passwords. */
 struct cr_builder {
     unsigned char *bytes;
     size_t count, capacity;
@@ -173,7 +175,8 @@ void cr_builder_u64(struct cr_builder *b, enum cr_tag tag, uint64_t value);
 CR_MUST_CHECK bool cr_builder_finish(struct cr_builder *b);
 
 /* Compound fields. Sessions travel with rights and labels, and data up to
- * CR_DATA_CACHED_BYTES_MAX. Decoders write only with true. `out->size` is left as it is. */
+ * CR_DATA_CACHED_BYTES_MAX (so a list gives them data_bytes 0, or 64 of them do not fit). Decoders
+ * write only with true. `out->size` is left as it is. */
 void cr_builder_session(struct cr_builder *b, const struct cr_session *session);
 CR_MUST_CHECK bool cr_field_session(const struct cr_field *field, struct cr_session *out);
 void cr_builder_explanation(struct cr_builder *b, const struct cr_explanation *explanation);
