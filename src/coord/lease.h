@@ -33,12 +33,15 @@ struct cr_holding_events {
 };
 
 /* Waiters of one name in this process are served in order; who waits is tried again when the holder
- * gives it back here, and every second. The holding stays the leases'. */
+ * gives it back here, and every second. The holding stays the leases'. An event may come before
+ * this returns; *out_holding has been written by then, and is not written again. With another
+ * answer than CR_OK (CR_E_INVALID for the name) no event comes. */
 CR_MUST_CHECK enum cr_status cr_holding_take(struct cr_leases *leases, const char *name,
                                              const char *label, cr_span_ms wait,
                                              const struct cr_holding_events *events, void *context,
                                              struct cr_holding **out_holding);
-/* Give it back, or stop waiting; no event comes any more. */
+/* Give it back, or stop waiting; no event comes any more. May be called by an event; accepts NULL.
+ */
 void cr_holding_give(struct cr_holding *holding);
 
 #endif
