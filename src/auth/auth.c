@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Passwords, and the pool that hashes them. The store keeps accounts, the engine makes sessions and
+ * ends them; here is what lies between: read the account, hash, go on.
+ *
+ * Every piece of work is a job. Between JOB_READING and JOB_HASHING it takes a place of the bounded
+ * number; the pool's thread touches a job only while it hashes, and nothing but its password, hash
+ * and outcome. A job is wiped when it is freed.
+ */
+#include "auth/auth.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+
+#define THREADS_DEFAULT 1
+#define QUEUE_DEFAULT 64
+#define MIB ((size_t)1 << 20)
+#define MEMORY_DEFAULT (46 * MIB)
+#define MEMORY_FLOOR (19 * MIB) /* with at least two passes; with one, the default */
+#define PASSES_DEFAULT 2
+#define PASSWORD_CHARS_MIN 8
+#define NICE 10
+#define LIST_MAX 64
+#define BY "operator"
+
+_Static_assert(CR_PASSWORD_HASH_CHARS_MAX + 1 >= crypto_pwhash_STRBYTES, "a hash fits its row");
+
+enum job_kind { JOB_LOGIN, JOB_ADD, JOB_PASSWORD };
+enum job_stage { JOB_READING, JOB_HASHING, JOB_LEAVING };
+
+struct job {
+    struct cr_auth *auth; /* NULL: it has been destroyed */
+    struct job *next;
+    enum job_kind kind;
+    enum job_stage stage;
+    cr_engine_done *done;
+    void *context;
+    struct cr_account_row row; /* as read, or to be added */
+    bool is_known;
+    enum cr_status hashed; /* CR_OK; CR_DENIED: it does not match; or why it could not be done */
+    struct cr_create_request request;
+    struct cr_work work;
+    struct cr_store_call call;
+    size_t password_bytes;
+    size_t bytes;         /* of all this */
+    unsigned char tail[]; /* the password, then what the request points to */
+};
+
+struct cr_auth {
+    struct cr_engine *engine;
+    struct cr_pool *pool;
+    struct cr_auth_options options;
+    char decoy[crypto_pwhash_STRBYTES];
+    struct job *jobs;
+    size_t hashing; /* jobs that read or hash */
+};
+
+/* ---- jobs */
+
+static void job_free(struct job *job)
+{
+    if (job->auth != NULL) {
+        struct job **at = &job->auth->jobs;
+        while (*at != job)
+            at = &(*at)->next;
+        *at = job->next;
+        if (job->stage != JOB_LEAVING)
+            job->auth->hashing--;
+    }
+    cr_bytes_wipe(job, job->bytes);
+    free(job);
+}
+
+static void answer_status(cr_engine_done *done, void *context, enum cr_status status)
+{
+    struct cr_engine_answer answer = {.status = status};
+    done(context, &answer);
+}
+
+static void job_end(struct job *job, enum cr_status status)
+{
+    cr_engine_done *done = job->done;
+    void *context = job->context;
+    job_free(job);
+    answer_status(done, context, status);
+}
+
+/* It has its hash: its place is free for another, its password is not needed any more. */
+static void job_leave(struct job *job)
+{
+    job->stage = JOB_LEAVING;
+    job->auth->hashing--;
+    cr_bytes_wipe(job->tail, job->password_bytes);
+}
+
+static size_t text_bytes(const char *text)
+{
+    return text == NULL ? 0 : strlen(text) + 1;
+}
+
+static const void *tail_add(unsigned char **at, const void *bytes, size_t count)
+{
+    if (bytes == NULL)
+        return NULL;
+    unsigned char *start = *at;
+    if (count > 0)
+        memcpy(start, bytes, count);
+    *at += count;
+    return start;
+}
+
+/* Copies all that it is given. CR_BUSY: too many wait. `request` may be NULL. */
+static enum cr_status job_create(struct cr_auth *auth, enum job_kind kind,
+                                 const struct cr_user *user, const void *password,
+                                 size_t password_bytes, const struct cr_create_request *request,
+                                 struct job **out_job)
+{
+    static const struct cr_create_request none;
+    const struct cr_create_request *from = request == NULL ? &none : request;
+    if (auth->hashing >= auth->options.queue_max + auth->options.threads)
+        return CR_BUSY;
+    size_t bytes = sizeof(struct job) + password_bytes + from->rights_bytes + from->data_bytes +
+                   text_bytes(from->address) + text_bytes(from->agent);
+    struct job *job = calloc(1, bytes);
+    if (job == NULL)
+        return CR_E_NO_MEMORY;
+    job->bytes = bytes;
+    job->auth = auth;
+    job->kind = kind;
+    job->row.user = *user;
+    job->request = *from;
+    job->password_bytes = password_bytes;
+    unsigned char *at = job->tail;
+    (void)tail_add(&at, password, password_bytes);
+    job->request.rights = tail_add(&at, from->rights, from->rights_bytes);
+    job->request.data = tail_add(&at, from->data, from->data_bytes);
+    job->request.address = tail_add(&at, from->address, text_bytes(from->address));
+    job->request.agent = tail_add(&at, from->agent, text_bytes(from->agent));
+    job->next = auth->jobs;
+    auth->jobs = job;
+    auth->hashing++;
+    *out_job = job;
+    return CR_OK;
+}
+
+static struct job *job_of_call(struct cr_store_call *call)
+{
+    return (struct job *)((char *)call - offsetof(struct job, call));
+}
+
+static struct job *job_of_work(struct cr_work *work)
+{
+    return (struct job *)((char *)work - offsetof(struct job, work));
+}
+
+/* ---- hashing: the pool's thread */
+
+/* libsodium says -1 for a wrong password and for want of memory; errno tells them apart. */
+static enum cr_status password_verify(const char *hash, const void *password, size_t bytes)
+{
+    errno = 0;
+    if (crypto_pwhash_str_verify(hash, password, bytes) == 0)
+        return CR_OK;
+    if (errno == EINVAL)
+        return CR_DENIED;
+    return errno == ENOMEM ? CR_E_NO_MEMORY : CR_E_CORRUPT;
+}
+
+static void pool_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+{
+    const struct cr_auth *auth = context;
+    CR_ASSERT(count == 1);
+    struct job *job = job_of_work(batch[0]);
+    const char *password = (const char *)job->tail;
+    if (job->kind == JOB_LOGIN) {
+        job->hashed = password_verify(job->is_known ? job->row.hash : auth->decoy, password,
+                                      job->password_bytes);
+        if (job->hashed == CR_OK && (!job->is_known || job->row.disabled))
+            job->hashed = CR_DENIED;
+    } else {
+        job->hashed = crypto_pwhash_str_alg(job->row.hash, password, job->password_bytes,
+                                            auth->options.passes, auth->options.memory_bytes,
+                                            crypto_pwhash_ALG_ARGON2ID13) == 0
+                          ? CR_OK
+                          : CR_E_NO_MEMORY;
+    }
+}
+
+/* ---- what follows the hash */
+
+/* The engine has answered: pass it on. */
+static void login_created(void *context, const struct cr_engine_answer *answer)
+{
+    struct job *job = context;
+    struct cr_engine_answer passed = *answer;
+    /* The password was right once, and is not any more (D11). With an anonymous session it may have
+     * been that which ended: then asking again is of use. */
+    if (passed.status == CR_CONFLICT && !job->request.has_anonymous)
+        passed.status = CR_DENIED;
+    cr_engine_done *done = job->done;
+    void *to = job->context;
+    job_free(job);
+    done(to, &passed);
+}
+
+static void login_proceed(struct job *job)
+{
+    job->request.user = job->row.user;
+    job->request.has_generation = true;
+    job->request.generation = job->row.generation;
+    cr_engine_create_session(job->auth->engine, &job->request, login_created, job);
+}
+
+static void job_pass(void *context, const struct cr_engine_answer *answer)
+{
+    struct job *job = context;
+    cr_engine_done *done = job->done;
+    void *to = job->context;
+    job_free(job);
+    done(to, answer);
+}
+
+static enum cr_status add_run(struct cr_store *store, struct cr_store_call *call)
+{
+    return cr_store_account_add(store, &job_of_call(call)->row);
+}
+
+static void add_done(struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    if (call->status != CR_OK || job->auth == NULL) {
+        job_end(job, call->status);
+        return;
+    }
+    /* Sessions of this name may be older than the account. They are over in the store; this makes
+     * every table know. */
+    struct cr_end_request request = {.reason = CR_REASON_ADMIN, .by = BY};
+    cr_engine_end_user(job->auth->engine, &job->row.user, &request, job_pass, job);
+}
+
+static void add_proceed(struct job *job)
+{
+    job->call = (struct cr_store_call){.run = add_run, .done = add_done};
+    if (!cr_engine_store_write(job->auth->engine, &job->call))
+        job_end(job, CR_BUSY);
+}
+
+static void password_proceed(struct job *job)
+{
+    struct cr_account_change change = {.hash = job->row.hash,
+                                       .ending = {.reason = CR_REASON_PASSWORD, .by = BY}};
+    cr_engine_account_change(job->auth->engine, &job->row.user, &change, job_pass, job);
+}
+
+static void hash_done(struct cr_work *work)
+{
+    struct job *job = job_of_work(work);
+    job_leave(job);
+    if (job->hashed != CR_OK) {
+        job_end(job, job->hashed);
+        return;
+    }
+    switch (job->kind) {
+    case JOB_LOGIN:
+        login_proceed(job);
+        break;
+    case JOB_ADD:
+        add_proceed(job);
+        break;
+    case JOB_PASSWORD:
+        password_proceed(job);
+        break;
+    }
+}
+
+static void job_hash(struct job *job)
+{
+    job->stage = JOB_HASHING;
+    job->work.done = hash_done;
+    if (!cr_pool_submit(job->auth->pool, &job->work))
+        job_end(job, CR_BUSY);
+}
+
+/* ---- login */
+
+static enum cr_status find_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    struct cr_account_row row;
+    enum cr_status st = cr_store_account_find(store, &job->row.user, &row);
+    if (st == CR_OK) {
+        job->row = row;
+        job->is_known = true;
+    }
+    cr_bytes_wipe(&row, sizeof row);
+    return st;
+}
+
+static void find_done(struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    if (job->auth == NULL)
+        job_end(job, CR_UNAVAILABLE);
+    else if (call->status == CR_OK || call->status == CR_NOT_FOUND ||
+             call->status == CR_UNKNOWN_USER)
+        job_hash(
+            job); /* an unknown name is hashed too: it takes as long as a wrong password (E4) */
+    else
+        job_end(job, call->status);
+}
+
+void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
+                   const void *password, size_t password_bytes, cr_engine_done *done, void *context)
+{
+    struct job *job;
+    if (password_bytes > CR_PASSWORD_BYTES_MAX || request->user.length == 0) {
+        answer_status(done, context, CR_DENIED); /* nobody has such a one, whoever it is */
+        return;
+    }
+    enum cr_status st =
+        job_create(auth, JOB_LOGIN, &request->user, password, password_bytes, request, &job);
+    if (st != CR_OK) {
+        answer_status(done, context, st);
+        return;
+    }
+    job->done = done;
+    job->context = context;
+    job->call = (struct cr_store_call){.run = find_run, .done = find_done};
+    if (!cr_engine_store_read(auth->engine, &job->call))
+        job_end(job, CR_BUSY);
+}
+
+/* ---- accounts */
+
+/* Characters, not bytes: those that continue a UTF-8 character do not count (E8). */
+static size_t password_chars(const unsigned char *password, size_t bytes)
+{
+    size_t chars = 0;
+    for (size_t i = 0; i < bytes; i++)
+        chars += (password[i] & 0xc0) != 0x80;
+    return chars;
+}
+
+static void password_set(struct cr_auth *auth, enum job_kind kind, const struct cr_user *user,
+                         const void *password, size_t password_bytes, cr_engine_done *done,
+                         void *context)
+{
+    struct job *job;
+    enum cr_status st = CR_OK;
+    if (user->length == 0 || password_chars(password, password_bytes) < PASSWORD_CHARS_MIN)
+        st = CR_E_INVALID;
+    else if (password_bytes > CR_PASSWORD_BYTES_MAX)
+        st = CR_E_LIMIT;
+    if (st == CR_OK)
+        st = job_create(auth, kind, user, password, password_bytes, NULL, &job);
+    if (st != CR_OK) {
+        answer_status(done, context, st);
+        return;
+    }
+    job->done = done;
+    job->context = context;
+    job_hash(job);
+}
+
+void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *password,
+                 size_t password_bytes, cr_engine_done *done, void *context)
+{
+    password_set(auth, JOB_ADD, user, password, password_bytes, done, context);
+}
+
+void cr_auth_password(struct cr_auth *auth, const struct cr_user *user, const void *password,
+                      size_t password_bytes, cr_engine_done *done, void *context)
+{
+    password_set(auth, JOB_PASSWORD, user, password, password_bytes, done, context);
+}
+
+void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disabled,
+                     cr_engine_done *done, void *context)
+{
+    struct cr_account_change change = {.set_disabled = true,
+                                       .disabled = disabled,
+                                       .keep_sessions = !disabled,
+                                       .ending = {.reason = CR_REASON_DISABLED, .by = BY}};
+    cr_engine_account_change(auth->engine, user, &change, done, context);
+}
+
+void cr_auth_remove(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
+                    void *context)
+{
+    struct cr_account_change change = {.remove = true,
+                                       .ending = {.reason = CR_REASON_DISABLED, .by = BY}};
+    cr_engine_account_change(auth->engine, user, &change, done, context);
+}
+
+struct listing {
+    struct cr_store_call call;
+    struct cr_user after;
+    bool has_after;
+    cr_auth_list_done *done;
+    void *context;
+    size_t capacity, count;
+    struct cr_account_row rows[];
+};
+
+static struct listing *listing_of_call(struct cr_store_call *call)
+{
+    return (struct listing *)((char *)call - offsetof(struct listing, call));
+}
+
+static enum cr_status list_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct listing *l = listing_of_call(call);
+    return cr_store_account_list(store, l->has_after ? &l->after : NULL, l->rows, l->capacity,
+                                 &l->count);
+}
+
+static void list_done(struct cr_store_call *call)
+{
+    struct listing *l = listing_of_call(call);
+    for (size_t i = 0; i < l->count; i++)
+        cr_bytes_wipe(l->rows[i].hash, sizeof l->rows[i].hash); /* nobody above needs them */
+    l->done(l->context, call->status, l->rows, call->status == CR_OK ? l->count : 0);
+    free(l);
+}
+
+void cr_auth_list(struct cr_auth *auth, const struct cr_user *after, size_t capacity,
+                  cr_auth_list_done *done, void *context)
+{
+    if (capacity == 0 || capacity > LIST_MAX) {
+        done(context, CR_E_INVALID, NULL, 0);
+        return;
+    }
+    struct listing *l = calloc(1, sizeof *l + capacity * sizeof l->rows[0]);
+    if (l == NULL) {
+        done(context, CR_E_NO_MEMORY, NULL, 0);
+        return;
+    }
+    l->done = done;
+    l->context = context;
+    l->capacity = capacity;
+    l->has_after = after != NULL;
+    if (after != NULL)
+        l->after = *after;
+    l->call = (struct cr_store_call){.run = list_run, .done = list_done};
+    if (!cr_engine_store_read(auth->engine, &l->call)) {
+        free(l);
+        done(context, CR_BUSY, NULL, 0);
+    }
+}
+
+/* ---- life */
+
+/* A hash of nothing, with the cost of a real one: made, not computed, so that starting is quick. */
+static enum cr_status decoy_make(struct cr_random *random, const struct cr_auth_options *options,
+                                 char out[crypto_pwhash_STRBYTES])
+{
+    unsigned char bytes[16 + 32];
+    char salt[32];
+    char hash[64];
+    enum cr_status st = cr_random_fill(random, bytes, sizeof bytes);
+    if (st != CR_OK)
+        return st;
+    sodium_bin2base64(salt, sizeof salt, bytes, 16, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    sodium_bin2base64(hash, sizeof hash, bytes + 16, 32, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    int length = snprintf(out, crypto_pwhash_STRBYTES, "$argon2id$v=19$m=%zu,t=%u,p=1$%s$%s",
+                          options->memory_bytes / 1024, options->passes, salt, hash);
+    CR_ASSERT(length > 0 && length < (int)crypto_pwhash_STRBYTES);
+    return CR_OK;
+}
+
+/* E5: less than this would be cheap to guess. */
+static bool cost_is_enough(const struct cr_auth_options *options)
+{
+    return options->memory_bytes >= MEMORY_DEFAULT ||
+           (options->memory_bytes >= MEMORY_FLOOR && options->passes >= 2);
+}
+
+enum cr_status cr_auth_create(struct cr_engine *engine, const struct cr_auth_options *options,
+                              struct cr_auth **out_auth)
+{
+    struct cr_auth *auth = calloc(1, sizeof *auth);
+    enum cr_status st = CR_E_NO_MEMORY;
+    if (auth == NULL)
+        goto out;
+    auth->engine = engine;
+    if (options != NULL)
+        auth->options = *options;
+    if (auth->options.threads == 0)
+        auth->options.threads = THREADS_DEFAULT;
+    if (auth->options.queue_max == 0)
+        auth->options.queue_max = QUEUE_DEFAULT;
+    if (auth->options.memory_bytes == 0)
+        auth->options.memory_bytes = MEMORY_DEFAULT;
+    if (auth->options.passes == 0)
+        auth->options.passes = PASSES_DEFAULT;
+    st = CR_E_INVALID;
+    if (!cost_is_enough(&auth->options))
+        goto out;
+    st = CR_E_IO;
+    if (sodium_init() < 0)
+        goto out;
+    st = decoy_make(cr_engine_random(engine), &auth->options, auth->decoy);
+    if (st != CR_OK)
+        goto out;
+    struct cr_pool_options pool = {.name = "password",
+                                   .threads = auth->options.threads,
+                                   .queue_max = auth->options.queue_max + auth->options.threads,
+                                   .batch_max = 1,
+                                   .nice = NICE,
+                                   .run = pool_run,
+                                   .context = auth};
+    st = cr_pool_create(cr_engine_loop(engine), &pool, &auth->pool);
+    if (st != CR_OK)
+        goto out;
+    *out_auth = auth;
+    auth = NULL;
+out:
+    free(auth);
+    return st;
+}
+
+void cr_auth_destroy(struct cr_auth *auth)
+{
+    if (auth == NULL)
+        return;
+    cr_pool_destroy(auth->pool);
+    struct job *next = NULL;
+    for (struct job *job = auth->jobs; job != NULL; job = next) {
+        next = job->next;
+        bool is_ours = job->stage == JOB_HASHING;
+        job->auth = NULL; /* those that store or engine have are answered by them */
+        if (is_ours)
+            job_end(job, CR_UNAVAILABLE);
+    }
+    free(auth);
+}
