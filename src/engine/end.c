@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Endings (rules 2, 3, 6 and 9): commit, raise the stamps, wait for the others, answer. All kinds
+ * go one way and differ in the store's call only.
+ *
+ * An ending whose commit's outcome was lost is asked for again under its own identity, which the
+ * store answers without doing it twice, until it is known or RETRY_FOR_MS have passed.
+ */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "engine/internal.h"
+
+struct end {
+    struct op op;
+    struct waiter waiter;
+    struct cr_timer retry;
+    cr_boot_ns retry_until;
+    cr_span_ms retry_after;
+    enum { END_SESSION, END_USER, END_OTHERS, END_ALL, END_ACCOUNT } kind;
+    struct cr_session_id id;
+    struct cr_user user;
+    struct cr_ending ending;
+    bool async;
+    struct cr_account_change change; /* END_ACCOUNT; its strings are the two below */
+    char hash[CR_PASSWORD_HASH_CHARS_MAX + 1], expect_hash[CR_PASSWORD_HASH_CHARS_MAX + 1];
+    struct cr_log_row row;
+};
+
+static void end_release(struct op *op)
+{
+    struct end *end = (struct end *)op;
+    cr_timer_stop(op->engine->loop, &end->retry);
+    cr_bytes_wipe(end, sizeof *end);
+    free(end);
+}
+
+static void end_answer(struct end *end, enum cr_status status, cr_span_ms bound)
+{
+    op_answer(&end->op, &(struct cr_engine_answer){
+                            .status = status, .ending = end->ending.identity, .bound = bound});
+}
+
+static void end_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)
+{
+    struct end *end = (struct end *)(void *)((char *)waiter - offsetof(struct end, waiter));
+    end_answer(end, status, bound);
+}
+
+static enum cr_status end_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct end *end = (struct end *)op_of(call);
+    switch (end->kind) {
+    case END_SESSION:
+        return cr_store_end(store, &end->id, &end->ending, &end->row);
+    case END_USER:
+        return cr_store_end_user(store, &end->user, &end->ending, &end->row);
+    case END_OTHERS:
+        return cr_store_end_others(store, &end->id, &end->ending, &end->row);
+    case END_ALL:
+        return cr_store_end_all(store, &end->ending, &end->row);
+    case END_ACCOUNT:
+        return cr_store_account_change(store, &end->user, &end->change, &end->row);
+    }
+    return CR_E_INVALID;
+}
+
+/* What the row will be if the commit was made: enough to raise the stamps. */
+static void end_presume(struct end *end)
+{
+    struct cr_engine *engine = end->op.engine;
+    struct cr_log_row row = {.session = end->id, .user = end->user};
+    switch (end->kind) {
+    case END_SESSION:
+        row.kind = CR_LOG_SESSION_ENDED;
+        break;
+    case END_USER:
+    case END_ACCOUNT:
+        row.kind = CR_LOG_USER_ENDED;
+        break;
+    case END_OTHERS: /* its user is known only to the store */
+    case END_ALL:
+        row.kind = CR_LOG_ALL_ENDED;
+        break;
+    }
+    engine_apply(engine, &row);
+}
+
+static void end_done(struct cr_store_call *call);
+
+static void end_retry_fired(struct cr_timer *timer)
+{
+    struct end *end = (struct end *)(void *)((char *)timer - offsetof(struct end, retry));
+    op_write(&end->op, end_run, end_done);
+}
+
+static void end_unknown(struct end *end)
+{
+    struct cr_engine *engine = end->op.engine;
+    cr_boot_ns now = engine_now(engine);
+    /* It may have happened: nobody is believed on the strength of it not having. */
+    end_presume(end);
+    if (end->retry_until == 0) {
+        end->retry_until = cr_boot_add(now, RETRY_FOR_MS);
+        end->retry_after = 20;
+        engine_say(engine, "the outcome of an ending was lost; asking for it again");
+    }
+    if (now >= end->retry_until) {
+        end_answer(end, CR_E_UNKNOWN_OUTCOME, 0);
+        return;
+    }
+    end->retry_after *= 2;
+    cr_timer_set(engine->loop, &end->retry, cr_boot_add(now, end->retry_after));
+}
+
+static void end_done(struct cr_store_call *call)
+{
+    struct end *end = (struct end *)op_of(call);
+    struct cr_engine *engine = end->op.engine;
+    bool nothing_ended = end->kind == END_ACCOUNT && end->change.keep_sessions;
+    enum cr_status st = call->status;
+
+    /* Once its outcome was lost, only an answer from the store itself ends the asking. */
+    if (st == CR_E_UNKNOWN_OUTCOME ||
+        (end->retry_until != 0 && (st == CR_UNAVAILABLE || st == CR_E_IO || st == CR_BUSY))) {
+        end_unknown(end);
+        return;
+    }
+    if (st != CR_OK || nothing_ended) {
+        end_answer(end, st, 0);
+        return;
+    }
+    engine->endings++;
+    engine_apply(engine, &end->row);
+    end->waiter.ready = end_ready;
+    wait_for(engine, &end->waiter, end->row.number, end->async);
+}
+
+static struct end *end_begin(struct cr_engine *engine, const struct cr_end_request *request,
+                             cr_engine_done *done, void *context)
+{
+    struct end *end = op_begin(engine, sizeof *end, end_release, done, context);
+    if (end == NULL)
+        return NULL;
+    end->retry.fire = end_retry_fired;
+    end->ending.identity = request->identity;
+    end->ending.reason = request->reason;
+    end->async = request->async;
+    if (request->by != NULL)
+        cr_label_copy(end->ending.by, sizeof end->ending.by, request->by, strlen(request->by));
+    if (cr_bytes_are_zero(&end->ending.identity, sizeof end->ending.identity) &&
+        cr_random_fill(engine->random, &end->ending.identity, sizeof end->ending.identity) !=
+            CR_OK) {
+        op_status(&end->op, CR_UNAVAILABLE);
+        return NULL;
+    }
+    return end;
+}
+
+/* Without a store of ours the application has committed already: stamps, and done. */
+static void end_submit(struct end *end)
+{
+    if (end->op.engine->queue == NULL) {
+        end->op.engine->endings++;
+        end_presume(end);
+        end_answer(end, CR_OK, 0);
+        return;
+    }
+    op_write(&end->op, end_run, end_done);
+}
+
+void cr_engine_end(struct cr_engine *engine, const struct cr_session_id *id,
+                   const struct cr_end_request *request, cr_engine_done *done, void *context)
+{
+    struct end *end = end_begin(engine, request, done, context);
+    if (end == NULL)
+        return;
+    end->kind = END_SESSION;
+    end->id = *id;
+    end_submit(end);
+}
+
+void cr_engine_end_user(struct cr_engine *engine, const struct cr_user *user,
+                        const struct cr_end_request *request, cr_engine_done *done, void *context)
+{
+    struct end *end = end_begin(engine, request, done, context);
+    if (end == NULL)
+        return;
+    end->kind = END_USER;
+    end->user = *user;
+    end_submit(end);
+}
+
+void cr_engine_end_others(struct cr_engine *engine, const struct cr_session_id *keep,
+                          const struct cr_end_request *request, cr_engine_done *done, void *context)
+{
+    struct end *end = end_begin(engine, request, done, context);
+    if (end == NULL)
+        return;
+    end->kind = END_OTHERS;
+    end->id = *keep;
+    end_submit(end);
+}
+
+void cr_engine_end_all(struct cr_engine *engine, const struct cr_end_request *request,
+                       cr_engine_done *done, void *context)
+{
+    struct end *end = end_begin(engine, request, done, context);
+    if (end == NULL)
+        return;
+    end->kind = END_ALL;
+    end_submit(end);
+}
+
+void cr_engine_account_change(struct cr_engine *engine, const struct cr_user *user,
+                              const struct cr_account_change *change, cr_engine_done *done,
+                              void *context)
+{
+    struct cr_end_request request = {.identity = change->ending.identity,
+                                     .reason = change->ending.reason,
+                                     .by = change->ending.by};
+    struct end *end = end_begin(engine, &request, done, context);
+    if (end == NULL)
+        return;
+    end->kind = END_ACCOUNT;
+    end->user = *user;
+    end->change = *change;
+    end->change.ending = end->ending;
+    if (change->hash != NULL) {
+        CR_ASSERT(strlen(change->hash) < sizeof end->hash);
+        memcpy(end->hash, change->hash, strlen(change->hash) + 1);
+        end->change.hash = end->hash;
+    }
+    if (change->expect_hash != NULL) {
+        CR_ASSERT(strlen(change->expect_hash) < sizeof end->expect_hash);
+        memcpy(end->expect_hash, change->expect_hash, strlen(change->expect_hash) + 1);
+        end->change.expect_hash = end->expect_hash;
+    }
+    end_submit(end);
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking: validations (rule 1, rule 7, rule 8) and reads of data, lists, explanations. Writes
+ * nothing but the table.
+ */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "engine/internal.h"
+
+static cr_span_ms span_min(cr_span_ms a, cr_span_ms b)
+{
+    return a < b ? a : b;
+}
+
+/* A row as the table keeps it: deadlines count from before the read was asked for. */
+void entry_from_record(struct cr_engine *engine, const struct cr_record *record, cr_boot_ns before,
+                       struct cr_entry *out)
+{
+    memset(out, 0, offsetof(struct cr_entry, rights));
+    out->id = record->id;
+    memcpy(out->hash, record->hash.bytes, sizeof out->hash);
+    if (record->old_left > 0) {
+        memcpy(out->old_hash, record->old_hash.bytes, sizeof out->old_hash);
+        out->old_until = cr_boot_add(before, record->old_left);
+    }
+    out->idle = record->idle;
+    out->absolute_until = cr_boot_add(before, record->absolute_left);
+    out->seen = cr_boot_add(before, record->idle_left - record->idle);
+    cr_boot_ns pending = seen_pending(engine, &record->id);
+    if (pending > out->seen)
+        out->seen = pending;
+    cr_boot_ns idle_until = cr_boot_add(out->seen, record->idle);
+    out->deadline = idle_until < out->absolute_until ? idle_until : out->absolute_until;
+    out->created_at = record->created_at;
+    out->authenticated_at = record->authenticated_at;
+    out->ends_at = record->ends_at;
+    out->seen_at = record->seen_at;
+    out->expires_at = span_min(record->ends_at, record->seen_at + record->idle);
+    out->version = record->version;
+    out->user = record->user;
+    out->rights_bytes = record->rights_bytes;
+    memcpy(out->rights, record->rights, record->rights_bytes);
+    out->data_bytes = record->data_bytes;
+    if (record->data_bytes <= CR_DATA_CACHED_BYTES_MAX && record->data_bytes > 0)
+        memcpy(out->data, record->data, record->data_bytes);
+}
+
+/* A hit, given back as a row. `record->data` points into the entry. */
+static void record_from_entry(struct cr_entry *entry, struct cr_record *out)
+{
+    memset(out, 0, sizeof *out);
+    out->id = entry->id;
+    out->user = entry->user;
+    out->created_at = entry->created_at;
+    out->authenticated_at = entry->authenticated_at;
+    out->ends_at = entry->ends_at;
+    out->seen_at = entry->seen_at;
+    out->idle = entry->idle;
+    out->version = entry->version;
+    out->rights_bytes = entry->rights_bytes;
+    memcpy(out->rights, entry->rights, entry->rights_bytes);
+    out->data_bytes = entry->data_bytes;
+    out->data = entry->data_bytes <= CR_DATA_CACHED_BYTES_MAX ? entry->data : NULL;
+}
+
+/* A use is reported once a granule. */
+static void note_use(struct cr_engine *engine, const struct cr_entry *entry, cr_boot_ns now)
+{
+    if (cr_boot_between(entry->seen, now) >= CR_GRANULE_MS(entry->idle))
+        cr_engine_seen(engine, &entry->id, now);
+}
+
+struct fill {
+    struct op op;
+    struct cr_token_hash hash;
+    struct cr_session_id id;
+    struct cr_record record;
+    uint64_t stamp;    /* rule 1: the clock before the request was written */
+    cr_boot_ns before; /* likewise the time */
+    bool missing;      /* strict: there is no such row */
+    struct cr_engine_row
+        row; /* strict, where the store has other engines: the read is a poll too */
+    struct cr_poll poll;
+    enum cr_status poll_status;
+};
+
+static void fill_release(struct op *op)
+{
+    struct fill *fill = (struct fill *)op;
+    cr_record_fini(&fill->record);
+    cr_log_rows_fini(&fill->poll.rows);
+    free(fill);
+}
+
+/* Does the row answer this token? By its hash, or by the one before the last rotation. */
+static bool record_matches(const struct cr_record *record, const struct cr_token_hash *hash)
+{
+    bool now = cr_bytes_equal(record->hash.bytes, hash->bytes, sizeof hash->bytes);
+    bool old = cr_bytes_equal(record->old_hash.bytes, hash->bytes, sizeof hash->bytes);
+    return now || (old && record->old_left > 0);
+}
+
+static void fill_answer(struct fill *fill)
+{
+    struct cr_engine *engine = fill->op.engine;
+    struct cr_engine_answer answer = {.as_of = fill->before};
+    struct cr_entry entry;
+
+    if (!record_matches(&fill->record, &fill->hash)) {
+        op_status(&fill->op, CR_ENDED); /* a genuine token that was rotated away */
+        return;
+    }
+    answer.record = &fill->record;
+    if (fill->record.dead != CR_REASON_NONE) {
+        answer.status = CR_ENDED;
+        op_answer(&fill->op, &answer);
+        return;
+    }
+    cr_boot_ns now = engine_now(engine);
+    entry_from_record(engine, &fill->record, fill->before, &entry);
+    /* Within the store's slack a session may be past its idle end: it was used, and the report is
+     * still on its way. This use counts as one. */
+    if (entry.deadline <= now ||
+        cr_boot_between(entry.seen, now) >= CR_GRANULE_MS(fill->record.idle)) {
+        cr_engine_seen(engine, &fill->record.id, now);
+        entry_from_record(engine, &fill->record, fill->before, &entry);
+    }
+    engine->fills++;
+    if (engine->table != NULL && !cr_table_insert(engine->table, &entry, fill->stamp, now))
+        engine->fills_refused++;
+    answer.expires_in = cr_boot_between(now, entry.deadline);
+    answer.version = fill->record.version;
+    /* Rule 7, at the time of the answer. */
+    answer.status = engine_may_answer(engine) ? CR_OK : CR_UNAVAILABLE;
+    if (answer.status != CR_OK)
+        answer.record = NULL;
+    op_answer(&fill->op, &answer);
+}
+
+static void fill_done(struct cr_store_call *call)
+{
+    struct fill *fill = (struct fill *)op_of(call);
+    if (call->status == CR_OK && !fill->missing) {
+        fill_answer(fill);
+    } else if (call->status == CR_OK || call->status == CR_NOT_FOUND) {
+        op_status(&fill->op, CR_ENDED); /* the token is genuine, so there was a session */
+    } else {
+        if (call->status == CR_E_CORRUPT)
+            engine_say(fill->op.engine, "the store gave a damaged row for %s", fill->id.text);
+        op_status(&fill->op, CR_UNAVAILABLE);
+    }
+}
+
+static enum cr_status fill_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct fill *fill = (struct fill *)op_of(call);
+    return cr_store_find(store, &fill->id, &fill->record);
+}
+
+/* Strict, beside other engines: the read stands in one transaction with a poll, so that a deposed
+ * primary, which cannot commit, cannot answer either (rule 8). */
+static enum cr_status fill_strict_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct fill *fill = (struct fill *)op_of(call);
+    enum cr_status st = cr_store_engine_poll(store, &fill->row, POLL_ROWS, &fill->poll);
+    fill->poll_status = st;
+    if (st != CR_OK)
+        return st;
+    st = cr_store_find(store, &fill->id, &fill->record);
+    /* The poll is to be committed also when there is no such session. */
+    fill->missing = st == CR_NOT_FOUND;
+    return fill->missing ? CR_OK : st;
+}
+
+static void fill_strict_done(struct cr_store_call *call)
+{
+    struct fill *fill = (struct fill *)op_of(call);
+    enum cr_status polled = fill->poll_status == CR_OK ? call->status : fill->poll_status;
+    follow_polled(fill->op.engine, polled, &fill->row, &fill->poll, fill->before);
+    fill_done(call);
+}
+
+void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, bool strict,
+                        cr_engine_done *done, void *context)
+{
+    struct cr_token_hash hash;
+    struct cr_session_id id;
+    struct cr_entry entry;
+    cr_token_id(token, &id);
+    cr_token_hash(token, &hash);
+
+    if (!strict && cr_engine_cached(engine, &id, &hash, &entry)) {
+        struct cr_record record;
+        cr_boot_ns now = engine_now(engine);
+        record_from_entry(&entry, &record);
+        engine->hits++;
+        note_use(engine, &entry, now);
+        done(context, &(struct cr_engine_answer){.status = CR_OK,
+                                                 .record = &record,
+                                                 .as_of = now,
+                                                 .expires_in = cr_boot_between(now, entry.deadline),
+                                                 .version = entry.version});
+        return;
+    }
+    /* The MAC before it costs a store read: made-up tokens cost nothing. */
+    if (!cr_token_is_genuine(&engine->keyring, token)) {
+        done(context, &(struct cr_engine_answer){.status = CR_NOT_FOUND});
+        return;
+    }
+    struct fill *fill = op_begin(engine, sizeof *fill, fill_release, done, context);
+    if (fill == NULL)
+        return;
+    fill->id = id;
+    fill->hash = hash;
+    fill->stamp = engine_clock(engine);
+    fill->before = engine_now(engine);
+    if (strict && !engine->exclusive) {
+        follow_poll_row(engine, &fill->row);
+        op_write(&fill->op, fill_strict_run, fill_strict_done);
+    } else {
+        op_read(&fill->op, fill_run, fill_done);
+    }
+}
+
+/* Data, whole, from the store: it may be more than the table serves. */
+static void data_read_done(struct cr_store_call *call)
+{
+    struct fill *fill = (struct fill *)op_of(call);
+    struct cr_engine_answer answer = {.status = call->status, .as_of = fill->before};
+    if (call->status == CR_OK) {
+        answer.status = fill->record.dead != CR_REASON_NONE   ? CR_ENDED
+                        : !engine_may_answer(fill->op.engine) ? CR_UNAVAILABLE
+                                                              : CR_OK;
+        answer.record = answer.status == CR_UNAVAILABLE ? NULL : &fill->record;
+        answer.version = fill->record.version;
+    }
+    op_answer(&fill->op, &answer);
+}
+
+void cr_engine_data_read(struct cr_engine *engine, const struct cr_session_id *id,
+                         cr_engine_done *done, void *context)
+{
+    struct fill *fill = op_begin(engine, sizeof *fill, fill_release, done, context);
+    if (fill == NULL)
+        return;
+    fill->id = *id;
+    fill->before = engine_now(engine);
+    op_read(&fill->op, fill_run, data_read_done);
+}
+
+struct list {
+    struct op op;
+    struct cr_user user;
+    cr_time_ms created_at;
+    struct cr_session_id after;
+    size_t capacity, count;
+    struct cr_record *records;
+};
+
+static void list_release(struct op *op)
+{
+    struct list *list = (struct list *)op;
+    for (size_t i = 0; list->records != NULL && i < list->capacity; i++)
+        cr_record_fini(&list->records[i]);
+    free(list->records);
+    free(list);
+}
+
+static enum cr_status list_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct list *list = (struct list *)op_of(call);
+    return cr_store_list(store, &list->user, list->created_at, &list->after, list->records,
+                         list->capacity, &list->count);
+}
+
+static void list_done(struct cr_store_call *call)
+{
+    struct list *list = (struct list *)op_of(call);
+    struct cr_engine_answer answer = {.status = call->status};
+    if (call->status == CR_OK) {
+        answer.records = list->records;
+        answer.record_count = list->count;
+    }
+    op_answer(&list->op, &answer);
+}
+
+void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_time_ms created_at,
+                    const struct cr_session_id *after, size_t capacity, cr_engine_done *done,
+                    void *context)
+{
+    CR_ASSERT(capacity >= 1 && capacity <= 64);
+    struct list *list = op_begin(engine, sizeof *list, list_release, done, context);
+    if (list == NULL)
+        return;
+    list->records = calloc(capacity, sizeof *list->records);
+    if (list->records == NULL) {
+        op_status(&list->op, CR_E_NO_MEMORY);
+        return;
+    }
+    list->user = *user;
+    list->created_at = created_at;
+    list->after = *after;
+    list->capacity = capacity;
+    op_read(&list->op, list_run, list_done);
+}
+
+struct explain {
+    struct op op;
+    struct cr_session_id id;
+    struct cr_explanation out;
+};
+
+static void explain_row(struct cr_explanation *out, const struct cr_log_row *row)
+{
+    out->reason = row->reason;
+    out->at = row->at;
+    memcpy(out->by, row->by, sizeof out->by);
+    if (out->user.length == 0)
+        out->user = row->user;
+}
+
+static void explain_record(struct cr_explanation *out, const struct cr_record *record)
+{
+    out->user = record->user;
+    out->created_at = record->created_at;
+    out->seen_at = record->seen_at;
+    out->ends_at = record->ends_at;
+    out->live = record->dead == CR_REASON_NONE;
+    out->reason = record->dead;
+    if (record->dead == CR_REASON_ABSOLUTE)
+        out->at = record->ends_at;
+    else if (record->dead == CR_REASON_IDLE)
+        out->at = record->seen_at + record->idle;
+}
+
+static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct explain *explain = (struct explain *)op_of(call);
+    struct cr_record record = {0};
+    struct cr_log_row row;
+    enum cr_status st = cr_store_find(store, &explain->id, &record);
+    if (st == CR_OK) {
+        explain_record(&explain->out, &record);
+        /* A raised generation comes before time: whichever was first is not known, and the ending
+         * is what somebody did. */
+        if (!explain->out.live && record.dead != CR_REASON_IDLE &&
+            record.dead != CR_REASON_ABSOLUTE &&
+            cr_store_log_about(store, &explain->id, &record, &row) == CR_OK)
+            explain_row(&explain->out, &row);
+    } else if (st == CR_NOT_FOUND) {
+        st = cr_store_log_about(store, &explain->id, NULL, &row);
+        if (st == CR_OK)
+            explain_row(&explain->out, &row);
+    }
+    cr_record_fini(&record);
+    return st;
+}
+
+static void explain_done(struct cr_store_call *call)
+{
+    struct explain *explain = (struct explain *)op_of(call);
+    op_answer(&explain->op, &(struct cr_engine_answer){
+                                .status = call->status,
+                                .explanation = call->status == CR_OK ? &explain->out : NULL});
+}
+
+void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
+                       cr_engine_done *done, void *context)
+{
+    struct explain *explain = op_begin(engine, sizeof *explain, NULL, done, context);
+    if (explain == NULL)
+        return;
+    explain->id = *id;
+    explain->out.size = sizeof explain->out;
+    op_read(&explain->op, explain_run, explain_done);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the engine share. Nobody else includes this. */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "engine/engine.h"
+
+/* Clocks of running hosts agree in rate within 10 %: who waits for another's lease waits 1.22 of it
+ * (1.1 / 0.9). */
+#define LEASE_WAIT(span) (((span)*122 + 99) / 100)
+#define FRESHEN_EVERY_MS 200
+#define FRESH_AHEAD_MS 1000
+#define CENSUS_EVERY_MS 50
+#define SEEN_MAX 16384    /* sessions whose use is waiting to be written */
+#define SEEN_BATCH 512    /* of them in one call */
+#define OTHERS_MAX 256    /* engines of one store */
+#define POLL_ROWS 1024    /* log rows that one poll takes */
+#define RETRY_FOR_MS 5000 /* how long an ending of unknown outcome is asked for again */
+
+/* One call under way. First member of each kind of call; linked from begin to answer. */
+struct op {
+    struct cr_store_call call;
+    struct cr_engine *engine;
+    cr_engine_done *done;
+    void *context;
+    void (*release)(struct op *); /* frees the whole, secrets wiped */
+    struct op *prev, *next;
+};
+
+/* An answer that waits until no engine lets the ended sessions in (rule 6). */
+struct waiter {
+    struct waiter *next;
+    uint64_t number;    /* of the log row that the others must have applied */
+    uint64_t census;    /* only a list of engines asked for after the commit counts */
+    cr_boot_ns give_up; /* then it is CR_PENDING */
+    void (*ready)(struct waiter *, enum cr_status status, cr_span_ms bound);
+};
+
+/* Another engine of the store, as this one last saw its row. */
+struct other {
+    struct cr_engine_row row;
+    cr_boot_ns since; /* when this beat was first seen here */
+    bool listed;
+    bool removing;
+};
+
+struct seen_slot {
+    struct cr_session_id id; /* empty text: free */
+    cr_boot_ns at;
+};
+
+struct cr_engine {
+    struct cr_engine_options options;
+    struct cr_loop *loop;
+    struct cr_random *random;
+    struct cr_store_queue *queue; /* NULL: the application's own table */
+    bool exclusive;
+    struct cr_ending_id identity;
+    struct cr_keyring keyring;
+
+    /* The table. `clock` carries the clock over times without one. */
+    struct cr_table *table;
+    enum cr_cache cache;
+    size_t cache_bytes;
+    uint64_t clock;
+    struct cr_timer freshen;
+
+    /* Until when `live` may be answered; read by cr_engine_cached from any thread (rule 7). */
+    _Atomic uint64_t answer_until;
+
+    /* The follower (rule 5). */
+    struct cr_engine_row row;
+    struct cr_log_row last; /* the row at our position: number and identity are compared */
+    bool registered;        /* our row is in the store, as far as we know */
+    struct poll *poll;      /* under way, or NULL */
+    struct cr_timer poll_timer;
+
+    /* Rule 6. */
+    struct other others[OTHERS_MAX];
+    size_t other_count;
+    bool others_overflow; /* more than we can watch: nobody can be waited for by name */
+    struct waiter *waiters;
+    uint64_t census_asked, census_known; /* numbers of lists: asked for, come back */
+    bool census_busy;
+    struct cr_timer census_timer;
+    cr_boot_ns predecessor_until; /* an exclusive store: our predecessor's segment is dead then */
+
+    /* Last uses that are not in the store yet. Open addressing, linear probing. */
+    struct seen_slot *seen;
+    size_t seen_count;
+    bool seen_busy;
+    struct cr_timer seen_timer;
+
+    struct cr_timer sweep_timer;
+    bool sweep_busy;
+
+    struct op *ops; /* all calls under way */
+    bool closing;
+    uint64_t fills, fills_refused, endings, hits;
+};
+
+/* engine.c */
+cr_boot_ns engine_now(const struct cr_engine *engine);
+uint64_t engine_clock(const struct cr_engine *engine);
+bool engine_may_answer(const struct cr_engine *engine);
+void engine_say(struct cr_engine *engine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Raise the stamps that a log row asks for (rules 2 and 3). */
+void engine_apply(struct cr_engine *engine, const struct cr_log_row *row);
+/* Nothing in the table may be believed any more; what is filled from now on may. */
+void engine_drop_table(struct cr_engine *engine);
+/* An op of `bytes`, zeroed and linked; NULL: `done` has been told CR_E_NO_MEMORY. */
+void *op_begin(struct cr_engine *engine, size_t bytes, void (*release)(struct op *),
+               cr_engine_done *done, void *context);
+void op_answer(struct op *op, const struct cr_engine_answer *answer); /* unlinks, tells, releases */
+void op_status(struct op *op, enum cr_status status);
+/* For what nobody waits for. */
+void op_unasked(void *context, const struct cr_engine_answer *answer);
+/* Submit op->call; answers CR_BUSY when the queue is full. */
+void op_read(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+             void (*done)(struct cr_store_call *));
+void op_write(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+              void (*done)(struct cr_store_call *));
+/* Which op a call is part of. */
+static inline struct op *op_of(struct cr_store_call *call)
+{
+    return (struct op *)(void *)((char *)call - offsetof(struct op, call));
+}
+
+/* fill.c */
+void entry_from_record(struct cr_engine *engine, const struct cr_record *record, cr_boot_ns before,
+                       struct cr_entry *out);
+
+/* follow.c */
+enum cr_status follow_start(struct cr_engine *engine, struct cr_store *store);
+void follow_stop(struct cr_engine *engine);
+void follow_begin(struct cr_engine *engine); /* timers, once the queue is there */
+/* For reads that are also polls: take `row` before, hand in what came back. */
+void follow_poll_row(struct cr_engine *engine, struct cr_engine_row *out_row);
+void follow_polled(struct cr_engine *engine, enum cr_status status, const struct cr_engine_row *row,
+                   const struct cr_poll *poll, cr_boot_ns sent);
+
+/* wait.c */
+enum cr_status wait_start(struct cr_engine *engine, struct cr_store *store);
+void wait_begin(struct cr_engine *engine); /* timers, once the queue is there */
+/* Calls waiter->ready, perhaps before it returns. `async`: does not wait, CR_PENDING where it
+ * would. */
+void wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number, bool async);
+void wait_stop(struct cr_engine *engine);
+
+/* seen.c */
+enum cr_status seen_start(struct cr_engine *engine);
+/* The use that is waiting to be written, or 0. */
+cr_boot_ns seen_pending(const struct cr_engine *engine, const struct cr_session_id *id);
+void seen_stop(struct cr_engine *engine, struct cr_store *store); /* writes what waits */
+
+#endif
