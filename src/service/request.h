@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the service share. Nobody else includes this. */
+#ifndef SERVICE_REQUEST_H
+#define SERVICE_REQUEST_H
+
+#include "service/service.h"
+
+struct cr_service {
+    struct cr_service_options options;
+    struct cr_client *clients;
+    struct request *requests; /* all under way, also of clients that are gone */
+    size_t client_count;
+    bool stopping;
+};
+
+struct lock;
+
+struct cr_client {
+    struct cr_service *service;
+    struct cr_client *prev, *next;
+    struct cr_client_options options;
+    char label[CR_BY_CHARS_MAX + 1];
+    bool greeted;       /* its hello has been answered with CR_OK */
+    bool reads_map;     /* it knows the table's layout */
+    size_t under_way;   /* requests not yet replied */
+    struct lock *locks; /* held and waited for */
+    size_t lock_count;
+};
+
+/* One request, from its message to its reply. Calls of engine and auth carry it as their context.
+ */
+struct request {
+    struct cr_service *service;
+    struct cr_client *client; /* NULL: gone, nobody hears the reply */
+    struct request *prev, *next;
+    uint16_t op;
+    uint64_t number;
+    /* On whose behalf, once the authority's token has been checked. */
+    bool has_authority;
+    struct cr_session_id authority_id;
+    struct cr_user authority_user;
+    struct cr_session_id target; /* whose owner is looked up before the request is carried out */
+    /* The message, kept while something is looked up first: tokens in it, so it is wiped. */
+    unsigned char *bytes;
+    size_t bytes_count;
+};
+
+/* Reply, and free the request. */
+void request_status(struct request *request, enum cr_status status, const char *text);
+/* A reply in three steps; the last frees the request. */
+void request_begin(struct request *request, enum cr_status status, struct cr_builder *out_reply);
+void request_end(struct request *request, struct cr_builder *reply);
+/* For an op that has no reply. */
+void request_free(struct request *request);
+
+/* Carry out what `message` asks: the request is the callee's from here on. */
+typedef void request_handler(struct request *request, const struct cr_message *message);
+/* NULL for an op that no peer sends. */
+request_handler *request_handler_of(uint16_t op);
+/* Whether an engine without a store can do it. */
+bool request_needs_store(uint16_t op);
+
+/* locks.c */
+request_handler lock_take;
+request_handler lock_give;
+void locks_give_all(struct cr_client *client);
+
+/* reply.c: what the engine answered, as a reply. Each is a cr_engine_done over a request. */
+cr_engine_done reply_status;
+cr_engine_done reply_session;
+cr_engine_done reply_login;
+cr_engine_done reply_data;
+cr_engine_done reply_version;
+cr_engine_done reply_ended;
+cr_engine_done reply_list;
+cr_engine_done reply_explanation;
+
+#endif
