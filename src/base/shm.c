@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +30,33 @@ static enum cr_status status_of_errno(int error)
     }
 }
 
+/* The number behind `label` in a file of the kernel's; UINT64_MAX when there is none. */
+static uint64_t kernel_number(const char *path, const char *label)
+{
+    char text[1024];
+    ssize_t length = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        length = read(fd, text, sizeof text - 1);
+        close(fd);
+    }
+    text[length > 0 ? length : 0] = '\0';
+    const char *found = strstr(text, label);
+    if (found == NULL)
+        return UINT64_MAX;
+    char *end = NULL;
+    unsigned long long number = strtoull(found + strlen(label), &end, 10);
+    return end == found + strlen(label) ? UINT64_MAX : number; /* "max" is no number */
+}
+
+/* Asked before, because the kernel does not refuse: it gives page after page until it must kill
+ * somebody. The second file is a container's own limit. */
+static bool memory_is_there(size_t bytes)
+{
+    return bytes / 1024 < kernel_number("/proc/meminfo", "MemAvailable:") &&
+           bytes < kernel_number("/sys/fs/cgroup/memory.max", "");
+}
+
 /* All pages now: a page that cannot be had later would be a SIGBUS in the middle of a write. */
 static int shm_reserve(int fd, size_t bytes)
 {
@@ -45,7 +74,7 @@ enum cr_status cr_shm_create(const char *name, size_t bytes, void **out_memory, 
     enum cr_status st = CR_OK;
     void *memory = MAP_FAILED;
     int fd = -1;
-    if (bytes > INT64_MAX) {
+    if (!memory_is_there(bytes)) {
         st = CR_E_LIMIT;
         goto out;
     }
