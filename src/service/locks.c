@@ -54,13 +54,13 @@ static void lock_taken(void *context, enum cr_status status, uint64_t fence,
     struct request *request = lock->request;
     struct cr_builder reply;
     lock->request = NULL;
-    request_begin(request, status, &reply);
+    cr_request_begin(request, status, &reply);
     if (status == CR_OK) {
         lock->fence = fence;
         cr_builder_u64(&reply, CR_TAG_LOCK, fence);
         cr_builder_u64(&reply, CR_TAG_BOOT, trusted_until);
     }
-    request_end(request, &reply);
+    cr_request_end(request, &reply);
     if (status != CR_OK)
         lock_over(lock);
 }
@@ -99,27 +99,27 @@ static struct lock *lock_create(struct request *request)
     return lock;
 }
 
-void lock_take(struct request *request, const struct cr_message *message)
+void cr_service_lock_take(struct request *request, const struct cr_message *message)
 {
     struct cr_service *service = request->service;
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
     uint64_t wait = cr_message_u64(message, CR_TAG_WAIT, 0);
     if (!cr_message_text(message, CR_TAG_NAME, name, sizeof name) || name[0] == '\0' ||
         wait > (uint64_t)CR_SPAN_MS_MAX) {
-        request_status(request, CR_E_INVALID, NULL);
+        cr_request_status(request, CR_E_INVALID, NULL);
         return;
     }
     if (service->options.leases == NULL) {
-        request_status(request, CR_E_INVALID, "there are no locks here");
+        cr_request_status(request, CR_E_INVALID, "there are no locks here");
         return;
     }
     if (request->client == NULL || request->client->lock_count >= service->options.requests_max) {
-        request_status(request, CR_BUSY, NULL);
+        cr_request_status(request, CR_BUSY, NULL);
         return;
     }
     struct lock *lock = lock_create(request);
     if (lock == NULL) {
-        request_status(request, CR_E_NO_MEMORY, NULL);
+        cr_request_status(request, CR_E_NO_MEMORY, NULL);
         return;
     }
     (void)strcpy(lock->name, name);
@@ -128,7 +128,7 @@ void lock_take(struct request *request, const struct cr_message *message)
                                         (cr_span_ms)wait, &events, lock, &lock->holding);
     lock->taking = false;
     if (st != CR_OK && lock->request != NULL) {
-        request_status(lock->request, st, NULL);
+        cr_request_status(lock->request, st, NULL);
         lock->over = true;
     }
     if (lock->over)
@@ -145,32 +145,32 @@ static void lock_drop(struct lock *lock)
 }
 
 /* By name and fence: a lock that was lost and taken anew is another one. */
-void lock_give(struct request *request, const struct cr_message *message)
+void cr_service_lock_give(struct request *request, const struct cr_message *message)
 {
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
     uint64_t fence = cr_message_u64(message, CR_TAG_LOCK, 0);
     struct lock *lock = request->client != NULL ? request->client->locks : NULL;
     if (!cr_message_text(message, CR_TAG_NAME, name, sizeof name)) {
-        request_status(request, CR_E_INVALID, NULL);
+        cr_request_status(request, CR_E_INVALID, NULL);
         return;
     }
     while (lock != NULL &&
            (lock->request != NULL || lock->fence != fence || strcmp(lock->name, name) != 0))
         lock = lock->next;
     if (lock == NULL) {
-        request_status(request, CR_LOST, NULL);
+        cr_request_status(request, CR_LOST, NULL);
         return;
     }
     lock_drop(lock);
-    request_status(request, CR_OK, NULL);
+    cr_request_status(request, CR_OK, NULL);
 }
 
-void locks_give_all(struct cr_client *client)
+void cr_locks_give_all(struct cr_client *client)
 {
     while (client->locks != NULL) {
         struct request *request = client->locks->request;
         lock_drop(client->locks);
         if (request != NULL)
-            request_status(request, CR_UNAVAILABLE, NULL);
+            cr_request_status(request, CR_UNAVAILABLE, NULL);
     }
 }

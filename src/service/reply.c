@@ -41,25 +41,25 @@ static void put_session(struct cr_builder *reply, const struct cr_record *record
     cr_builder_session(reply, &session);
 }
 
-void reply_status(void *context, const struct cr_engine_answer *answer)
+void cr_reply_status(void *context, const struct cr_engine_answer *answer)
 {
-    request_status(context, answer->status, NULL);
+    cr_request_status(context, answer->status, NULL);
 }
 
-void reply_session(void *context, const struct cr_engine_answer *answer)
+void cr_reply_session(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK)
         put_session(&reply, answer->record, answer->as_of);
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
 /* With CR_PENDING no token leaves: whoever logged in asks again. */
-void reply_login(void *context, const struct cr_engine_answer *answer)
+void cr_reply_login(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK) {
         CR_ASSERT(answer->record != NULL && answer->token != NULL);
         put_session(&reply, answer->record, answer->as_of);
@@ -67,54 +67,54 @@ void reply_login(void *context, const struct cr_engine_answer *answer)
     } else if (answer->status == CR_PENDING) {
         cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
     }
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
-void reply_data(void *context, const struct cr_engine_answer *answer)
+void cr_reply_data(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK) {
         cr_builder_u64(&reply, CR_TAG_VERSION, answer->record->version);
         cr_builder_bytes(&reply, CR_TAG_DATA, answer->record->data, answer->record->data_bytes);
     }
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
-void reply_version(void *context, const struct cr_engine_answer *answer)
+void cr_reply_version(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK)
         cr_builder_u64(&reply, CR_TAG_VERSION, answer->version);
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
-void reply_ended(void *context, const struct cr_engine_answer *answer)
+void cr_reply_ended(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (!cr_bytes_are_zero(answer->ending.bytes, sizeof answer->ending.bytes))
         cr_builder_bytes(&reply, CR_TAG_ENDING, answer->ending.bytes, sizeof answer->ending.bytes);
     if (answer->status == CR_PENDING)
         cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
-void reply_list(void *context, const struct cr_engine_answer *answer)
+void cr_reply_list(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     for (size_t i = 0; answer->status == CR_OK && i < answer->record_count; i++)
         put_session(&reply, &answer->records[i], answer->as_of);
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
-void reply_explanation(void *context, const struct cr_engine_answer *answer)
+void cr_reply_explanation(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
-    request_begin(context, answer->status, &reply);
+    cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK)
         cr_builder_explanation(&reply, answer->explanation);
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }

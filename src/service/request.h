@@ -46,33 +46,33 @@ struct request {
 };
 
 /* Reply, and free the request. */
-void request_status(struct request *request, enum cr_status status, const char *text);
+void cr_request_status(struct request *request, enum cr_status status, const char *text);
 /* A reply in three steps; the last frees the request. */
-void request_begin(struct request *request, enum cr_status status, struct cr_builder *out_reply);
-void request_end(struct request *request, struct cr_builder *reply);
+void cr_request_begin(struct request *request, enum cr_status status, struct cr_builder *out_reply);
+void cr_request_end(struct request *request, struct cr_builder *reply);
 /* For an op that has no reply. */
-void request_free(struct request *request);
+void cr_request_free(struct request *request);
 
 /* Carry out what `message` asks: the request is the callee's from here on. */
 typedef void request_handler(struct request *request, const struct cr_message *message);
 /* NULL for an op that no peer sends. */
-request_handler *request_handler_of(uint16_t op);
+request_handler *cr_request_handler_of(uint16_t op);
 /* Whether an engine without a store can do it. */
-bool request_needs_store(uint16_t op);
+bool cr_request_needs_store(uint16_t op);
 
 /* locks.c */
-request_handler lock_take;
-request_handler lock_give;
-void locks_give_all(struct cr_client *client);
+request_handler cr_service_lock_take;
+request_handler cr_service_lock_give;
+void cr_locks_give_all(struct cr_client *client);
 
 /* reply.c: what the engine answered, as a reply. Each is a cr_engine_done over a request. */
-cr_engine_done reply_status;
-cr_engine_done reply_session;
-cr_engine_done reply_login;
-cr_engine_done reply_data;
-cr_engine_done reply_version;
-cr_engine_done reply_ended;
-cr_engine_done reply_list;
-cr_engine_done reply_explanation;
+cr_engine_done cr_reply_status;
+cr_engine_done cr_reply_session;
+cr_engine_done cr_reply_login;
+cr_engine_done cr_reply_data;
+cr_engine_done cr_reply_version;
+cr_engine_done cr_reply_ended;
+cr_engine_done cr_reply_list;
+cr_engine_done cr_reply_explanation;
 
 #endif

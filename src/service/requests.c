@@ -28,18 +28,18 @@ static cr_boot_ns now_of(const struct request *request)
 
 static void request_invalid(struct request *request)
 {
-    request_status(request, CR_E_INVALID, NULL);
+    cr_request_status(request, CR_E_INVALID, NULL);
 }
 
 static void do_validate(struct request *request, const struct cr_message *message)
 {
     struct cr_token token;
     if (!cr_message_token(message, CR_TAG_TOKEN, &token)) {
-        request_status(request, CR_NOT_FOUND, NULL); /* the right length, and no token of ours */
+        cr_request_status(request, CR_NOT_FOUND, NULL); /* the right length, and no token of ours */
         return;
     }
     cr_engine_validate(engine_of(request), &token, cr_message_u64(message, CR_TAG_STRICT, 0) != 0,
-                       reply_session, request);
+                       cr_reply_session, request);
     cr_token_wipe(&token);
 }
 
@@ -52,7 +52,7 @@ static void do_seen(struct request *request, const struct cr_message *message)
         if (cr_session_id_parse((const char *)field->bytes, field->length, &id) == CR_OK)
             cr_engine_seen(engine_of(request), &id, now);
     }
-    request_free(request);
+    cr_request_free(request);
 }
 
 static void touch_found(void *context, const struct cr_engine_answer *answer)
@@ -60,14 +60,14 @@ static void touch_found(void *context, const struct cr_engine_answer *answer)
     struct request *request = context;
     if (answer->status == CR_OK)
         cr_engine_seen(engine_of(request), &answer->record->id, now_of(request));
-    reply_status(request, answer);
+    cr_reply_status(request, answer);
 }
 
 static void do_touch(struct request *request, const struct cr_message *message)
 {
     struct cr_token token;
     if (!cr_message_token(message, CR_TAG_TOKEN, &token)) {
-        request_status(request, CR_NOT_FOUND, NULL);
+        cr_request_status(request, CR_NOT_FOUND, NULL);
         return;
     }
     cr_engine_validate(engine_of(request), &token, false, touch_found, request);
@@ -144,7 +144,7 @@ static void do_login(struct request *request, const struct cr_message *message)
     if (!login_of(message, &texts, &create) || !policy_of(message, &create))
         request_invalid(request);
     else
-        cr_engine_create_session(engine_of(request), &create, reply_login, request);
+        cr_engine_create_session(engine_of(request), &create, cr_reply_login, request);
     cr_token_wipe(&create.anonymous);
 }
 
@@ -156,10 +156,10 @@ static void do_login_password(struct request *request, const struct cr_message *
     if (!login_of(message, &texts, &create) || !policy_of(message, &create) || password == NULL)
         request_invalid(request);
     else if (request->service->options.auth == NULL)
-        request_status(request, CR_E_INVALID, "there are no accounts here");
+        cr_request_status(request, CR_E_INVALID, "there are no accounts here");
     else
         cr_auth_login(request->service->options.auth, &create, password->bytes, password->length,
-                      reply_login, request);
+                      cr_reply_login, request);
     cr_token_wipe(&create.anonymous);
 }
 
@@ -171,7 +171,7 @@ static void do_create(struct request *request, const struct cr_message *message)
         request_invalid(request);
     } else {
         create.policy = CR_POLICY_KEEP;
-        cr_engine_create_session(engine_of(request), &create, reply_login, request);
+        cr_engine_create_session(engine_of(request), &create, cr_reply_login, request);
     }
     cr_token_wipe(&create.anonymous);
 }
@@ -183,9 +183,9 @@ static void do_rotate(struct request *request, const struct cr_message *message)
     if (rotation != CR_ROTATE_RENEW && rotation != CR_ROTATE_PRIVILEGE) {
         request_invalid(request);
     } else if (!cr_message_token(message, CR_TAG_TOKEN, &token)) {
-        request_status(request, CR_NOT_FOUND, NULL);
+        cr_request_status(request, CR_NOT_FOUND, NULL);
     } else {
-        cr_engine_rotate(engine_of(request), &token, (enum cr_rotation)rotation, reply_login,
+        cr_engine_rotate(engine_of(request), &token, (enum cr_rotation)rotation, cr_reply_login,
                          request);
         cr_token_wipe(&token);
     }
@@ -199,7 +199,7 @@ static void do_data_read(struct request *request, const struct cr_message *messa
     if (!cr_message_id(message, &id))
         request_invalid(request);
     else
-        cr_engine_data_read(engine_of(request), &id, reply_data, request);
+        cr_engine_data_read(engine_of(request), &id, cr_reply_data, request);
 }
 
 static void do_data_write(struct request *request, const struct cr_message *message)
@@ -211,7 +211,7 @@ static void do_data_write(struct request *request, const struct cr_message *mess
     else
         cr_engine_data_write(engine_of(request), &id,
                              cr_message_u64(message, CR_TAG_VERSION, CR_VERSION_ANY), data->bytes,
-                             data->length, reply_version, request);
+                             data->length, cr_reply_version, request);
 }
 
 static void do_rights_write(struct request *request, const struct cr_message *message)
@@ -221,8 +221,8 @@ static void do_rights_write(struct request *request, const struct cr_message *me
     if (!cr_message_id(message, &id) || rights == NULL || rights->length > CR_RIGHTS_BYTES_MAX)
         request_invalid(request);
     else
-        cr_engine_rights_write(engine_of(request), &id, rights->bytes, rights->length, reply_status,
-                               request);
+        cr_engine_rights_write(engine_of(request), &id, rights->bytes, rights->length,
+                               cr_reply_status, request);
 }
 
 /* Endings. */
@@ -258,7 +258,7 @@ static void do_end(struct request *request, const struct cr_message *message)
     if (!ending_of(request, message, by, &end) || !cr_message_id(message, &id))
         request_invalid(request);
     else
-        cr_engine_end(engine_of(request), &id, &end, reply_ended, request);
+        cr_engine_end(engine_of(request), &id, &end, cr_reply_ended, request);
 }
 
 static void do_end_user(struct request *request, const struct cr_message *message)
@@ -269,9 +269,9 @@ static void do_end_user(struct request *request, const struct cr_message *messag
     if (!ending_of(request, message, by, &end) || !cr_message_user(message, &user))
         request_invalid(request);
     else if (request->has_authority && !cr_user_equal(&user, &request->authority_user))
-        request_status(request, CR_DENIED, NULL);
+        cr_request_status(request, CR_DENIED, NULL);
     else
-        cr_engine_end_user(engine_of(request), &user, &end, reply_ended, request);
+        cr_engine_end_user(engine_of(request), &user, &end, cr_reply_ended, request);
 }
 
 /* With an authority it is that token's own session that stays. */
@@ -284,11 +284,11 @@ static void do_end_others(struct request *request, const struct cr_message *mess
     if (!ending_of(request, message, by, &end) || (!has_keep && !request->has_authority)) {
         request_invalid(request);
     } else if (request->has_authority && request->authority_user.length == 0) {
-        request_status(request, CR_DENIED, NULL);
+        cr_request_status(request, CR_DENIED, NULL);
     } else {
         if (request->has_authority)
             keep = request->authority_id;
-        cr_engine_end_others(engine_of(request), &keep, &end, reply_ended, request);
+        cr_engine_end_others(engine_of(request), &keep, &end, cr_reply_ended, request);
     }
 }
 
@@ -299,9 +299,9 @@ static void do_end_all(struct request *request, const struct cr_message *message
     if (!ending_of(request, message, by, &end))
         request_invalid(request);
     else if (request->has_authority)
-        request_status(request, CR_DENIED, NULL);
+        cr_request_status(request, CR_DENIED, NULL);
     else
-        cr_engine_end_all(engine_of(request), &end, reply_ended, request);
+        cr_engine_end_all(engine_of(request), &end, cr_reply_ended, request);
 }
 
 /* Looking. */
@@ -319,7 +319,7 @@ static void do_list(struct request *request, const struct cr_message *message)
     if (request->has_authority) {
         if (request->authority_user.length == 0 ||
             (has_user && !cr_user_equal(&user, &request->authority_user))) {
-            request_status(request, CR_DENIED, NULL);
+            cr_request_status(request, CR_DENIED, NULL);
             return;
         }
         user = request->authority_user;
@@ -330,7 +330,7 @@ static void do_list(struct request *request, const struct cr_message *message)
     }
     cr_engine_list(engine_of(request), &user,
                    (cr_time_ms)cr_message_u64(message, CR_TAG_CREATED, 0), &after, (size_t)count,
-                   reply_list, request);
+                   cr_reply_list, request);
 }
 
 static void do_explain(struct request *request, const struct cr_message *message)
@@ -339,7 +339,7 @@ static void do_explain(struct request *request, const struct cr_message *message
     if (!cr_message_id(message, &id))
         request_invalid(request);
     else
-        cr_engine_explain(engine_of(request), &id, reply_explanation, request);
+        cr_engine_explain(engine_of(request), &id, cr_reply_explanation, request);
 }
 
 static void do_stats(struct request *request, const struct cr_message *message)
@@ -350,9 +350,9 @@ static void do_stats(struct request *request, const struct cr_message *message)
     stats.cache = cr_engine_cache(engine_of(request));
     stats.agent_pid = (uint64_t)getpid();
     stats.attached_workers = request->service->client_count;
-    request_begin(request, CR_OK, &reply);
+    cr_request_begin(request, CR_OK, &reply);
     cr_builder_stats(&reply, &stats);
-    request_end(request, &reply);
+    cr_request_end(request, &reply);
 }
 
 /* The application's own table. */
@@ -386,14 +386,14 @@ static void do_lookup(struct request *request, const struct cr_message *message)
         return;
     }
     if (!cr_engine_cached(engine_of(request), &id, &hash, &entry)) {
-        request_status(request, CR_ASK, NULL);
+        cr_request_status(request, CR_ASK, NULL);
         return;
     }
-    request_begin(request, CR_OK, &reply);
+    cr_request_begin(request, CR_OK, &reply);
     cr_builder_bytes(&reply, CR_TAG_USER, entry.user.bytes, entry.user.length);
     cr_builder_bytes(&reply, CR_TAG_DATA, entry.data, entry.data_bytes);
     cr_builder_u64(&reply, CR_TAG_DEADLINE, entry.deadline);
-    request_end(request, &reply);
+    cr_request_end(request, &reply);
 }
 
 static void do_fill_begin(struct request *request, const struct cr_message *message)
@@ -403,9 +403,9 @@ static void do_fill_begin(struct request *request, const struct cr_message *mess
         request_invalid(request);
         return;
     }
-    request_begin(request, CR_OK, &reply);
+    cr_request_begin(request, CR_OK, &reply);
     cr_builder_u64(&reply, CR_TAG_STAMP, cr_engine_table_clock(engine_of(request)));
-    request_end(request, &reply);
+    cr_request_end(request, &reply);
 }
 
 static void do_fill(struct request *request, const struct cr_message *message)
@@ -431,7 +431,7 @@ static void do_fill(struct request *request, const struct cr_message *message)
         memcpy(entry.data, data->bytes, data->length);
     }
     cr_engine_table_fill(engine_of(request), &entry, stamp);
-    request_status(request, CR_OK, NULL);
+    cr_request_status(request, CR_OK, NULL);
 }
 
 static void do_invalidate(struct request *request, const struct cr_message *message)
@@ -443,7 +443,7 @@ static void do_invalidate(struct request *request, const struct cr_message *mess
         return;
     }
     cr_engine_table_invalidate(engine_of(request), &id);
-    request_status(request, CR_OK, NULL);
+    cr_request_status(request, CR_OK, NULL);
 }
 
 /* Accounts. */
@@ -456,25 +456,25 @@ static void do_account(struct request *request, const struct cr_message *message
     size_t count = password != NULL ? password->length : 0;
     struct cr_user user;
     if (auth == NULL)
-        request_status(request, CR_E_INVALID, "there are no accounts here");
+        cr_request_status(request, CR_E_INVALID, "there are no accounts here");
     else if (!cr_message_user(message, &user))
         request_invalid(request);
     else if (request->op == CR_OP_ACCOUNT_ADD)
-        cr_auth_add(auth, &user, bytes, count, reply_ended, request);
+        cr_auth_add(auth, &user, bytes, count, cr_reply_ended, request);
     else if (request->op == CR_OP_ACCOUNT_PASSWORD)
-        cr_auth_password(auth, &user, bytes, count, reply_ended, request);
+        cr_auth_password(auth, &user, bytes, count, cr_reply_ended, request);
     else if (request->op == CR_OP_ACCOUNT_DISABLE)
-        cr_auth_disable(auth, &user, cr_message_u64(message, CR_TAG_DISABLED, 1) != 0, reply_ended,
-                        request);
+        cr_auth_disable(auth, &user, cr_message_u64(message, CR_TAG_DISABLED, 1) != 0,
+                        cr_reply_ended, request);
     else
-        cr_auth_remove(auth, &user, reply_ended, request);
+        cr_auth_remove(auth, &user, cr_reply_ended, request);
 }
 
 static void accounts_listed(void *context, enum cr_status status, const struct cr_account_row *rows,
                             size_t count)
 {
     struct cr_builder reply;
-    request_begin(context, status, &reply);
+    cr_request_begin(context, status, &reply);
     for (size_t i = 0; status == CR_OK && i < count; i++) {
         struct cr_account account = {.size = sizeof account,
                                      .user = rows[i].user,
@@ -483,7 +483,7 @@ static void accounts_listed(void *context, enum cr_status status, const struct c
                                      .password_at = rows[i].password_at};
         cr_builder_account(&reply, &account);
     }
-    request_end(context, &reply);
+    cr_request_end(context, &reply);
 }
 
 static void do_account_list(struct request *request, const struct cr_message *message)
@@ -494,7 +494,7 @@ static void do_account_list(struct request *request, const struct cr_message *me
     if (count < 1 || count > LIST_MAX || (has_after && !cr_message_user(message, &after)))
         request_invalid(request);
     else if (request->service->options.auth == NULL)
-        request_status(request, CR_E_INVALID, "there are no accounts here");
+        cr_request_status(request, CR_E_INVALID, "there are no accounts here");
     else
         cr_auth_list(request->service->options.auth, has_after ? &after : NULL, (size_t)count,
                      accounts_listed, request);
@@ -523,8 +523,8 @@ static const struct op_entry {
     [CR_OP_STATS] = {do_stats, false},
     [CR_OP_FILL] = {do_fill, false},
     [CR_OP_INVALIDATE] = {do_invalidate, false},
-    [CR_OP_LOCK_TAKE] = {lock_take, true},
-    [CR_OP_LOCK_GIVE] = {lock_give, true},
+    [CR_OP_LOCK_TAKE] = {cr_service_lock_take, true},
+    [CR_OP_LOCK_GIVE] = {cr_service_lock_give, true},
     [CR_OP_ACCOUNT_ADD] = {do_account, true},
     [CR_OP_ACCOUNT_PASSWORD] = {do_account, true},
     [CR_OP_ACCOUNT_DISABLE] = {do_account, true},
@@ -534,12 +534,12 @@ static const struct op_entry {
     [CR_OP_FILL_BEGIN] = {do_fill_begin, false},
 };
 
-request_handler *request_handler_of(uint16_t op)
+request_handler *cr_request_handler_of(uint16_t op)
 {
     return op < CR_OP_END_OF_LIST ? entries[op].handler : NULL;
 }
 
-bool request_needs_store(uint16_t op)
+bool cr_request_needs_store(uint16_t op)
 {
     CR_ASSERT(op < CR_OP_END_OF_LIST);
     return entries[op].needs_store;

@@ -38,7 +38,7 @@ void cr_service_stop(struct cr_service *service)
 {
     service->stopping = true;
     for (struct cr_client *client = service->clients; client != NULL; client = client->next)
-        locks_give_all(client);
+        cr_locks_give_all(client);
 }
 
 void cr_service_destroy(struct cr_service *service)
@@ -47,7 +47,7 @@ void cr_service_destroy(struct cr_service *service)
         return;
     CR_ASSERT(service->clients == NULL);
     while (service->requests != NULL)
-        request_free(service->requests);
+        cr_request_free(service->requests);
     free(service);
 }
 
@@ -86,7 +86,7 @@ void cr_client_destroy(struct cr_client *client)
         if (request->client == client)
             request->client = NULL;
     }
-    locks_give_all(client);
+    cr_locks_give_all(client);
     if (client->prev != NULL)
         client->prev->next = client->next;
     else
@@ -117,7 +117,7 @@ static enum cr_status request_create(struct cr_client *client, const struct cr_m
     return CR_OK;
 }
 
-void request_free(struct request *request)
+void cr_request_free(struct request *request)
 {
     if (request->prev != NULL)
         request->prev->next = request->next;
@@ -149,12 +149,12 @@ static void client_refuse(struct cr_client *client, const struct cr_message *mes
     cr_builder_fini(&reply);
 }
 
-void request_begin(struct request *request, enum cr_status status, struct cr_builder *out_reply)
+void cr_request_begin(struct request *request, enum cr_status status, struct cr_builder *out_reply)
 {
     cr_builder_init(out_reply, (enum cr_op)request->op, status, request->number);
 }
 
-void request_end(struct request *request, struct cr_builder *reply)
+void cr_request_end(struct request *request, struct cr_builder *reply)
 {
     if (request->client != NULL) {
         if (!cr_builder_finish(reply)) {
@@ -165,15 +165,15 @@ void request_end(struct request *request, struct cr_builder *reply)
         client_send(request->client, reply, -1);
     }
     cr_builder_fini(reply);
-    request_free(request);
+    cr_request_free(request);
 }
 
-void request_status(struct request *request, enum cr_status status, const char *text)
+void cr_request_status(struct request *request, enum cr_status status, const char *text)
 {
     struct cr_builder reply;
-    request_begin(request, status, &reply);
+    cr_request_begin(request, status, &reply);
     cr_builder_text(&reply, CR_TAG_TEXT, text);
-    request_end(request, &reply);
+    cr_request_end(request, &reply);
 }
 
 /* Whether what the agent serves is what the peer wants; else why not, naming both. */
@@ -269,7 +269,7 @@ void cr_service_table_changed(struct cr_service *service, int fd)
 /* Carry out a request whose authority, if it has one, is known. */
 static void request_run(struct request *request, const struct cr_message *message)
 {
-    request_handler_of(request->op)(request, message);
+    cr_request_handler_of(request->op)(request, message);
 }
 
 /* Once more from the kept message. What was decoded once decodes again. */
@@ -289,13 +289,13 @@ static void target_found(void *context, const struct cr_engine_answer *answer)
 {
     struct request *request = context;
     if (answer->status != CR_OK) {
-        request_status(request, answer->status, NULL);
+        cr_request_status(request, answer->status, NULL);
         return;
     }
     CR_ASSERT(answer->explanation != NULL);
     if ((!answer->explanation->live && request->op != CR_OP_EXPLAIN) ||
         !cr_user_equal(&answer->explanation->user, &request->authority_user))
-        request_status(request, CR_NOT_FOUND, NULL);
+        cr_request_status(request, CR_NOT_FOUND, NULL);
     else
         request_resume(request);
 }
@@ -317,12 +317,12 @@ static void authority_known(struct request *request, const struct cr_record *rec
     request->authority_user = record->user;
     if (op_has_target(request->op)) {
         if (!cr_message_id(&message, &request->target)) {
-            request_status(request, CR_E_INVALID, NULL);
+            cr_request_status(request, CR_E_INVALID, NULL);
             return;
         }
         if (!cr_session_id_equal(&request->target, &request->authority_id)) {
             if (request->authority_user.length == 0) /* anonymous: itself only */
-                request_status(request, CR_NOT_FOUND, NULL);
+                cr_request_status(request, CR_NOT_FOUND, NULL);
             else
                 cr_engine_explain(request->service->options.engine, &request->target, target_found,
                                   request);
@@ -346,7 +346,7 @@ static void authority_ended(struct request *request)
         cr_session_id_equal(&own, &target))
         request_run(request, &message);
     else
-        request_status(request, CR_ENDED, NULL);
+        cr_request_status(request, CR_ENDED, NULL);
 }
 
 static void authority_checked(void *context, const struct cr_engine_answer *answer)
@@ -357,7 +357,7 @@ static void authority_checked(void *context, const struct cr_engine_answer *answ
         authority_known(request, answer->record);
         break;
     case CR_NOT_FOUND: /* not about the session that was asked for: about who asks */
-        request_status(request, CR_DENIED, "the authority is not a token of this store");
+        cr_request_status(request, CR_DENIED, "the authority is not a token of this store");
         break;
     case CR_ENDED:
         authority_ended(request);
@@ -379,7 +379,7 @@ static void authority_checked(void *context, const struct cr_engine_answer *answ
     case CR_E_VERSION:
     case CR_E_REFUSED:
     case CR_E_PROTOCOL:
-        request_status(request, answer->status, NULL);
+        cr_request_status(request, answer->status, NULL);
         break;
     }
 }
@@ -389,12 +389,12 @@ static void request_with_authority(struct request *request, const struct cr_mess
 {
     struct cr_token authority;
     if (!cr_message_token(message, CR_TAG_AUTHORITY, &authority)) {
-        request_status(request, CR_DENIED, "the authority is not a token of this store");
+        cr_request_status(request, CR_DENIED, "the authority is not a token of this store");
         return;
     }
     request->bytes = malloc(count);
     if (request->bytes == NULL) {
-        request_status(request, CR_E_NO_MEMORY, NULL);
+        cr_request_status(request, CR_E_NO_MEMORY, NULL);
     } else {
         request->bytes_count = count;
         memcpy(request->bytes, bytes, count);
@@ -416,10 +416,11 @@ static void client_request(struct cr_client *client, const struct cr_message *me
         client_refuse(client, message, CR_BUSY);
     } else if (request_create(client, message, &request) != CR_OK) {
         client_refuse(client, message, CR_E_NO_MEMORY);
-    } else if (!cr_engine_has_store(service->options.engine) && request_needs_store(message->op)) {
-        request_status(request, CR_E_INVALID,
-                       "this table is an application's own (table:NAME): it has no sessions, "
-                       "accounts or locks");
+    } else if (!cr_engine_has_store(service->options.engine) &&
+               cr_request_needs_store(message->op)) {
+        cr_request_status(request, CR_E_INVALID,
+                          "this table is an application's own (table:NAME): it has no sessions, "
+                          "accounts or locks");
     } else if (cr_message_field(message, CR_TAG_AUTHORITY) != NULL) {
         request_with_authority(request, message, bytes, count);
     } else {
@@ -442,7 +443,7 @@ enum cr_status cr_client_receive(struct cr_client *client, const void *bytes, si
         return CR_E_PROTOCOL;
     if (message.op == CR_OP_HELLO)
         return client_hello(client, &message);
-    if (!client->greeted || request_handler_of(message.op) == NULL)
+    if (!client->greeted || cr_request_handler_of(message.op) == NULL)
         return CR_E_PROTOCOL;
     client_request(client, &message, bytes, count);
     return CR_OK;
