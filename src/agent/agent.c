@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's life: start, reload, stop. Owns the engine and everything over it; sockets and peers
+ * are in peers.c, the state directory in state.c.
+ *
+ * Order of a start: be the agent (lock), open the truth (store, engine), then open the doors: a
+ * peer that can connect is served. Order of a stop: close the doors, answer what is under way,
+ * retire the table, release the store, then let go of the lock.
+ */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/peers.h"
+#include "agent/state.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "coord/lease.h"
+#include "service/service.h"
+#include "store/store.h"
+
+#define CACHE_BYTES_DEFAULT ((size_t)64 << 20)
+#define IDLE_MS_DEFAULT (30LL * 60 * 1000)
+#define ABSOLUTE_MS_DEFAULT (12LL * 3600 * 1000)
+#define LEASE_MS_DEFAULT 5000
+#define POLL_MS_DEFAULT 1000
+#define STORE_TRIES 50
+#define STORE_RETRY_US 20000
+#define REALM_DEFAULT "cloakroom"
+
+struct agent {
+    const struct cr_agent_options *options;
+    struct cr_loop *loop;
+    struct cr_engine *engine;
+    struct cr_auth *auth;
+    struct cr_leases *leases;
+    struct cr_service *service;
+    struct cr_peers *peers;
+    struct cr_timer exit_timer;
+    int lock_fd;
+};
+
+static const char *realm_of(const struct cr_agent_options *options)
+{
+    return options->realm != NULL ? options->realm : REALM_DEFAULT;
+}
+
+static cr_span_ms span_or(cr_span_ms span, cr_span_ms otherwise)
+{
+    return span != 0 ? span : otherwise;
+}
+
+static enum cr_cache cache_of(const struct cr_agent_settings *settings)
+{
+    return settings->cache != CR_CACHE_DEFAULT ? settings->cache : CR_CACHE_SHARED;
+}
+
+static size_t cache_bytes_of(const struct cr_agent_settings *settings)
+{
+    return settings->cache_bytes != 0 ? settings->cache_bytes : CACHE_BYTES_DEFAULT;
+}
+
+static void agent_say(void *context, const char *text)
+{
+    cr_log(CR_LOG_INFO, "%s", text);
+}
+
+static void agent_table_changed(void *context, int fd)
+{
+    struct agent *agent = context;
+    if (agent->service != NULL) /* not yet while the engine is made */
+        cr_service_table_changed(agent->service, fd);
+}
+
+static enum cr_status agent_engine(struct agent *agent, struct cr_store *store,
+                                   struct cr_error *error)
+{
+    const struct cr_agent_options *options = agent->options;
+    char host[HOST_NAME_MAX + 1] = "?", label[HOST_NAME_MAX + 32];
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(label, sizeof label, "%s pid %ld", host, (long)getpid());
+    struct cr_engine_options engine = {
+        .loop = agent->loop,
+        .random = cr_random_system(),
+        .store = store,
+        .realm = realm_of(options),
+        .label = label,
+        .cache = cache_of(&options->settings),
+        .cache_bytes = cache_bytes_of(&options->settings),
+        .idle = span_or(options->idle, IDLE_MS_DEFAULT),
+        .absolute = span_or(options->absolute, ABSOLUTE_MS_DEFAULT),
+        .lease = span_or(options->lease, LEASE_MS_DEFAULT),
+        .poll = span_or(options->poll, POLL_MS_DEFAULT),
+        .grace = options->grace,
+        .table_changed = agent_table_changed,
+        .say = agent_say,
+        .context = agent,
+    };
+    return cr_engine_create(&engine, &agent->engine, error);
+}
+
+/* A predecessor that was killed may still be letting go of the store. */
+static enum cr_status store_open(const char *url, const struct cr_store_env *env,
+                                 struct cr_store **out_store, struct cr_error *error)
+{
+    enum cr_status st = cr_store_open(url, env, out_store, error);
+    for (int i = 0; st == CR_BUSY && i < STORE_TRIES; i++) {
+        (void)usleep(STORE_RETRY_US);
+        st = cr_store_open(url, env, out_store, error);
+    }
+    if (st != CR_BUSY)
+        return st;
+    char seen[sizeof error->text];
+    memcpy(seen, error->text, sizeof seen);
+    cr_agent_error(
+        error, CR_E_REFUSED,
+        "%.700s. One process at a time may have this store open, and it is not this "
+        "user's agent. Open that agent's socket instead (cloakroom:///DIRECTORY/app.sock), "
+        "or stop that process",
+        seen);
+    return CR_E_REFUSED;
+}
+
+/* The engine over its store, and what stands on the engine. */
+static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
+{
+    const char *url = agent->options->store;
+    bool own_table = strncmp(url, "table:", 6) == 0;
+    struct cr_store *store = NULL;
+    struct cr_store_env env;
+    enum cr_status st = cr_store_env_system(&env);
+    if (st == CR_OK && !own_table)
+        st = store_open(url, &env, &store, error);
+    if (st == CR_OK)
+        st = agent_engine(agent, store, error);
+    if (st == CR_OK && !own_table)
+        st = cr_auth_create(agent->engine, &(struct cr_auth_options){0}, &agent->auth);
+    if (st == CR_OK && !own_table)
+        st = cr_leases_create(agent->engine, &agent->leases);
+    if (st == CR_OK)
+        st = cr_service_create(&(struct cr_service_options){.engine = agent->engine,
+                                                            .auth = agent->auth,
+                                                            .leases = agent->leases,
+                                                            .realm = realm_of(agent->options)},
+                               &agent->service);
+    return st;
+}
+
+/* Doors. */
+
+static void exit_fired(struct cr_timer *timer)
+{
+    struct agent *agent =
+        (struct agent *)(void *)((char *)timer - offsetof(struct agent, exit_timer));
+    cr_log(CR_LOG_INFO, "nobody is left: the agent goes");
+    cr_loop_uv_stop(agent->loop);
+}
+
+static void agent_census(void *context, size_t count)
+{
+    struct agent *agent = context;
+    if (!agent->options->automatic)
+        return;
+    if (count > 0)
+        cr_timer_stop(agent->loop, &agent->exit_timer);
+    else
+        cr_timer_set(agent->loop, &agent->exit_timer,
+                     cr_boot_add(cr_clock_boot(agent->loop->clock),
+                                 span_or(agent->options->auto_exit, CR_AGENT_AUTO_EXIT_MS)));
+}
+
+static enum cr_status door_listen(struct agent *agent, const char *name, unsigned mode,
+                                  enum cr_role role, struct cr_error *error)
+{
+    char path[PATH_MAX];
+    if (!cr_agent_state_path(agent->options->state, name, path)) {
+        cr_agent_error(error, CR_E_LIMIT, "the name of the state directory is too long");
+        return CR_E_LIMIT;
+    }
+    enum cr_status st = cr_peers_listen(agent->peers, path, mode, role);
+    if (st != CR_OK)
+        cr_agent_error(error, st, "cannot listen on %s: %s", path,
+                       st == CR_E_LIMIT ? "the name is longer than a socket's may be"
+                                        : strerror(errno));
+    return st;
+}
+
+static enum cr_status agent_doors(struct agent *agent, struct cr_error *error)
+{
+    unsigned app_mode = agent->options->app_mode != 0 ? agent->options->app_mode : 0600;
+    enum cr_status st =
+        cr_peers_create(agent->loop, agent->service, agent_census, agent, &agent->peers);
+    if (st == CR_OK)
+        st = door_listen(agent, CR_AGENT_OPERATOR_SOCKET, 0600, CR_ROLE_OPERATOR, error);
+    if (st == CR_OK)
+        st = door_listen(agent, CR_AGENT_HTTP_SOCKET, 0600, CR_ROLE_HTTP, error);
+    if (st == CR_OK)
+        st = door_listen(agent, CR_AGENT_APP_SOCKET, app_mode, CR_ROLE_APP, error);
+    if (st == CR_OK)
+        agent_census(agent, 0);
+    return st;
+}
+
+/* Signals. */
+
+static void agent_stop(void *context, int signal_number)
+{
+    struct agent *agent = context;
+    cr_log(CR_LOG_INFO, "the agent stops: %s", strsignal(signal_number));
+    cr_loop_uv_stop(agent->loop);
+}
+
+static void agent_reload(void *context, int signal_number)
+{
+    struct agent *agent = context;
+    struct cr_agent_settings settings = {0};
+    if (agent->options->reload == NULL ||
+        !agent->options->reload(agent->options->context, &settings))
+        return;
+    enum cr_status st =
+        cr_engine_set_cache(agent->engine, cache_of(&settings), cache_bytes_of(&settings));
+    if (st == CR_OK)
+        cr_log(CR_LOG_INFO, "settings read anew");
+    else
+        cr_log(CR_LOG_ERROR, "the table stays as it was: %s", cr_status_text(st));
+}
+
+static enum cr_status agent_signals(struct agent *agent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    enum cr_status st = cr_loop_uv_signal(agent->loop, SIGTERM, agent_stop, agent);
+    if (st == CR_OK)
+        st = cr_loop_uv_signal(agent->loop, SIGINT, agent_stop, agent);
+    if (st == CR_OK)
+        st = cr_loop_uv_signal(agent->loop, SIGHUP, agent_reload, agent);
+    return st;
+}
+
+/* Start and stop. */
+
+static enum cr_status agent_start(struct agent *agent, struct cr_error *error)
+{
+    const struct cr_agent_options *options = agent->options;
+    bool is_shared = (options->app_mode & 0066) != 0;
+    enum cr_status st = cr_agent_state_prepare(options->state, is_shared ? 0755 : 0700, error);
+    if (st == CR_OK && options->automatic)
+        st = cr_agent_state_log(options->state, error);
+    if (st == CR_OK)
+        st = cr_agent_state_lock(options->state, &agent->lock_fd, error);
+    if (st == CR_OK)
+        st = cr_loop_uv_create(&agent->loop);
+    if (st == CR_OK)
+        st = agent_signals(agent);
+    if (st == CR_OK)
+        st = agent_serve(agent, error);
+    if (st == CR_OK)
+        st = agent_doors(agent, error);
+    return st;
+}
+
+static void agent_fini(struct agent *agent)
+{
+    if (agent->peers != NULL)
+        cr_peers_close_doors(agent->peers);
+    if (agent->service != NULL)
+        cr_service_stop(agent->service);
+    cr_leases_destroy(agent->leases);
+    cr_auth_destroy(agent->auth);
+    cr_engine_destroy(agent->engine); /* its last answers go to the peers */
+    cr_peers_destroy(agent->peers);
+    cr_service_destroy(agent->service);
+    if (agent->loop != NULL) {
+        cr_timer_stop(agent->loop, &agent->exit_timer);
+        cr_loop_uv_destroy(agent->loop);
+    }
+    if (agent->lock_fd >= 0)
+        close(agent->lock_fd);
+}
+
+static void ready_tell(const struct cr_agent_options *options, enum cr_status status,
+                       const struct cr_error *error)
+{
+    if (options->ready_fd < 0)
+        return;
+    if (status == CR_OK)
+        (void)dprintf(options->ready_fd, "READY=1\n");
+    else
+        (void)dprintf(options->ready_fd, "%d %s\n", (int)status, error->text);
+    close(options->ready_fd);
+}
+
+/* Whoever started us waits for the line on ready_fd and for this process, and is then rid of both:
+ * the agent itself is nobody's child. */
+static void agent_detach(void)
+{
+    pid_t pid = fork();
+    if (pid > 0)
+        _exit(0);
+    /* No process to be had: then the agent stays a child. */
+}
+
+int cr_agent_main(const struct cr_agent_options *options)
+{
+    struct cr_error error = {.size = sizeof error};
+    struct agent agent = {.options = options, .lock_fd = -1};
+    agent.exit_timer.fire = exit_fired;
+    CR_ASSERT(options->store != NULL && options->state != NULL);
+    if (options->automatic)
+        agent_detach();
+    cr_log_open("agent", CR_LOG_INFO, false);
+    enum cr_status st = agent_start(&agent, &error);
+    if (st != CR_OK && error.text[0] == '\0')
+        cr_agent_error(&error, st, "%s", cr_status_text(st));
+    if (st != CR_OK)
+        cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
+    ready_tell(options, st, &error);
+    if (st == CR_OK) {
+        cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
+        cr_loop_uv_run(agent.loop);
+    }
+    agent_fini(&agent);
+    return st == CR_OK ? 0 : st == CR_BUSY ? CR_AGENT_EXIT_BUSY : 1;
+}
