@@ -90,7 +90,7 @@ struct cr_table_view {
     const unsigned char *memory;
     size_t bytes;
     uint64_t bucket_count, stamp_count, block_count;
-    uint64_t bucket_offset, stamp_offset, block_offset;
+    uint64_t bucket_offset, entry_offset, stamp_offset, block_offset;
     unsigned char key[16];
     bool always_fresh;
 };

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A table's life, and the counters that keep it coherent: clock, stamps, floors, lease. Called on
+ * the engine's thread only; README.md has the rules.
+ *
+ * Invariants. Clock, stamps and floors never go down. No stamp or floor is above the clock. No
+ * entry's stamp is above the clock, or below the floor of its home. fresh_until never goes down but
+ * to 0, for good.
+ */
+#include "cache/table.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/shm.h"
+#include "cache/writer.h"
+
+#define PAGE_BYTES 4096u
+
+/* Divide `bytes`: stamps a thirty-second of it, within their bounds; blocks a quarter of the rest.
+ */
+static void header_plan(struct layout_header *header, uint64_t bytes)
+{
+    uint64_t stamps = LAYOUT_STAMPS_MAX;
+    while (stamps > LAYOUT_STAMPS_MIN && stamps * sizeof(uint64_t) > bytes / 32)
+        stamps /= 2;
+    uint64_t used = sizeof *header + stamps * sizeof(uint64_t);
+    CR_ASSERT(bytes >= CR_TABLE_BYTES_MIN && used < bytes);
+    uint64_t blocks = (bytes - used) / 4 / sizeof(struct layout_block);
+    used += blocks * sizeof(struct layout_block) + LAYOUT_ALIGN; /* buckets may end unaligned */
+    uint64_t buckets = (bytes - used) / (sizeof(struct layout_bucket) +
+                                         LAYOUT_BUCKET_ENTRIES * sizeof(struct layout_entry));
+    header->stamp_count = stamps;
+    header->block_count = blocks <= LAYOUT_COUNT_MAX ? blocks : LAYOUT_COUNT_MAX;
+    header->bucket_count = buckets <= LAYOUT_COUNT_MAX ? buckets : LAYOUT_COUNT_MAX;
+}
+
+static uint64_t aligned(uint64_t offset)
+{
+    return (offset + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+}
+
+static void header_place(struct layout_header *header)
+{
+    header->stamp_offset = sizeof *header;
+    header->bucket_offset = header->stamp_offset + header->stamp_count * sizeof(uint64_t);
+    header->entry_offset =
+        aligned(header->bucket_offset + header->bucket_count * sizeof(struct layout_bucket));
+    header->block_offset = header->entry_offset + header->bucket_count * LAYOUT_BUCKET_ENTRIES *
+                                                      sizeof(struct layout_entry);
+}
+
+/* Fills the fixed part; nobody else sees the memory yet. */
+static enum cr_status header_make(struct layout_header *header, uint64_t bytes,
+                                  struct cr_random *random)
+{
+    header->magic = LAYOUT_MAGIC;
+    header->version = LAYOUT_VERSION;
+    header->header_bytes = sizeof *header;
+    header->bytes = bytes;
+    header_plan(header, bytes);
+    header_place(header);
+    enum cr_status st = cr_random_fill(random, header->identity, sizeof header->identity);
+    if (st == CR_OK)
+        st = cr_random_fill(random, header->key, sizeof header->key);
+    return st;
+}
+
+/* Clock, floors and stamps all start at `clock`: what was asked for before is refused. */
+static void counters_start(struct cr_table *table, uint64_t clock)
+{
+    atomic_store_explicit(&table->header->clock, clock, memory_order_relaxed);
+    atomic_store_explicit(&table->header->all, clock, memory_order_relaxed);
+    atomic_store_explicit(&table->header->fresh_until, table->always_fresh ? CR_BOOT_NEVER : 0,
+                          memory_order_relaxed);
+    for (uint64_t i = 0; i < table->view.stamp_count; i++)
+        atomic_store_explicit(&table->stamps[i], clock, memory_order_relaxed);
+    for (uint64_t i = 0; i < table->view.bucket_count; i++)
+        atomic_store_explicit(&table->buckets[i].floor, clock, memory_order_relaxed);
+}
+
+static enum cr_status table_attach(struct cr_table *table)
+{
+    enum cr_status st = cr_table_view_init(&table->view, table->memory, table->bytes);
+    CR_ASSERT(st == CR_OK); /* made by ourselves just now */
+    table->view.always_fresh = table->always_fresh;
+    unsigned char *memory = table->memory;
+    table->stamps = (_Atomic uint64_t *)(memory + table->view.stamp_offset);
+    table->buckets = (struct layout_bucket *)(memory + table->view.bucket_offset);
+    table->entries = (struct layout_entry *)(memory + table->view.entry_offset);
+    table->blocks = (struct layout_block *)(memory + table->view.block_offset);
+    table->count.capacity = table->view.bucket_count * LAYOUT_BUCKET_ENTRIES;
+    table->count.bytes = table->bytes;
+    table->free_blocks = calloc(table->view.block_count, sizeof *table->free_blocks);
+    if (table->free_blocks == NULL)
+        return CR_E_LIMIT;
+    while (table->free_count < table->view.block_count) {
+        table->free_blocks[table->free_count] = (uint32_t)table->free_count;
+        table->free_count++;
+    }
+    return CR_OK;
+}
+
+enum cr_status cr_table_create(const struct cr_table_options *options, struct cr_random *random,
+                               struct cr_table **out_table)
+{
+    enum cr_status st = CR_E_INVALID;
+    struct cr_table *table = NULL;
+    if (options->bytes < CR_TABLE_BYTES_MIN)
+        goto out;
+    st = CR_E_LIMIT;
+    table = calloc(1, sizeof *table);
+    if (table == NULL)
+        goto out;
+    table->fd = -1;
+    table->bytes = options->bytes / PAGE_BYTES * PAGE_BYTES;
+    table->always_fresh = options->always_fresh;
+    st = options->shared
+             ? cr_shm_create("cloakroom-table", table->bytes, &table->memory, &table->fd)
+             : cr_memory_private(table->bytes, &table->memory);
+    if (st != CR_OK)
+        goto out;
+    table->header = table->memory;
+    st = header_make(table->header, table->bytes, random);
+    if (st != CR_OK)
+        goto out;
+    st = table_attach(table);
+    if (st != CR_OK)
+        goto out;
+    counters_start(table, options->clock_start);
+    *out_table = table;
+out:
+    if (st != CR_OK)
+        cr_table_destroy(table);
+    return st;
+}
+
+/* Readers may hold the memory for long after: nothing of a session stays in it (ASVS H9). */
+static void table_empty(struct cr_table *table)
+{
+    for (uint64_t bucket = 0; bucket < table->view.bucket_count; bucket++)
+        for (unsigned i = 0; i < LAYOUT_BUCKET_ENTRIES; i++)
+            if (slot_tag(table, (struct slot){bucket, i}) != 0)
+                cr_slot_drop(table, (struct slot){bucket, i});
+}
+
+void cr_table_destroy(struct cr_table *table)
+{
+    if (table == NULL)
+        return;
+    if (table->free_blocks != NULL) {
+        cr_table_retire(table);
+        table_empty(table);
+    }
+    cr_memory_unmap(table->memory, table->bytes);
+    if (table->fd >= 0)
+        close(table->fd);
+    free(table->free_blocks);
+    free(table);
+}
+
+int cr_table_fd(const struct cr_table *table)
+{
+    return table->fd;
+}
+
+void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_view)
+{
+    *out_view = table->view;
+}
+
+void cr_table_count(const struct cr_table *table, struct cr_table_count *out)
+{
+    *out = table->count;
+}
+
+uint64_t cr_table_clock(const struct cr_table *table)
+{
+    return word_own(&table->header->clock);
+}
+
+static uint64_t clock_advance(struct cr_table *table)
+{
+    uint64_t clock = cr_table_clock(table) + 1;
+    /* clock_advance:A. Whoever sees it reads the store after the commit that it stands for. Pairs
+     * with view_clock:A. */
+    atomic_store_explicit(&table->header->clock, clock, memory_order_release);
+    return clock;
+}
+
+uint32_t cr_table_stamp_index(const struct cr_table *table, const struct cr_user *user)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t word;
+    CR_ASSERT(user->length <= CR_USER_BYTES_MAX);
+    crypto_shorthash(hash, user->bytes, user->length, table->view.key);
+    memcpy(&word, hash, sizeof word);
+    return (uint32_t)(word & (table->view.stamp_count - 1));
+}
+
+uint64_t cr_table_end_user(struct cr_table *table, const struct cr_user *user)
+{
+    _Atomic uint64_t *stamp = &table->stamps[cr_table_stamp_index(table, user)];
+    uint64_t clock = clock_advance(table);
+    CR_ASSERT(clock > word_own(stamp)); /* a stamp only goes up: it was the clock, once */
+    /* stamp_raise:A. Pairs with stamps_allow:A. */
+    atomic_store_explicit(stamp, clock, memory_order_release);
+    return clock;
+}
+
+uint64_t cr_table_end_all(struct cr_table *table)
+{
+    uint64_t clock = clock_advance(table);
+    CR_ASSERT(clock > word_own(&table->header->all));
+    /* all_raise:A. Pairs with stamps_allow:B. */
+    atomic_store_explicit(&table->header->all, clock, memory_order_release);
+    return clock;
+}
+
+uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id *id)
+{
+    struct layout_places places = layout_places(id, table->view.bucket_count);
+    _Atomic uint64_t *floor = &table->buckets[places.home].floor;
+    uint64_t clock = clock_advance(table);
+    CR_ASSERT(clock > word_own(floor));
+    /* Only the writer reads floors: relaxed. */
+    atomic_store_explicit(floor, clock, memory_order_relaxed);
+    struct slot slot;
+    if (cr_slot_find(table, id, &slot))
+        cr_slot_drop(table, slot);
+    return clock;
+}
+
+void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen)
+{
+    struct slot slot;
+    if (!cr_slot_find(table, id, &slot))
+        return;
+    const struct layout_entry *entry = slot_entry(table, slot);
+    cr_boot_ns seen_before = word_own(&entry->words[WORD_SEEN]);
+    cr_boot_ns deadline = word_own(&entry->words[WORD_DEADLINE]);
+    /* A use after the deadline would have been a miss; whether it counts, the store says. */
+    if (seen <= seen_before || seen >= deadline)
+        return;
+    cr_boot_ns moved = cr_boot_add(seen, (cr_span_ms)word_own(&entry->words[WORD_IDLE]));
+    cr_boot_ns absolute = word_own(&entry->words[WORD_ABSOLUTE]);
+    if (moved > absolute)
+        moved = absolute;
+    cr_slot_seen(table, slot, seen, moved > deadline ? moved : deadline);
+}
+
+void cr_table_freshen(struct cr_table *table, cr_boot_ns until, cr_boot_ns now)
+{
+    cr_boot_ns most =
+        now <= CR_BOOT_NEVER - CR_TABLE_FRESH_NS_MAX ? now + CR_TABLE_FRESH_NS_MAX : CR_BOOT_NEVER;
+    if (until > most)
+        until = most;
+    if (table->retired || table->always_fresh || until <= word_own(&table->header->fresh_until))
+        return;
+    /* fresh_publish:A. Whoever sees this lease sees the stamps that were raised before it (rule 5).
+     * Pairs with view_fresh:A. */
+    atomic_store_explicit(&table->header->fresh_until, until, memory_order_release);
+}
+
+void cr_table_retire(struct cr_table *table)
+{
+    table->retired = true;
+    /* table_retire:A. Alone: it takes belief away and promises nothing. Pairs with view_fresh:A. */
+    atomic_store_explicit(&table->header->fresh_until, 0, memory_order_relaxed);
+}
