@@ -75,7 +75,7 @@ static void work_done(struct cr_work *work)
     struct fixture *f = numbered->fixture;
     CHECK(pthread_equal(pthread_self(), f->loop_thread));
     numbered->done_order = ++f->done;
-    if (f->done == f->stop_at)
+    if (f->done >= f->stop_at)
         cr_loop_uv_stop(f->loop);
 }
 
