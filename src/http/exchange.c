@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of an exchange: admitted, started, perhaps waiting for calls, answered, reset. Owns the
+ * call under way and everything that the reply points to.
+ */
+#include "http/exchange.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+
+struct cr_http_exchange *cr_http_exchange_create(const struct cr_http_site *site)
+{
+    struct cr_http_exchange *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        return NULL;
+    x->site = site;
+    return x;
+}
+
+void cr_http_exchange_reset(struct cr_http_exchange *x)
+{
+    if (x->call != NULL)
+        cr_call_cancel(x->call);
+    x->call = NULL;
+    x->next = x->admitted = x->refused = NULL;
+    cr_text_clear(&x->body);
+    cr_bytes_wipe(x->scratch, x->scratch_used);
+    x->scratch_used = 0;
+    cr_token_wipe(&x->credential.token);
+    cr_token_wipe(&x->login.signed_token);
+    x->bearer = x->by_form = x->others = false;
+    x->user.length = 0;
+    x->list_count = 0;
+    x->repeat = (struct cr_ending_id){0};
+    x->cursor = (struct cr_cursor){0};
+    x->ended = (struct cr_ended){.size = sizeof x->ended};
+    x->path = x->query = x->segment = (struct cr_http_text){0};
+    x->route = NULL;
+    x->room = NULL;
+    x->reply.status = 0;
+    x->reply.header_count = 0;
+}
+
+void cr_http_exchange_destroy(struct cr_http_exchange *x)
+{
+    if (x == NULL)
+        return;
+    cr_http_exchange_reset(x);
+    cr_text_fini(&x->body);
+    free(x->list);
+    free(x);
+}
+
+enum cr_http_progress cr_http_wait(struct cr_http_exchange *x, enum cr_status st,
+                                   struct cr_call *call, cr_http_step *next)
+{
+    CR_ASSERT(x->call == NULL);
+    x->status = st;
+    x->call = st == CR_OK ? call : NULL;
+    if (x->call == NULL || cr_call_done(x->call))
+        return next(x);
+    x->next = next;
+    return CR_HTTP_WAIT;
+}
+
+struct cr_call *cr_http_call_take(struct cr_http_exchange *x, enum cr_status *out_status)
+{
+    struct cr_call *call = x->call;
+    x->call = NULL;
+    *out_status = x->status;
+    return call;
+}
+
+static enum cr_http_progress validated(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_validate_finish(call, &x->session);
+    return x->status == CR_OK ? x->admitted(x) : x->refused(x);
+}
+
+enum cr_http_progress cr_http_authenticate(struct cr_http_exchange *x, cr_http_step *admitted,
+                                           cr_http_step *refused)
+{
+    x->admitted = admitted;
+    x->refused = refused;
+    x->session.size = sizeof x->session;
+    x->status = CR_NOT_FOUND;
+    if (!x->credential.parsed)
+        return refused(x);
+    x->status = CR_UNAVAILABLE;
+    if (x->room == NULL)
+        return refused(x);
+    x->status = cr_validate_cached(x->room, &x->credential.token, &x->session);
+    if (x->status == CR_OK)
+        return admitted(x);
+    struct cr_call *call = NULL;
+    enum cr_status st = cr_validate_begin(x->room, &x->credential.token, false, &call);
+    return cr_http_wait(x, st, call, validated);
+}
+
+const struct cr_call *cr_http_waits_for(const struct cr_http_exchange *x)
+{
+    return x->call;
+}
+
+enum cr_http_progress cr_http_resume(struct cr_http_exchange *x)
+{
+    CR_ASSERT(x->call != NULL && x->next != NULL);
+    cr_http_step *next = x->next;
+    x->next = NULL;
+    return next(x);
+}
+
+const struct cr_http_reply *cr_http_reply(const struct cr_http_exchange *x)
+{
+    CR_ASSERT(x->call == NULL && x->reply.status != 0);
+    return &x->reply;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proof that a change of state was asked for by our own pages, or by no browser at all (ASVS F1,
+ * F3). Three things, each enough to stop a foreign page alone: what the browser says about where a
+ * request comes from; a content type that a form cannot have; a token that only our pages know.
+ */
+#include "http/exchange.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "http/form.h"
+
+static bool text_is(struct cr_http_text text, const char *string)
+{
+    return text.count == strlen(string) && memcmp(text.bytes, string, text.count) == 0;
+}
+
+/* scheme://HOST, with the host that the request was sent to. */
+static bool origin_is_ours(const struct cr_http_exchange *x, struct cr_http_text origin)
+{
+    static const char *const schemes[] = {"https://", "http://"};
+    struct cr_http_text host = x->fields.of[CR_HTTP_HOST];
+    if (host.bytes == NULL || host.count == 0)
+        return false;
+    for (size_t i = 0; i < (x->site->dev ? 2 : 1); i++) {
+        size_t count = strlen(schemes[i]);
+        if (origin.count == count + host.count && memcmp(origin.bytes, schemes[i], count) == 0 &&
+            memcmp(origin.bytes + count, host.bytes, host.count) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Where the browser says it itself, Origin adds nothing, and a proxy may have changed Host. A
+ * client that sends neither is none of the browsers that would add a cookie by themselves. */
+static bool is_own_site(const struct cr_http_exchange *x)
+{
+    struct cr_http_text site = x->fields.of[CR_HTTP_FETCH_SITE];
+    struct cr_http_text origin = x->fields.of[CR_HTTP_ORIGIN];
+    if (site.bytes != NULL)
+        return text_is(site, "same-origin") || text_is(site, "none");
+    return origin.bytes == NULL || origin_is_ours(x, origin);
+}
+
+void cr_http_form_token(const struct cr_token *token, char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
+{
+    static const unsigned char purpose[] = "cloakroom form token 1";
+    unsigned char key[32], hash[24];
+    (void)crypto_generichash(key, sizeof key, (const unsigned char *)token->text, CR_TOKEN_CHARS,
+                             NULL, 0);
+    (void)crypto_generichash(hash, sizeof hash, purpose, sizeof purpose - 1, key, sizeof key);
+    cr_base64_encode(hash, sizeof hash, out);
+    out[CR_HTTP_FORM_TOKEN_CHARS] = '\0';
+    cr_bytes_wipe(key, sizeof key);
+}
+
+static bool form_token_matches(const struct cr_http_exchange *x, const char *bytes, size_t count)
+{
+    char want[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    cr_http_form_token(&x->credential.token, want);
+    bool matches =
+        count == CR_HTTP_FORM_TOKEN_CHARS && cr_bytes_equal(bytes, want, CR_HTTP_FORM_TOKEN_CHARS);
+    cr_bytes_wipe(want, sizeof want);
+    return matches;
+}
+
+static bool has_form_token(const struct cr_http_exchange *x)
+{
+    static const char *const names[] = {CR_HTTP_FORM_TOKEN_FIELD, NULL};
+    struct cr_http_text header = x->fields.of[CR_HTTP_FORM_TOKEN];
+    if (header.bytes != NULL)
+        return form_token_matches(x, header.bytes, header.count);
+    if (!cr_http_has_type(x, "application/x-www-form-urlencoded"))
+        return false;
+    struct cr_http_form form;
+    cr_http_form_init(&form, names);
+    bool matches = false;
+    if (cr_http_form_urlencoded(&form, x->body_sent) == CR_OK) {
+        const struct cr_http_form_field *field = cr_http_form_get(&form, CR_HTTP_FORM_TOKEN_FIELD);
+        matches = field != NULL && form_token_matches(x, field->bytes, field->count);
+    }
+    cr_http_form_fini(&form);
+    return matches;
+}
+
+bool cr_http_guarded(struct cr_http_exchange *x)
+{
+    /* A bearer token is added by a program, never by a browser on a foreign page's behalf. */
+    bool by_cookie = x->credential.by_cookie && x->credential.parsed;
+    if (x->route->guard == CR_HTTP_SAFE || (x->credential.present && !x->credential.by_cookie))
+        return true;
+    if (!is_own_site(x)) {
+        (void)cr_http_problem(x, 403, "This request comes from the page of another site.");
+        return false;
+    }
+    if (x->route->guard == CR_HTTP_OWN_SITE || !by_cookie ||
+        cr_http_has_type(x, "application/json") || has_form_token(x))
+        return true;
+    (void)cr_http_problem(x, 403,
+                          "A change that is asked for with a cookie needs Content-Type: "
+                          "application/json, or the form token of this session.");
+    return false;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pages. They work without script, by keyboard and by screen reader; what they look like is in
+ * style.css. Every value goes in through cr_text_html's %s, which escapes it (ASVS F8): names, user
+ * agents and addresses are whatever somebody sent.
+ */
+#include "http/exchange.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+static void page_begin(struct cr_text *out, const char *title, const char *kind)
+{
+    cr_text_html(out,
+                 "<!doctype html>\n"
+                 "<html lang=\"en\">\n"
+                 "<head>\n"
+                 "<meta charset=\"utf-8\">\n"
+                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                 "<meta name=\"color-scheme\" content=\"light dark\">\n"
+                 "<title>%s · Cloakroom</title>\n"
+                 "<link rel=\"stylesheet\" href=\"/style.css\">\n"
+                 "<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\n"
+                 "</head>\n"
+                 "<body class=\"%s\">\n",
+                 title, kind);
+}
+
+static void page_end(struct cr_text *out)
+{
+    cr_text_str(out, "</body>\n</html>\n");
+}
+
+static void brand(struct cr_text *out)
+{
+    cr_text_str(out, "<a class=\"brand\" href=\"/\"><img src=\"/icon.svg\" alt=\"\" width=\"28\" "
+                     "height=\"28\"> Cloakroom</a>\n");
+}
+
+void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user)
+{
+    struct cr_text *out = &x->body;
+    page_begin(out, "Log in", "narrow");
+    cr_text_str(out, "<main>\n");
+    brand(out);
+    cr_text_str(out, "<h1>Log in</h1>\n");
+    if (notice != NULL)
+        cr_text_html(out, "<p class=\"notice\" role=\"status\">%s</p>\n", notice);
+    cr_text_html(out,
+                 "<form method=\"post\" action=\"/login\" class=\"login\">\n"
+                 "<label for=\"user\">User</label>\n"
+                 "<input id=\"user\" name=\"user\" value=\"%s\" autocomplete=\"username\" "
+                 "autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"128\" required%s>\n"
+                 "<label for=\"password\">Password</label>\n"
+                 "<input id=\"password\" name=\"password\" type=\"password\" "
+                 "autocomplete=\"current-password\" maxlength=\"1024\" required%s>\n"
+                 "<button class=\"main\">Log in</button>\n"
+                 "</form>\n",
+                 user, user[0] == '\0' ? " autofocus" : "", user[0] != '\0' ? " autofocus" : "");
+    if (x->site->on_login == CR_POLICY_REPLACE)
+        cr_text_str(out, "<p class=\"aside\">Logging in here ends your sessions on other "
+                         "devices.</p>\n");
+    cr_text_str(out, "</main>\n");
+    page_end(out);
+}
+
+void cr_http_html_message(struct cr_http_exchange *x, const char *title, const char *text)
+{
+    struct cr_text *out = &x->body;
+    page_begin(out, title, "narrow");
+    cr_text_str(out, "<main>\n");
+    brand(out);
+    cr_text_html(out, "<h1>%s</h1>\n<p>%s</p>\n<p><a href=\"/\">Your devices</a></p>\n</main>\n",
+                 title, text);
+    page_end(out);
+}
+
+/* --- Your devices --- */
+
+struct home {
+    struct cr_text *out;
+    const struct cr_session *current;
+    cr_time_ms now;
+    char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    char user[CR_USER_BYTES_MAX + 1];
+};
+
+static void form_begin(struct home *home, const char *action, const char *segment,
+                       const char *after)
+{
+    cr_text_html(home->out,
+                 "<form method=\"post\" action=\"%s%s%s\"><input type=\"hidden\" "
+                 "name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">",
+                 action, segment, after, home->form_token);
+}
+
+static void ago(struct home *home, cr_time_ms time)
+{
+    static const struct {
+        cr_span_ms span;
+        const char *one, *many;
+    } units[] = {{86400000, "a day ago", " days ago"},
+                 {3600000, "an hour ago", " hours ago"},
+                 {60000, "a minute ago", " minutes ago"}};
+    cr_span_ms since = home->now - time;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (since < units[i].span)
+            continue;
+        cr_span_ms count = since / units[i].span;
+        if (count > 1)
+            cr_text_u64(home->out, (uint64_t)count);
+        cr_text_str(home->out, count > 1 ? units[i].many : units[i].one);
+        return;
+    }
+    cr_text_str(home->out, "just now");
+}
+
+static void fact_time(struct home *home, const char *name, cr_time_ms time)
+{
+    cr_text_html(home->out, "<div><dt>%s</dt><dd><time datetime=\"", name);
+    cr_text_time(home->out, time);
+    cr_text_str(home->out, "\" title=\"");
+    cr_text_time(home->out, time);
+    cr_text_str(home->out, "\">");
+    ago(home, time);
+    cr_text_str(home->out, "</time></dd></div>\n");
+}
+
+static const char *device_icon(enum cr_device device)
+{
+    switch (device) {
+    case CR_DEVICE_COMPUTER:
+        return "<rect x=\"3\" y=\"4.5\" width=\"18\" height=\"12\" rx=\"1.5\"/>"
+               "<path d=\"M8.5 20h7M12 16.5V20\"/>";
+    case CR_DEVICE_PHONE:
+        return "<rect x=\"7\" y=\"3\" width=\"10\" height=\"18\" rx=\"2\"/>"
+               "<path d=\"M11 18h2\"/>";
+    case CR_DEVICE_PROGRAM:
+        return "<rect x=\"3\" y=\"4\" width=\"18\" height=\"16\" rx=\"2\"/>"
+               "<path d=\"M7 9l3 3-3 3M12.5 15H17\"/>";
+    }
+    return "";
+}
+
+static void device_row(struct home *home, const struct cr_session *session)
+{
+    struct cr_text *out = home->out;
+    bool current = cr_session_id_equal(&session->id, &home->current->id);
+    char name[128];
+    enum cr_device device = cr_device_describe(session->agent, name, sizeof name);
+    const char *shown = name[0] != '\0' ? name : "An unnamed program";
+    cr_text_str(out, current ? "<li class=\"device current\">\n" : "<li class=\"device\">\n");
+    cr_text_str(out, "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\">");
+    cr_text_str(out, device_icon(device));
+    cr_text_html(out, "</svg>\n<div class=\"what\">\n<h2 title=\"%s\">%s", session->agent, shown);
+    cr_text_str(out, current ? " <span class=\"badge\">This device</span></h2>\n" : "</h2>\n");
+    cr_text_str(out, "<dl>\n");
+    if (session->address[0] != '\0')
+        cr_text_html(out, "<div><dt>Address</dt><dd>%s</dd></div>\n", session->address);
+    fact_time(home, "Logged in", session->created_at);
+    fact_time(home, "Last seen", session->seen_at);
+    cr_text_str(out, "</dl>\n</div>\n");
+    if (!current) {
+        form_begin(home, "/sessions/", session->id.text, "/end");
+        cr_text_html(out, "<button aria-label=\"End the session of %s, %s\">End</button></form>\n",
+                     shown, session->address);
+    }
+    cr_text_str(out, "</li>\n");
+}
+
+static void devices(struct home *home, const struct cr_session *list, size_t count)
+{
+    const struct cr_session *current = home->current;
+    for (size_t i = 0; i < count; i++)
+        if (cr_session_id_equal(&list[i].id, &home->current->id))
+            current = &list[i]; /* with its labels */
+    cr_text_str(home->out, "<ul class=\"devices\">\n");
+    device_row(home, current);
+    for (size_t i = 0; i < count; i++)
+        if (&list[i] != current)
+            device_row(home, &list[i]);
+    cr_text_str(home->out, "</ul>\n");
+}
+
+static void home_header(struct home *home)
+{
+    cr_text_str(home->out, "<header>\n");
+    brand(home->out);
+    cr_text_html(home->out, "<p class=\"who\"><span class=\"as\">Logged in as </span>%s</p>\n",
+                 home->user);
+    form_begin(home, "/logout", "", "");
+    cr_text_str(home->out, "<button>Log out</button></form>\n</header>\n");
+}
+
+static void home_others(struct home *home, size_t count)
+{
+    struct cr_text *out = home->out;
+    if (count <= 1) {
+        cr_text_str(out, "<p class=\"aside\">You are logged in nowhere else.</p>\n");
+        return;
+    }
+    if (count == CR_HTTP_LIST_MAX)
+        cr_text_str(out, "<p class=\"aside\">Only the newest are shown.</p>\n");
+    form_begin(home, "/sessions/end-others", "", "");
+    cr_text_str(out, "<button class=\"danger\">End all other sessions</button></form>\n"
+                     "<p class=\"aside\">A session that you end is refused everywhere from that "
+                     "moment on.</p>\n");
+}
+
+void cr_http_html_home(struct cr_http_exchange *x)
+{
+    struct home home = {
+        .out = &x->body,
+        .current = &x->session,
+        .now = cr_clock_wall(x->site->clock),
+    };
+    cr_label_copy(home.user, sizeof home.user, (const char *)x->session.user.bytes,
+                  x->session.user.length);
+    cr_http_form_token(&x->credential.token, home.form_token);
+    /* A validation that the table answers does not know the labels. */
+    x->session.address[0] = x->session.agent[0] = '\0';
+    page_begin(home.out, "Your devices", "wide");
+    home_header(&home);
+    cr_text_str(home.out, "<main>\n<h1>Where you are logged in</h1>\n"
+                          "<p class=\"lead\">Each of these can act as you. End what you do not "
+                          "know or no longer use.</p>\n");
+    devices(&home, x->list, x->list_count);
+    home_others(&home, x->list_count);
+    cr_text_str(home.out, "</main>\n");
+    page_end(home.out);
+    cr_bytes_wipe(home.form_token, sizeof home.form_token);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Logging in: POST /login, as JSON by programs and as a form by people, and the page that has the
+ * form. The password goes to the agent, which knows; nothing of it stays here.
+ */
+#include "http/exchange.h"
+
+#include <string.h>
+
+#include <cloakroom/account.h>
+
+#include "base/bytes.h"
+#include "http/form.h"
+#include "session/token.h"
+
+static const char page_type[] = "text/html; charset=utf-8";
+
+/* --- Answers --- */
+
+static enum cr_http_progress login_page(struct cr_http_exchange *x, unsigned status,
+                                        const char *notice)
+{
+    char user[CR_USER_BYTES_MAX + 1];
+    cr_label_copy(user, sizeof user, (const char *)x->user.bytes, x->user.length);
+    cr_text_clear(&x->body);
+    if (status == 503)
+        cr_http_header_add(x, "Retry-After", "1");
+    cr_http_html_login(x, notice, user);
+    return cr_http_reply_body(x, status, page_type);
+}
+
+static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned status,
+                                          const char *why)
+{
+    return x->by_form ? login_page(x, status, why) : cr_http_problem(x, status, why);
+}
+
+static enum cr_http_progress login_answer(struct cr_http_exchange *x)
+{
+    const struct cr_session *session = &x->login.session;
+    /* The absolute limit, by the store's clock alone. The browser's view of it is a courtesy. */
+    if (!x->bearer)
+        cr_http_cookie_set(x, &x->login.signed_token, session->ends_at - session->created_at);
+    if (x->by_form)
+        return cr_http_redirect(x, "/");
+    cr_text_str(&x->body, "{\"session\":");
+    cr_http_json_session(&x->body, session, NULL);
+    if (x->bearer) {
+        cr_text_str(&x->body, ",\"signed_token\":\"");
+        cr_text_put(&x->body, x->login.signed_token.text, CR_TOKEN_CHARS);
+        cr_text_put(&x->body, "\"", 1);
+    }
+    cr_text_str(&x->body, ",\"expires_at\":\"");
+    cr_text_time(&x->body, x->login.expires_at);
+    cr_text_str(&x->body, "\"}\n");
+    return cr_http_reply_body(x, 200, "application/json");
+}
+
+/* --- Steps --- */
+
+/* Whatever came of it: the log-in itself has been carried out. Mostly the policy has ended that
+ * session already. */
+static enum cr_http_progress earlier_ended(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_end_finish(call, &x->ended);
+    return login_answer(x);
+}
+
+/* The session that this browser had until now is over, whoever's it was (ASVS A5). */
+static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
+{
+    struct cr_call *call = NULL;
+    struct cr_session_id earlier;
+    struct cr_end_options options = {
+        .size = sizeof options,
+        .reason = CR_REASON_REPLACED,
+        .by = "a log-in in the same browser",
+        .authority = &x->credential.token,
+    };
+    if (x->bearer || !x->credential.by_cookie || !x->credential.parsed)
+        return login_answer(x);
+    cr_token_id(&x->credential.token, &earlier);
+    enum cr_status st = cr_end_begin(x->room, &earlier, &options, &call);
+    return cr_http_wait(x, st, call, earlier_ended);
+}
+
+static enum cr_http_progress logged_in(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_login_password_finish(call, &x->login);
+    if (x->status == CR_OK)
+        return earlier_end(x);
+    /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
+    if (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER)
+        return login_refuse(x, 401, "The user or the password is wrong.");
+    if (x->status == CR_CONFLICT)
+        return login_refuse(x, 409, "This user's sessions were ended meanwhile: try again.");
+    if (x->by_form)
+        return login_page(x, 503, "You cannot be logged in just now: try again in a moment.");
+    return cr_http_problem_status(x, x->status);
+}
+
+static enum cr_http_progress login_begin(struct cr_http_exchange *x,
+                                         const struct cr_http_form_field *password)
+{
+    char agent[CR_AGENT_CHARS_MAX + 1];
+    struct cr_http_text sent = x->fields.of[CR_HTTP_USER_AGENT];
+    cr_label_copy(agent, sizeof agent, sent.bytes, sent.count);
+    struct cr_login_options options = {
+        .size = sizeof options,
+        .policy = x->site->on_login,
+        .keep_count = x->site->keep_count,
+        .idle = x->site->idle,
+        .absolute = x->site->absolute,
+        .address = x->request.peer,
+        .agent = agent,
+    };
+    struct cr_call *call = NULL;
+    enum cr_status st = CR_UNAVAILABLE;
+    if (x->room != NULL)
+        st = cr_login_password_begin(x->room, &x->user, password->bytes, password->count, &options,
+                                     &call);
+    return cr_http_wait(x, st, call, logged_in);
+}
+
+static bool field_is(const struct cr_http_form_field *field, const char *word)
+{
+    return field != NULL && field->count == strlen(word) && strcmp(field->bytes, word) == 0;
+}
+
+/* NULL, or what is wrong with it. Fills x->user and x->bearer. */
+static const char *login_read(struct cr_http_exchange *x, const struct cr_http_form *form)
+{
+    const struct cr_http_form_field *user = cr_http_form_get(form, "user");
+    const struct cr_http_form_field *password = cr_http_form_get(form, "password");
+    const struct cr_http_form_field *mode = cr_http_form_get(form, "mode");
+    if (user == NULL || password == NULL)
+        return "`user` and `password` are needed.";
+    if (!cr_text_is_clean((const unsigned char *)user->bytes, user->count) ||
+        cr_user_parse(user->bytes, user->count, &x->user) != CR_OK)
+        return "`user` is not the name of a user: 1 to 128 bytes of UTF-8 without control "
+               "characters.";
+    if (password->count == 0 || password->count > CR_PASSWORD_BYTES_MAX)
+        return "`password` is empty, or longer than 1024 bytes.";
+    if (mode != NULL && !field_is(mode, "cookie") && !field_is(mode, "bearer"))
+        return "`mode` is `cookie` or `bearer`.";
+    x->bearer = !x->by_form && field_is(mode, "bearer");
+    return NULL;
+}
+
+enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
+{
+    static const char *const names[] = {"user", "password", "mode", NULL};
+    struct cr_http_form form;
+    enum cr_http_progress progress;
+    enum cr_status st;
+    cr_http_form_init(&form, names);
+    x->by_form = cr_http_has_type(x, "application/x-www-form-urlencoded");
+    if (!x->by_form && !cr_http_has_type(x, "application/json")) {
+        progress = cr_http_problem(x, 415, "Send JSON, or a form.");
+        goto out;
+    }
+    st = x->by_form ? cr_http_form_urlencoded(&form, x->body_sent)
+                    : cr_http_form_json(&form, x->body_sent);
+    const char *wrong = st == CR_OK          ? login_read(x, &form)
+                        : st == CR_E_INVALID ? "The body is not of the form that its type says."
+                                             : NULL;
+    if (wrong != NULL)
+        progress = login_refuse(x, 400, wrong);
+    else if (st != CR_OK)
+        progress = cr_http_problem_status(x, st);
+    else
+        progress = login_begin(x, cr_http_form_get(&form, "password"));
+out:
+    cr_http_form_fini(&form);
+    return progress;
+}
+
+/* --- The page --- */
+
+static const char *ended_sentence(enum cr_reason reason)
+{
+    switch (reason) {
+    case CR_REASON_REPLACED:
+        return "You logged in somewhere else, and that ended your session here. If it was not "
+               "you, change your password.";
+    case CR_REASON_LIMIT:
+        return "You logged in on more devices than are kept, and your session here was the "
+               "oldest.";
+    case CR_REASON_ADMIN:
+        return "Your session was ended by an administrator.";
+    case CR_REASON_PASSWORD:
+        return "Your password was changed, and that ended all your sessions.";
+    case CR_REASON_EVERYBODY:
+        return "All sessions were ended: log in again.";
+    case CR_REASON_IDLE:
+        return "You were away for long, so your session was ended.";
+    case CR_REASON_ABSOLUTE:
+        return "Your session reached its longest time: log in again.";
+    case CR_REASON_LOGOUT:
+        return "You are logged out.";
+    case CR_REASON_NONE:
+    case CR_REASON_DISABLED:
+    case CR_REASON_UPGRADED:
+        break;
+    }
+    return "Your session has ended: log in again.";
+}
+
+static enum cr_http_progress explained(struct cr_http_exchange *x)
+{
+    struct cr_explanation explanation = {.size = sizeof explanation};
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_explain_finish(call, &explanation);
+    bool known = x->status == CR_OK && !explanation.live;
+    return login_page(x, 200, ended_sentence(known ? explanation.reason : CR_REASON_NONE));
+}
+
+static enum cr_http_progress no_session(struct cr_http_exchange *x)
+{
+    struct cr_call *call = NULL;
+    struct cr_session_id id;
+    if (x->status != CR_ENDED && x->status != CR_NOT_FOUND)
+        return cr_http_problem_status(x, x->status);
+    if (x->credential.by_cookie)
+        cr_http_cookie_clear(x);
+    if (x->status != CR_ENDED)
+        return login_page(x, 200, NULL);
+    cr_token_id(&x->credential.token, &id);
+    enum cr_status st = cr_explain_begin(x->room, &id, &call);
+    return cr_http_wait(x, st, call, explained);
+}
+
+static enum cr_http_progress has_session(struct cr_http_exchange *x)
+{
+    return x->session.user.length > 0 ? cr_http_redirect(x, "/") : login_page(x, 200, NULL);
+}
+
+enum cr_http_progress cr_http_login_page(struct cr_http_exchange *x)
+{
+    if (!x->credential.present)
+        return login_page(x, 200, NULL);
+    return cr_http_authenticate(x, has_session, no_session);
+}
