@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `cloakroom serve`: a supervisor, the agent, and HTTP workers.
+ *
+ * The supervisor opens and keeps every listening socket, starts the others by running its own
+ * program again (`cloakroom agent …`, `cloakroom worker`), hands each worker its sockets and a
+ * connected descriptor to the agent, and a fresh one whenever the agent was replaced. It takes no
+ * requests and sees no user's data. When it dies, so do they.
+ */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include <cloakroom/session.h>
+
+#include "base/log.h"
+
+#define CR_SERVER_WORKERS_MAX 64
+#define CR_SERVER_LISTEN_MAX 8
+
+struct cr_server_options {
+    const char *const *listen; /* numeric addresses: "127.0.0.1:8080", "[::1]:8080" */
+    size_t listen_count;       /* 1 to CR_SERVER_LISTEN_MAX */
+    unsigned workers;          /* 1 to CR_SERVER_WORKERS_MAX */
+
+    /* The agent is run as `PROGRAM agent --store - --state STATE --ready-fd FD` and then
+     * agent_arguments (NULL at the end), with the store's URL on its standard input. */
+    const char *program; /* NULL: /proc/self/exe */
+    const char *store;
+    const char *state;
+    const char *const *agent_arguments;
+
+    enum cr_policy on_login;
+    unsigned keep_count;         /* with CR_POLICY_KEEP_N */
+    cr_span_ms idle, absolute;   /* of sessions made here; 0: the agent's defaults */
+    const char *clear_site_data; /* at log-out; NULL: "cookies"; empty: not sent */
+    /* A proxy in front speaks TLS: the cookie is __Host-cloakroom also on a loopback address.
+     * Without it a server that listens on loopback alone is for development, and says so. */
+    bool behind_tls;
+    unsigned connections_max; /* of a worker; 0: 1000 */
+
+    enum cr_log_level log_level;
+    bool log_json;
+
+    /* Once, when the agent serves for the first time and before anybody is let in. False: give up.
+     * May be NULL. */
+    bool (*agent_ready)(void *context);
+    /* Once, when every worker serves. May be NULL. */
+    void (*serving)(void *context);
+    void *context;
+};
+
+/* Runs until SIGTERM or SIGINT, and then lets requests under way finish. Call it in a process of
+ * one thread, which exits with the answer: 0 after a clean stop, 1 when the start failed (said in
+ * the log). SIGHUP goes to the agent. */
+int cr_server_main(const struct cr_server_options *options);
+
+/* `cloakroom worker`: everything it needs comes over descriptor 3, its supervisor's. */
+int cr_worker_main(void);
+
+#endif

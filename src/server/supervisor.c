@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The supervisor: keeps the listening sockets, the agent and the workers, and nothing else. It
+ * never reads from a client; all that workers get from it are their sockets and descriptors to the
+ * agent.
+ *
+ *   AGENT -> WORKERS -> SERVING -> DRAINING -> STOPPING -> GONE
+ *
+ * A failure before SERVING ends the start; from then on what dies is started again.
+ */
+#include "server/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "room/room.h"
+#include "server/child.h"
+#include "server/control.h"
+#include "server/listen.h"
+
+/* A predecessor that was killed leaves its sockets and its agent's lock this much later at most. */
+#define PREDECESSOR_MS 3000
+#define RETRY_MS 50          /* between two tries to reach the agent */
+#define WORKER_STOP_MS 12000 /* its own bound, and something on top */
+#define AGENT_STOP_MS 10000
+
+enum stage {
+    STAGE_AGENT,
+    STAGE_WORKERS,
+    STAGE_SERVING,
+    STAGE_DRAINING,
+    STAGE_STOPPING,
+    STAGE_GONE
+};
+
+struct worker_slot {
+    struct cr_child child;
+    int control; /* -1: none */
+    bool ready;
+    bool wants_agent;
+    cr_boot_ns agent_due; /* not before */
+    int listen[CR_SERVER_LISTEN_MAX];
+};
+
+struct supervisor {
+    const struct cr_server_options *options;
+    enum stage stage;
+    bool failed;
+    cr_boot_ns now, started;
+    cr_boot_ns give_up; /* of this stage; CR_BOOT_NEVER: no limit */
+    int signals;
+    struct cr_listen_address addresses[CR_SERVER_LISTEN_MAX];
+
+    struct cr_child agent;
+    int agent_ready; /* the pipe that says so; -1: nothing is awaited */
+    bool agent_serves;
+    char agent_line[1024];
+    size_t agent_line_count;
+    char agent_socket[108];
+
+    struct worker_slot workers[CR_SERVER_WORKERS_MAX];
+};
+
+static void fd_close(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+static void fail(struct supervisor *s)
+{
+    s->failed = true;
+    s->stage = STAGE_GONE;
+}
+
+/* Tells systemd, where it is what started us. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path == NULL || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof address.sun_path)
+        return;
+    size_t count = strlen(path);
+    memcpy(address.sun_path, path, count);
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count));
+    (void)close(fd);
+}
+
+/* --- The agent --- */
+
+#define AGENT_ARGUMENTS_MAX 64
+
+/* False: too many. */
+static bool agent_arguments(const struct supervisor *s, const char *out[AGENT_ARGUMENTS_MAX])
+{
+    const char *const first[] = {"cloakroom", "agent",           "--store",    "-",
+                                 "--state",   s->options->state, "--ready-fd", "3"};
+    size_t count = sizeof first / sizeof first[0];
+    memcpy(out, first, sizeof first);
+    for (const char *const *more = s->options->agent_arguments; more != NULL && *more != NULL;
+         more++) {
+        if (count == AGENT_ARGUMENTS_MAX - 1)
+            return false;
+        out[count++] = *more;
+    }
+    out[count] = NULL;
+    return true;
+}
+
+/* A pipe with the store's URL in it, which may hold a password: neither arguments nor environment
+ * are for that. */
+static int url_pipe(const char *url)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return -1;
+    size_t count = strlen(url);
+    bool written = write(ends[1], url, count) == (ssize_t)count && write(ends[1], "\n", 1) == 1;
+    (void)close(ends[1]);
+    if (!written)
+        fd_close(&ends[0]);
+    else
+        (void)fcntl(ends[0], F_SETFL, 0);
+    return ends[0];
+}
+
+static enum cr_status agent_start(struct supervisor *s)
+{
+    const char *arguments[AGENT_ARGUMENTS_MAX];
+    int ready[2] = {-1, -1}, input = url_pipe(s->options->store);
+    enum cr_status st = CR_E_IO;
+    if (input < 0 || !agent_arguments(s, arguments) || pipe2(ready, O_CLOEXEC) != 0)
+        goto out;
+    struct cr_child_command command = {
+        .program = s->options->program,
+        .arguments = arguments,
+        .input = input,
+        .death_signal = SIGTERM,
+        .inherited = ready[1],
+    };
+    st = cr_child_start(&s->agent, &command, s->now);
+    if (st != CR_OK)
+        goto out;
+    (void)fcntl(ready[0], F_SETFL, O_NONBLOCK);
+    s->agent_ready = ready[0];
+    s->agent_line_count = 0;
+    ready[0] = -1;
+out:
+    fd_close(&input);
+    fd_close(&ready[0]);
+    fd_close(&ready[1]);
+    return st;
+}
+
+static void agent_serves(struct supervisor *s)
+{
+    s->agent_serves = true;
+    for (unsigned i = 0; i < s->options->workers; i++)
+        s->workers[i].wants_agent = true;
+    if (s->stage != STAGE_AGENT)
+        return;
+    if (s->options->agent_ready != NULL && !s->options->agent_ready(s->options->context)) {
+        fail(s);
+        return;
+    }
+    s->stage = STAGE_WORKERS;
+}
+
+/* Its one line: "READY=1", or a number and why not. */
+static void agent_line_take(struct supervisor *s)
+{
+    ssize_t count = read(s->agent_ready, s->agent_line + s->agent_line_count,
+                         sizeof s->agent_line - 1 - s->agent_line_count);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (count > 0) {
+        s->agent_line_count += (size_t)count;
+        s->agent_line[s->agent_line_count] = '\0';
+        if (strchr(s->agent_line, '\n') == NULL && s->agent_line_count < sizeof s->agent_line - 1)
+            return;
+    }
+    fd_close(&s->agent_ready);
+    s->agent_line[s->agent_line_count] = '\0';
+    s->agent_line[strcspn(s->agent_line, "\n")] = '\0';
+    if (strcmp(s->agent_line, "READY=1") == 0)
+        agent_serves(s);
+}
+
+static void agent_ended(struct supervisor *s, int status)
+{
+    char how[32];
+    cr_child_how(status, how, sizeof how);
+    s->agent_serves = false;
+    /* What it had to say may still be on its way. */
+    while (s->agent_ready >= 0)
+        agent_line_take(s);
+    if (s->stage == STAGE_STOPPING) {
+        s->stage = STAGE_GONE;
+        return;
+    }
+    bool busy = WIFEXITED(status) && WEXITSTATUS(status) == CR_AGENT_EXIT_BUSY;
+    if (s->stage == STAGE_AGENT && busy && s->now < cr_boot_add(s->started, PREDECESSOR_MS)) {
+        s->agent.failures = 0;
+        s->agent.due = cr_boot_add(s->now, RETRY_MS);
+        return;
+    }
+    const char *text = strchr(s->agent_line, ' ');
+    cr_log(CR_LOG_ERROR, "the agent ended (%s)%s%s", how, text != NULL ? ":" : "",
+           text != NULL ? text : "");
+    if (s->stage == STAGE_AGENT)
+        fail(s);
+}
+
+/* --- Workers --- */
+
+static bool is_dev(const struct supervisor *s)
+{
+    bool loopback = !s->options->behind_tls;
+    for (size_t i = 0; i < s->options->listen_count; i++)
+        loopback = loopback && s->addresses[i].loopback;
+    return loopback;
+}
+
+static enum cr_status worker_hand_over(const struct supervisor *s, struct worker_slot *worker)
+{
+    const struct cr_server_options *options = s->options;
+    const char *clear = options->clear_site_data != NULL ? options->clear_site_data : "\"cookies\"";
+    struct cr_control message = {
+        .kind = CR_CONTROL_START,
+        .settings =
+            {
+                .number = (unsigned)(worker - s->workers) + 1,
+                .dev = is_dev(s),
+                .on_login = options->on_login,
+                .keep_count = options->keep_count,
+                .idle = options->idle,
+                .absolute = options->absolute,
+                .connections_max = options->connections_max > 0 ? options->connections_max : 1000,
+                .log_level = options->log_level,
+                .log_json = options->log_json,
+            },
+        .fd_count = options->listen_count,
+    };
+    if (strlen(clear) >= sizeof message.settings.clear_site_data)
+        return CR_E_INVALID;
+    memcpy(message.settings.clear_site_data, clear, strlen(clear) + 1);
+    memcpy(message.fds, worker->listen, sizeof(int) * options->listen_count);
+    return cr_control_send(worker->control, &message);
+}
+
+static enum cr_status worker_start(struct supervisor *s, struct worker_slot *worker)
+{
+    static const char *const arguments[] = {"cloakroom", "worker", NULL};
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return CR_E_IO;
+    struct cr_child_command command = {
+        .program = s->options->program,
+        .arguments = arguments,
+        .input = -1,
+        .death_signal = SIGKILL,
+        .inherited = ends[1],
+    };
+    enum cr_status st = cr_child_start(&worker->child, &command, s->now);
+    (void)close(ends[1]);
+    (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    worker->control = ends[0];
+    worker->ready = false;
+    worker->wants_agent = false;
+    worker->agent_due = 0;
+    if (st == CR_OK)
+        st = worker_hand_over(s, worker);
+    return st;
+}
+
+static void all_ready(struct supervisor *s)
+{
+    char text[64];
+    for (unsigned i = 0; i < s->options->workers; i++)
+        if (!s->workers[i].ready)
+            return;
+    s->stage = STAGE_SERVING;
+    for (size_t i = 0; i < s->options->listen_count; i++) {
+        cr_listen_text(&s->addresses[i], text, sizeof text);
+        cr_log(CR_LOG_INFO, "serving on http://%s", text);
+    }
+    if (is_dev(s))
+        cr_log(CR_LOG_WARN, "plain HTTP on loopback, for development: the cookie has another name "
+                            "and is sent without Secure; behind a proxy that speaks TLS, say so");
+    notify("READY=1");
+    if (s->options->serving != NULL)
+        s->options->serving(s->options->context);
+}
+
+static void worker_listen_to(struct supervisor *s, struct worker_slot *worker)
+{
+    struct cr_control message;
+    enum cr_status st;
+    while ((st = cr_control_receive(worker->control, &message)) == CR_OK) {
+        if (message.kind == CR_CONTROL_READY)
+            worker->ready = true;
+        worker->wants_agent = true; /* READY and LONELY alike */
+        if (s->stage == STAGE_WORKERS)
+            all_ready(s);
+    }
+    if (st != CR_ASK)
+        fd_close(&worker->control); /* its end is about to be noticed */
+}
+
+static void worker_connect(struct supervisor *s, struct worker_slot *worker)
+{
+    struct cr_control message = {.kind = CR_CONTROL_AGENT, .fd_count = 1};
+    worker->agent_due = cr_boot_add(s->now, RETRY_MS);
+    if (cr_agent_connect(s->agent_socket, &message.fds[0]) != CR_OK)
+        return; /* it has just died, and is about to be replaced */
+    worker->wants_agent = cr_control_send(worker->control, &message) == CR_BUSY;
+    (void)close(message.fds[0]);
+}
+
+static void worker_ended(struct supervisor *s, struct worker_slot *worker, int status)
+{
+    char how[32];
+    cr_child_how(status, how, sizeof how);
+    fd_close(&worker->control);
+    worker->ready = false;
+    if (s->stage >= STAGE_DRAINING)
+        return;
+    cr_log(CR_LOG_ERROR, "worker %u ended (%s)", (unsigned)(worker - s->workers) + 1, how);
+    if (s->stage == STAGE_WORKERS)
+        fail(s);
+}
+
+/* --- Stopping --- */
+
+static void agent_stop(struct supervisor *s)
+{
+    s->stage = STAGE_STOPPING;
+    s->give_up = cr_boot_add(s->now, AGENT_STOP_MS);
+    if (s->agent.pid == 0)
+        s->stage = STAGE_GONE;
+    else
+        (void)kill(s->agent.pid, SIGTERM);
+}
+
+static void drain(struct supervisor *s)
+{
+    if (s->stage >= STAGE_DRAINING)
+        return;
+    static const struct cr_control message = {.kind = CR_CONTROL_DRAIN};
+    notify("STOPPING=1");
+    s->stage = STAGE_DRAINING;
+    s->give_up = cr_boot_add(s->now, WORKER_STOP_MS);
+    for (unsigned i = 0; i < s->options->workers; i++)
+        if (s->workers[i].control >= 0 && cr_control_send(s->workers[i].control, &message) != CR_OK)
+            fd_close(&s->workers[i].control); /* ends it, too */
+}
+
+static void stop_go_on(struct supervisor *s)
+{
+    unsigned running = 0;
+    for (unsigned i = 0; i < s->options->workers; i++)
+        running += s->workers[i].child.pid != 0;
+    if (s->stage == STAGE_DRAINING && running == 0) {
+        agent_stop(s);
+    } else if (s->stage >= STAGE_DRAINING && s->now >= s->give_up) {
+        s->give_up = CR_BOOT_NEVER;
+        for (unsigned i = 0; i < s->options->workers; i++)
+            if (s->workers[i].child.pid != 0)
+                (void)kill(s->workers[i].child.pid, SIGKILL);
+        if (s->stage == STAGE_STOPPING && s->agent.pid != 0)
+            (void)kill(s->agent.pid, SIGKILL);
+    }
+}
+
+/* --- The loop --- */
+
+static void signals_take(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+            drain(s);
+        else if (info.ssi_signo == SIGHUP && s->agent.pid != 0)
+            (void)kill(s->agent.pid, SIGHUP);
+    }
+}
+
+static void ended_take(struct supervisor *s)
+{
+    int status;
+    if (cr_child_ended(&s->agent, s->now, &status))
+        agent_ended(s, status);
+    for (unsigned i = 0; i < s->options->workers; i++)
+        if (cr_child_ended(&s->workers[i].child, s->now, &status))
+            worker_ended(s, &s->workers[i], status);
+}
+
+static bool is_due(const struct supervisor *s, const struct cr_child *child)
+{
+    return child->pid == 0 && child->due <= s->now;
+}
+
+static void due_start(struct supervisor *s)
+{
+    /* An agent that died while workers drain is still needed by what they finish. */
+    if (s->stage <= STAGE_DRAINING && is_due(s, &s->agent) && agent_start(s) != CR_OK) {
+        cr_log(CR_LOG_ERROR, "the agent cannot be started: %s", strerror(errno));
+        s->agent.due = cr_boot_add(s->now, PREDECESSOR_MS);
+    }
+    for (unsigned i = 0; i < s->options->workers; i++) {
+        struct worker_slot *worker = &s->workers[i];
+        if (s->stage < STAGE_WORKERS || s->stage >= STAGE_DRAINING)
+            break;
+        if (is_due(s, &worker->child) && worker_start(s, worker) != CR_OK) {
+            cr_log(CR_LOG_ERROR, "worker %u cannot be started: %s", i + 1, strerror(errno));
+            worker->child.due = cr_boot_add(s->now, PREDECESSOR_MS);
+        }
+    }
+    for (unsigned i = 0; i < s->options->workers; i++)
+        if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0 &&
+            s->workers[i].agent_due <= s->now)
+            worker_connect(s, &s->workers[i]);
+}
+
+static void earlier(cr_boot_ns *due, cr_boot_ns other)
+{
+    if (other < *due)
+        *due = other;
+}
+
+static int poll_timeout(struct supervisor *s)
+{
+    cr_boot_ns due = s->stage >= STAGE_DRAINING ? s->give_up : CR_BOOT_NEVER;
+    if (s->agent.pid == 0)
+        earlier(&due, s->agent.due);
+    for (unsigned i = 0; i < s->options->workers; i++) {
+        if (s->workers[i].child.pid == 0 && s->stage > STAGE_AGENT && s->stage < STAGE_DRAINING)
+            earlier(&due, s->workers[i].child.due);
+        if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0)
+            earlier(&due, s->workers[i].agent_due);
+    }
+    if (due == CR_BOOT_NEVER)
+        return -1;
+    return due <= s->now ? 0 : (int)cr_boot_between(s->now, due) + 1;
+}
+
+static void supervise(struct supervisor *s)
+{
+    struct pollfd polled[CR_SERVER_WORKERS_MAX + 2];
+    unsigned workers = s->options->workers;
+    while (s->stage != STAGE_GONE) {
+        due_start(s);
+        for (unsigned i = 0; i < workers; i++)
+            polled[i] = (struct pollfd){.fd = s->workers[i].control, .events = POLLIN};
+        polled[workers] = (struct pollfd){.fd = s->signals, .events = POLLIN};
+        polled[workers + 1] = (struct pollfd){.fd = s->agent_ready, .events = POLLIN};
+        int ready = poll(polled, workers + 2, poll_timeout(s));
+        CR_ASSERT(ready >= 0 || errno == EINTR);
+        s->now = cr_clock_boot(cr_clock_system());
+        if (ready > 0) {
+            if (polled[workers].revents != 0)
+                signals_take(s);
+            if (polled[workers + 1].revents != 0)
+                agent_line_take(s);
+            for (unsigned i = 0; i < workers; i++)
+                if (polled[i].revents != 0)
+                    worker_listen_to(s, &s->workers[i]);
+        }
+        ended_take(s);
+        stop_go_on(s);
+    }
+}
+
+/* --- Start --- */
+
+/* A predecessor that was killed may hold the address for a moment. */
+static enum cr_status address_open(struct supervisor *s, size_t index)
+{
+    int fds[CR_SERVER_WORKERS_MAX];
+    enum cr_status st;
+    cr_boot_ns last = cr_boot_add(s->started, PREDECESSOR_MS);
+    while ((st = cr_listen_open(&s->addresses[index], s->options->workers, fds)) != CR_OK &&
+           errno == EADDRINUSE && cr_clock_boot(cr_clock_system()) < last)
+        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    for (unsigned i = 0; i < s->options->workers && st == CR_OK; i++)
+        s->workers[i].listen[index] = fds[i];
+    return st;
+}
+
+static bool listen_all(struct supervisor *s)
+{
+    for (size_t i = 0; i < s->options->listen_count; i++) {
+        const char *text = s->options->listen[i];
+        if (cr_listen_parse(text, &s->addresses[i]) != CR_OK) {
+            cr_log(CR_LOG_ERROR,
+                   "%s is not an address and a port in numbers, such as "
+                   "127.0.0.1:8080 or [::1]:8080",
+                   text);
+            return false;
+        }
+        if (address_open(s, i) != CR_OK) {
+            cr_log(CR_LOG_ERROR, "cannot listen on %s: %s", text, strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool signals_open(struct supervisor *s)
+{
+    static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    sigset_t set;
+    (void)sigemptyset(&set);
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+        (void)sigaddset(&set, caught[i]);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return false;
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return s->signals >= 0;
+}
+
+/* Whoever is left goes with us. */
+static void end_all(struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->options->workers; i++) {
+        struct worker_slot *worker = &s->workers[i];
+        fd_close(&worker->control);
+        for (size_t k = 0; k < s->options->listen_count; k++)
+            fd_close(&worker->listen[k]);
+        if (worker->child.pid != 0)
+            (void)waitpid(worker->child.pid, NULL, 0);
+    }
+    if (s->agent.pid != 0) {
+        (void)kill(s->agent.pid, SIGTERM);
+        (void)waitpid(s->agent.pid, NULL, 0);
+    }
+    fd_close(&s->agent_ready);
+    fd_close(&s->signals);
+}
+
+int cr_server_main(const struct cr_server_options *options)
+{
+    struct supervisor *s = calloc(1, sizeof *s);
+    CR_ASSERT(options->workers >= 1 && options->workers <= CR_SERVER_WORKERS_MAX);
+    CR_ASSERT(options->listen_count >= 1 && options->listen_count <= CR_SERVER_LISTEN_MAX);
+    if (s == NULL)
+        return 1;
+    s->options = options;
+    s->started = s->now = cr_clock_boot(cr_clock_system());
+    s->signals = s->agent_ready = -1;
+    for (size_t i = 0; i < CR_SERVER_WORKERS_MAX; i++) {
+        s->workers[i].control = -1;
+        for (size_t k = 0; k < CR_SERVER_LISTEN_MAX; k++)
+            s->workers[i].listen[k] = -1;
+    }
+    int count = snprintf(s->agent_socket, sizeof s->agent_socket, "%s/%s", options->state,
+                         CR_AGENT_HTTP_SOCKET);
+    if (count < 0 || (size_t)count >= sizeof s->agent_socket) {
+        cr_log(CR_LOG_ERROR, "the state directory's path is too long for a socket: %s",
+               options->state);
+        s->failed = true;
+    } else if (!signals_open(s) || !listen_all(s)) {
+        s->failed = true;
+    } else {
+        supervise(s);
+    }
+    int exit_code = s->failed ? 1 : 0;
+    end_all(s);
+    free(s);
+    return exit_code;
+}
