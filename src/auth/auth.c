@@ -217,7 +217,7 @@ static void login_proceed(struct job *job)
     cr_engine_create_session(job->auth->engine, &job->request, login_created, job);
 }
 
-static void job_pass(void *context, const struct cr_engine_answer *answer)
+static void account_changed(void *context, const struct cr_engine_answer *answer)
 {
     struct job *job = context;
     cr_engine_done *done = job->done;
@@ -226,36 +226,15 @@ static void job_pass(void *context, const struct cr_engine_answer *answer)
     done(to, answer);
 }
 
-static enum cr_status add_run(struct cr_store *store, struct cr_store_call *call)
+/* A new account is an ending too: sessions of this name may be older than it. */
+static void account_proceed(struct job *job)
 {
-    return cr_store_account_add(store, &job_of_call(call)->row);
-}
-
-static void add_done(struct cr_store_call *call)
-{
-    struct job *job = job_of_call(call);
-    if (call->status != CR_OK || job->auth == NULL) {
-        job_end(job, call->status);
-        return;
-    }
-    /* Sessions of this name may be older than the account. They are over in the store; this makes
-     * every table know. */
-    struct cr_end_request request = {.reason = CR_REASON_ADMIN, .by = BY};
-    cr_engine_end_user(job->auth->engine, &job->row.user, &request, job_pass, job);
-}
-
-static void add_proceed(struct job *job)
-{
-    job->call = (struct cr_store_call){.run = add_run, .done = add_done};
-    if (!cr_engine_store_write(job->auth->engine, &job->call))
-        job_end(job, CR_BUSY);
-}
-
-static void password_proceed(struct job *job)
-{
-    struct cr_account_change change = {.hash = job->row.hash,
-                                       .ending = {.reason = CR_REASON_PASSWORD, .by = BY}};
-    cr_engine_account_change(job->auth->engine, &job->row.user, &change, job_pass, job);
+    bool is_new = job->kind == JOB_ADD;
+    struct cr_account_change change = {
+        .add = is_new,
+        .hash = job->row.hash,
+        .ending = {.reason = is_new ? CR_REASON_ADMIN : CR_REASON_PASSWORD, .by = BY}};
+    cr_engine_account_change(job->auth->engine, &job->row.user, &change, account_changed, job);
 }
 
 static void hash_done(struct cr_work *work)
@@ -271,10 +250,8 @@ static void hash_done(struct cr_work *work)
         login_proceed(job);
         break;
     case JOB_ADD:
-        add_proceed(job);
-        break;
     case JOB_PASSWORD:
-        password_proceed(job);
+        account_proceed(job);
         break;
     }
 }
