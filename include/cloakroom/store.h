@@ -19,7 +19,8 @@
  * session live: there is no upsert of sessions.
  *
  * Idempotence. Every call that takes a `cr_ending` first looks for a log row with that identity;
- * when it is there the call changes nothing, gives that row, and answers CR_OK.
+ * when it is there the call changes nothing, gives that row, and answers CR_OK. Identities given
+ * are never all zero.
  *
  * Answers. CR_UNAVAILABLE: cannot be asked now, nothing was changed. CR_E_CORRUPT: what was read
  * cannot be right. Out-parameters mean something only with CR_OK, except where said.
@@ -85,6 +86,11 @@ struct cr_record {
 };
 CR_API void cr_record_fini(struct cr_record *record); /* frees data, zeroes; accepts zeroed */
 
+/* For stores: write what `find` and `list` say about liveness, by the rule above. The generations
+ * are the current ones, read with the row; `user_generation` counts for a user's session only. */
+CR_API void cr_record_judge(struct cr_record *record, uint64_t user_generation,
+                            uint64_t global_generation, cr_time_ms now);
+
 enum cr_log_kind {
     CR_LOG_FIRST = 1, /* the row that an empty log has: number 1 */
     CR_LOG_SESSION_ENDED = 2,
@@ -99,7 +105,7 @@ struct cr_log_row {
     enum cr_log_kind kind;
     struct cr_session_id session; /* empty text: none */
     struct cr_user user;          /* as the store has it */
-    uint64_t generation;
+    uint64_t generation;          /* SESSION_CHANGED: the data's version after it */
     enum cr_reason reason;
     char by[CR_BY_CHARS_MAX + 1];
     cr_time_ms at; /* written by the store */
@@ -131,7 +137,8 @@ struct cr_create_terms {
     struct cr_session_id
         anonymous;           /* not empty: this anonymous session ends; CR_CONFLICT if dead */
     struct cr_ending ending; /* for the rows that this writes; further rows get their own
-                                random identities */
+                                random identities, and the anonymous session's its own reason,
+                                CR_REASON_UPGRADED. Zero when none of the above is asked for */
 };
 
 /* A change of one live session. Only what is set is changed; the rest stays. */
@@ -181,12 +188,13 @@ struct cr_account_row {
 
 /* What to change about an account. */
 struct cr_account_change {
+    bool add;         /* make the account, CR_CONFLICT when there is one; `hash` is needed */
     const char *hash; /* NULL: stays */
     bool set_disabled, disabled;
     bool remove;             /* the account; the generation row stays */
     bool keep_sessions;      /* do not raise the generation (hash renewed at login, enable) */
     const char *expect_hash; /* not NULL: CR_CONFLICT unless it is the row's */
-    struct cr_ending ending;
+    struct cr_ending ending; /* not looked at with keep_sessions */
 };
 
 /* A fenced lease (COORDINATION.md, R2 to R4). `holder` is a nonce. */
@@ -226,8 +234,10 @@ struct cr_store_ops {
     /* Insert `record` (taken id: CR_CONFLICT), carrying out `terms`. The store sets created_at,
      * seen_at, generations, and ends_at = created_at + (ends_at given as a span from now), writes
      * them back to `record`, and makes the user's generation row (starting at 1) where there is
-     * none. authenticated_at not 0 becomes now. Appends the rows that the terms wrote; a plain
-     * create appends none. */
+     * none. authenticated_at not 0 becomes now. Appends the rows that the terms wrote, which is
+     * none for a plain create, nor to replace the sessions of a user never seen. In this
+     * order: has_generation, replace, anonymous, the insert, keep_count. CR_CONFLICT also when the
+     * ending is a repeated one and the session that it made is gone. */
     enum cr_status (*create)(struct cr_store *, struct cr_record *record,
                              const struct cr_create_terms *terms, struct cr_log_rows *out_rows);
 
@@ -246,20 +256,22 @@ struct cr_store_ops {
     /* End all of a user: one row changed, whatever their number. CR_UNKNOWN_USER. */
     enum cr_status (*end_user)(struct cr_store *, const struct cr_user *, const struct cr_ending *,
                                struct cr_log_row *out_row);
-    /* All of the user of `keep` but it: CR_ENDED or CR_NOT_FOUND unless `keep` is live. */
+    /* All of the user of `keep` but it: CR_ENDED or CR_NOT_FOUND unless `keep` is live,
+     * CR_UNKNOWN_USER when it is anonymous. */
     enum cr_status (*end_others)(struct cr_store *, const struct cr_session_id *keep,
                                  const struct cr_ending *, struct cr_log_row *out_row);
     enum cr_status (*end_all)(struct cr_store *, const struct cr_ending *,
                               struct cr_log_row *out_row);
 
-    /* Live sessions of a user, newest first, strictly after (created_at, id); created_at 0: from
-     * the newest. Fills up to `capacity` records (without data). */
+    /* Live sessions of a user, newest first (by created_at, then id, both falling), strictly after
+     * (created_at, id); created_at 0: from the newest. Fills up to `capacity` records (without
+     * data). */
     enum cr_status (*list)(struct cr_store *, const struct cr_user *, cr_time_ms created_at,
                            const struct cr_session_id *after, struct cr_record *out,
                            size_t capacity, size_t *out_count);
 
-    /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and log rows older than
-     * that (never the last one). */
+    /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and as many log rows older
+     * than that (the oldest ones only, never the last). *out_count: all of them. */
     enum cr_status (*sweep)(struct cr_store *, size_t limit, size_t *out_count);
 
     /* Log rows from `number`, inclusive, at most `limit`. */
@@ -277,7 +289,8 @@ struct cr_store_ops {
     /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat
      * of `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores
      * row->position, and reads the log from there, inclusive. `engine_remove` takes the row out if
-     * its beat is still `beat`, else CR_CONFLICT. */
+     * its beat is still `beat`, else CR_CONFLICT. `engine_list`: CR_E_LIMIT when there are more
+     * than `capacity`. */
     enum cr_status (*engine_register)(struct cr_store *, const struct cr_engine_row *);
     enum cr_status (*engine_poll)(struct cr_store *, struct cr_engine_row *row, size_t limit,
                                   struct cr_poll *out);
@@ -285,23 +298,24 @@ struct cr_store_ops {
                                   size_t *out_count);
     enum cr_status (*engine_remove)(struct cr_store *, const struct cr_ending_id *, uint64_t beat);
 
-    /* MAC keys, newest last; a new store has one, random. */
+    /* MAC keys, newest last; a new store has one, random. CR_E_LIMIT as above. */
     enum cr_status (*keys)(struct cr_store *, struct cr_key *out, size_t capacity,
                            size_t *out_count);
 
-    /* Accounts. `account_add`: CR_CONFLICT when there is one; makes the generation row; raises the
-     * generation where there was one, so that nothing from before lives on. */
+    /* Accounts; CR_UNKNOWN_USER when there is none. A change makes the user's generation row where
+     * there is none; else it raises it, so that nothing from before lives on, unless keep_sessions.
+     * *out_row: its number is 0 when no row was written. password_at is when `hash` was last set
+     * without keep_sessions. Listed in byte order, after `after` (NULL: from the first). */
     enum cr_status (*account_find)(struct cr_store *, const struct cr_user *,
                                    struct cr_account_row *out);
-    enum cr_status (*account_add)(struct cr_store *, const struct cr_account_row *);
     enum cr_status (*account_change)(struct cr_store *, const struct cr_user *,
                                      const struct cr_account_change *, struct cr_log_row *out_row);
     enum cr_status (*account_list)(struct cr_store *, const struct cr_user *after,
                                    struct cr_account_row *out, size_t capacity, size_t *out_count);
 
     /* Leases. take: CR_BUSY with the holder's row in *row when it is held by another; raises the
-     * fence otherwise. renew, give: CR_LOST unless holder and fence are the row's (and, to renew,
-     * it has not run out). */
+     * fence otherwise and writes it to *row. renew, give: CR_LOST unless holder and fence are the
+     * row's (and, to renew, it has not run out). read: CR_NOT_FOUND for a name never taken. */
     enum cr_status (*lease_take)(struct cr_store *, struct cr_lease_row *row, cr_span_ms ttl);
     enum cr_status (*lease_renew)(struct cr_store *, const struct cr_lease_row *row,
                                   cr_span_ms ttl);
@@ -317,6 +331,7 @@ struct cr_store_ops {
 struct cr_store {
     const struct cr_store_ops *ops;
     bool in_batch;
+    bool is_reader;
 };
 
 /* `ops` must outlive the store. CR_E_VERSION when it was built for another contract. */

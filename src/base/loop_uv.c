@@ -302,22 +302,22 @@ static void watch_ready(uv_poll_t *poll, int status, int events)
     watch->ready(watch->context, status < 0 ? CR_LOOP_READ | CR_LOOP_WRITE : ready);
 }
 
-enum cr_status cr_watch_create(struct cr_loop *base, int fd,
+enum cr_status cr_watch_create(struct cr_loop *loop, int fd,
                                void (*ready)(void *context, int events), void *context,
                                struct cr_watch **out_watch)
 {
-    struct loop_uv *loop = loop_of(base);
+    struct loop_uv *own = loop_of(loop);
     struct cr_watch *watch = calloc(1, sizeof *watch);
     if (watch == NULL)
         return CR_E_NO_MEMORY;
-    *watch = (struct cr_watch){.loop = loop, .ready = ready, .context = context};
-    int error = uv_poll_init(&loop->uv, &watch->poll, fd);
+    *watch = (struct cr_watch){.loop = own, .ready = ready, .context = context};
+    int error = uv_poll_init(&own->uv, &watch->poll, fd);
     if (error != 0) {
         free(watch);
         return status_of_uv(error);
     }
     watch->poll.data = watch;
-    loop->watch_count++;
+    own->watch_count++;
     *out_watch = watch;
     return CR_OK;
 }
@@ -358,15 +358,15 @@ static void signal_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-enum cr_status cr_loop_uv_signal(struct cr_loop *base, int signal_number,
+enum cr_status cr_loop_uv_signal(struct cr_loop *loop, int signal_number,
                                  void (*caught)(void *context, int signal_number), void *context)
 {
-    struct loop_uv *loop = loop_of(base);
+    struct loop_uv *own = loop_of(loop);
     struct signal_uv *node = calloc(1, sizeof *node);
     if (node == NULL)
         return CR_E_NO_MEMORY;
     *node = (struct signal_uv){.caught = caught, .context = context};
-    int error = uv_signal_init(&loop->uv, &node->signal);
+    int error = uv_signal_init(&own->uv, &node->signal);
     if (error != 0) {
         free(node);
         return status_of_uv(error);
@@ -377,8 +377,8 @@ enum cr_status cr_loop_uv_signal(struct cr_loop *base, int signal_number,
         uv_close((uv_handle_t *)&node->signal, signal_closed);
         return status_of_uv(error);
     }
-    node->next = loop->signals;
-    loop->signals = node;
+    node->next = own->signals;
+    own->signals = node;
     return CR_OK;
 }
 
@@ -438,15 +438,15 @@ void cr_loop_uv_stop(struct cr_loop *loop)
     uv_stop(&loop_of(loop)->uv);
 }
 
-void cr_loop_uv_destroy(struct cr_loop *base)
+void cr_loop_uv_destroy(struct cr_loop *loop)
 {
-    if (base == NULL)
+    if (loop == NULL)
         return;
-    struct loop_uv *loop = loop_of(base);
-    CR_ASSERT(loop->pools == NULL && loop->watch_count == 0);
-    for (struct signal_uv *node = loop->signals; node != NULL; node = node->next)
+    struct loop_uv *own = loop_of(loop);
+    CR_ASSERT(own->pools == NULL && own->watch_count == 0);
+    for (struct signal_uv *node = own->signals; node != NULL; node = node->next)
         uv_close((uv_handle_t *)&node->signal, signal_closed);
-    uv_close((uv_handle_t *)&loop->wake, NULL);
-    uv_close((uv_handle_t *)&loop->timer_poll, NULL);
-    loop_finish(loop);
+    uv_close((uv_handle_t *)&own->wake, NULL);
+    uv_close((uv_handle_t *)&own->timer_poll, NULL);
+    loop_finish(own);
 }

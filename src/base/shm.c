@@ -143,9 +143,13 @@ void cr_memory_unmap(const void *memory, size_t bytes)
 {
     if (memory == NULL)
         return;
-    /* munmap takes a plain pointer, and reads of a const map end here as well. */
+    /* munmap takes a plain pointer, and maps that are only read end here as well. */
+    union {
+        const void *given;
+        void *plain;
+    } pointer = {.given = memory};
     int kept_errno = errno;
-    int failed = munmap((void *)(uintptr_t)memory, bytes);
+    int failed = munmap(pointer.plain, bytes);
     CR_ASSERT(failed == 0);
     errno = kept_errno;
 }

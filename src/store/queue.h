@@ -3,6 +3,9 @@
  * Calls to a store, off the loop. Reads run side by side, each thread with a reading handle of its
  * own. Writes run one batch after another on the writing handle: whatever waits when a batch begins
  * is committed with it (group commit), and each caller hears of its own outcome after the commit.
+ *
+ * A call that answers CR_OK shares its batch's fate; one that answers anything else has changed
+ * nothing, so a `run` that makes several changes must not fail after the first.
  */
 #ifndef STORE_QUEUE_H
 #define STORE_QUEUE_H
@@ -13,8 +16,8 @@
 struct cr_store_queue;
 
 /* Embedded in its owner, who keeps it until `done`. `run` answers what the store answered; when the
- * batch's commit fails, `status` becomes the commit's. Writes must not keep results of a failed
- * run. */
+ * batch's commit fails, `status` becomes the commit's, whatever `run` answered: it may have seen
+ * what then was not committed. Writes must not keep results of a failed run. */
 struct cr_store_call {
     enum cr_status (*run)(struct cr_store *store, struct cr_store_call *call); /* pool thread */
     void (*done)(struct cr_store_call *call);                                  /* loop's thread */

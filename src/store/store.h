@@ -3,7 +3,8 @@
  * The store as the engine calls it: one wrapper for each row of cr_store_ops (cloakroom/store.h
  * says what they do), in which the contract is checked once for all stores: what comes back answers
  * what was asked, changes happen inside a batch, lengths are within their bounds. Bad answers
- * become CR_E_CORRUPT. And opening one by URL.
+ * become CR_E_CORRUPT. A changing call outside a batch makes one of its own. And opening a store by
+ * URL.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -50,7 +51,8 @@ struct cr_fault_plan {
 };
 /* `plan` stays the caller's and may be changed between calls; it must outlive all handles. With
  * fault:PLANFILE,URL the plan is read from the file before every call: a line of kind (in lower
- * case), after, count, slow_ms; no file: no faults. */
+ * case), after, count, slow_ms, and the word `reads` or `commits` where only those count; what is
+ * left out at the end is 0, and count is then all. No file: no faults. */
 CR_MUST_CHECK enum cr_status cr_store_fault_create(struct cr_store *inner,
                                                    struct cr_fault_plan *plan,
                                                    struct cr_store **out_store);
@@ -112,8 +114,6 @@ CR_MUST_CHECK enum cr_status cr_store_keys(struct cr_store *s, struct cr_key *ou
                                            size_t *out_count);
 CR_MUST_CHECK enum cr_status cr_store_account_find(struct cr_store *s, const struct cr_user *user,
                                                    struct cr_account_row *out);
-CR_MUST_CHECK enum cr_status cr_store_account_add(struct cr_store *s,
-                                                  const struct cr_account_row *row);
 CR_MUST_CHECK enum cr_status cr_store_account_change(struct cr_store *s, const struct cr_user *user,
                                                      const struct cr_account_change *change,
                                                      struct cr_log_row *out_row);

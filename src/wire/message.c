@@ -33,11 +33,11 @@ static const unsigned char *cursor_take(struct cursor *cursor, size_t count)
 
 static enum cr_status status_from_wire(uint64_t number)
 {
-#define STATUS_COUNT(name, text) +1
-    static const uint64_t count = 0 CR_STATUS_LIST(STATUS_COUNT);
-#undef STATUS_COUNT
+#define STATUS_KNOWN(name, text) true,
+    static const bool known[] = {CR_STATUS_LIST(STATUS_KNOWN)};
+#undef STATUS_KNOWN
     /* An answer that a later version knows and we do not. */
-    return number < count ? (enum cr_status)number : CR_E_VERSION;
+    return number < sizeof known ? (enum cr_status)number : CR_E_VERSION;
 }
 
 static bool header_decode(struct cursor *cursor, size_t count, struct cr_message *out,

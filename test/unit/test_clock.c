@@ -29,7 +29,7 @@ static void a_fake_wall_clock_moves_alone(void)
     struct cr_clock_fake fake;
     cr_clock_fake_init(&fake, 1700000000000);
     cr_boot_ns start = cr_clock_boot(&fake.clock);
-    fake.now_wall -= 24 * 3600 * 1000;
+    fake.now_wall -= 24LL * 3600 * 1000;
     CHECK_UINT(cr_clock_boot(&fake.clock), start);
 }
 

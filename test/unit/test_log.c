@@ -35,6 +35,15 @@ static void capture_end(struct capture *c)
     close(c->fd);
 }
 
+static bool capture_text(struct capture *c, const char *text)
+{
+    if (!capture_begin(c))
+        return false;
+    cr_log(CR_LOG_INFO, "%s", text);
+    capture_end(c);
+    return true;
+}
+
 /* What stands behind the time, the name and the level of the only line there is. */
 static const char *line_message(struct capture *c)
 {
@@ -99,10 +108,8 @@ static void what_came_from_outside_forges_no_line(void)
     for (size_t i = 0; i < ROWS(hostile); i++) {
         struct capture c;
         tap_row(hostile[i].name);
-        if (!capture_begin(&c))
+        if (!capture_text(&c, hostile[i].text))
             return;
-        cr_log(CR_LOG_INFO, "%s", hostile[i].text);
-        capture_end(&c);
         const char *message = line_message(&c);
         CHECK_STR(message, hostile[i].plain);
         CHECK(cr_text_is_clean((const unsigned char *)message, strlen(message)));
@@ -116,10 +123,8 @@ static void a_line_of_json_says_the_text_and_nothing_else(void)
     for (size_t i = 0; i < ROWS(hostile); i++) {
         struct capture c;
         tap_row(hostile[i].name);
-        if (!capture_begin(&c))
+        if (!capture_text(&c, hostile[i].text))
             return;
-        cr_log(CR_LOG_INFO, "%s", hostile[i].text);
-        capture_end(&c);
         CHECK(strchr(c.text, '\n') == c.text + strlen(c.text) - 1);
         json_t *line = json_loads(c.text, JSON_REJECT_DUPLICATES, NULL);
         if (!CHECK(line != NULL))
@@ -140,10 +145,8 @@ static void a_long_text_is_cut_and_says_so(void)
     for (int json = 0; json < 2; json++) {
         struct capture c;
         cr_log_open("agent", CR_LOG_INFO, json == 1);
-        if (!capture_begin(&c))
+        if (!capture_text(&c, text))
             return;
-        cr_log(CR_LOG_INFO, "%s", text);
-        capture_end(&c);
         size_t length = strlen(c.text);
         CHECK(length > 0 && strchr(c.text, '\n') == c.text + length - 1);
         CHECK(strstr(c.text, json == 1 ? "\\u0001...\"}\n" : "\\x01...\n") != NULL);

@@ -149,8 +149,8 @@ static void a_stopped_timer_does_not_fire(void)
 {
     struct fixture f;
     if (setup(&f, 1, 1)) {
-        for (char name = 'a'; name <= 'd'; name++)
-            set_after(&f, name, name - 'a' + 1);
+        for (int i = 0; i < 4; i++)
+            set_after(&f, (char)('a' + i), i + 1);
         cr_timer_stop(f.loop, &f.timers[1].timer);               /* in the middle */
         cr_timer_stop(f.loop, &f.timers[3].timer);               /* the last */
         cr_timer_stop(f.loop, &f.timers[3].timer);               /* again: nothing */

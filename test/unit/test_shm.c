@@ -12,12 +12,22 @@
 
 #include "tap.h"
 
-#define BYTES 65536
+#define BYTES 65536L
 
 struct fixture {
     void *memory;
     int fd;
 };
+
+/* What a peer that means ill has: a pointer that is not const. */
+static void *plain(const void *memory)
+{
+    union {
+        const void *given;
+        void *plain;
+    } pointer = {.given = memory};
+    return pointer.plain;
+}
 
 static bool setup(struct fixture *f)
 {
@@ -79,7 +89,7 @@ static void a_map_cannot_be_made_writable_later(void)
     const void *map = NULL;
     size_t bytes = 0;
     if (setup(&f) && CHECK_STATUS(cr_shm_map(f.fd, &map, &bytes), CR_OK)) {
-        CHECK(mprotect((void *)(uintptr_t)map, bytes, PROT_READ | PROT_WRITE) == -1);
+        CHECK(mprotect(plain(map), bytes, PROT_READ | PROT_WRITE) == -1);
         CHECK_INT(errno, EACCES);
         cr_memory_unmap(map, bytes);
     }
@@ -97,7 +107,7 @@ static void writing_to_a_map_ends_the_writer(void)
             /* By the kernel's hand: under a sanitizer a fault would be a report, not a signal. */
             int ends[2];
             bool is_refused = pipe(ends) == 0 && write(ends[1], "x", 1) == 1 &&
-                              read(ends[0], (void *)(uintptr_t)map, 1) == -1 && errno == EFAULT;
+                              read(ends[0], plain(map), 1) == -1 && errno == EFAULT;
             _exit(is_refused ? 0 : 1);
         }
         int status = -1;

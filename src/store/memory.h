@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the memory store share. Nobody else includes this. */
+#ifndef STORE_MEMORY_H
+#define STORE_MEMORY_H
+
+#include <pthread.h>
+
+#include "store/memory_rows.h"
+#include "store/record.h"
+#include "store/stores.h"
+
+struct session_row {
+    struct cr_row row;
+    struct cr_record record;
+};
+
+struct user_row {
+    struct cr_row row;
+    struct cr_user user;
+    uint64_t generation;
+};
+
+struct log_item {
+    struct cr_row row;
+    struct cr_log_row log;
+};
+
+struct account_item {
+    struct cr_row row;
+    struct cr_account_row account;
+};
+
+struct engine_item {
+    struct cr_row row;
+    struct cr_engine_row engine;
+};
+
+struct lease_item {
+    struct cr_row row;
+    struct cr_lease_row lease;
+    cr_boot_ns until; /* of the boot that it was taken in */
+    unsigned char boot_id[16];
+};
+
+/* What is not in a table. Copied at the start of a batch and of each call, to go back to. */
+struct memory_counters {
+    uint64_t global_generation;
+    uint64_t log_first, log_last; /* numbers of the oldest and the newest row */
+};
+
+/* The truth. One writer at a time: `writer` is the handle whose batch is open, and all others wait
+ * for its end, so that none sees what is not committed. */
+struct memory {
+    struct memory *next; /* in the list of named ones */
+    char *name;          /* NULL: has one owner and is in no list */
+    size_t handle_count;
+    struct cr_store_env env;
+    struct cr_ending_id identity;
+    struct cr_key key;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t batch_ended;
+    const struct memory_handle *writer;
+
+    struct cr_rows sessions; /* by id; grouped by user */
+    struct cr_rows users;
+    struct cr_rows log; /* by number; grouped by identity */
+    struct cr_rows accounts, engines, leases;
+    struct memory_counters counters;
+    struct cr_undo undo;
+    struct memory_counters counters_at_begin;
+};
+
+struct memory_handle {
+    struct cr_store store;
+    struct memory *memory;
+};
+
+/* Around every call. A changing one that fails is undone by leave. */
+struct memory_call {
+    struct memory *memory;
+    size_t undo_count;
+    struct memory_counters counters;
+};
+struct memory *cr_memory_enter(struct cr_store *store, struct memory_call *out_call);
+enum cr_status cr_memory_leave(const struct memory_call *call, enum cr_status st);
+
+cr_time_ms cr_memory_now(const struct memory *memory);
+
+/* Appends a row for `ending` and gives it. identity NULL: a random one. */
+CR_MUST_CHECK enum cr_status cr_memory_log_add(struct memory *memory, const struct cr_log_row *row,
+                                               struct cr_log_row *out_row);
+const struct cr_log_row *cr_memory_log_find(const struct memory *memory,
+                                            const struct cr_ending_id *identity);
+const struct cr_log_row *cr_memory_log_at(const struct memory *memory, uint64_t number);
+CR_MUST_CHECK enum cr_status cr_memory_log_read(const struct memory *memory, uint64_t number,
+                                                size_t limit, struct cr_log_rows *out);
+
+/* 0: the user has never been seen. */
+uint64_t cr_memory_generation(const struct memory *memory, const struct cr_user *user);
+/* One more than it was; 1 for a user never seen. */
+CR_MUST_CHECK enum cr_status cr_memory_generation_raise(struct memory *memory,
+                                                        const struct cr_user *user,
+                                                        uint64_t *out_generation);
+struct cr_log_row cr_memory_log_row(enum cr_log_kind kind, const struct cr_ending *ending);
+
+/* The calls, as store_memory.c lists them. */
+enum cr_status cr_memory_find(struct cr_store *store, const struct cr_session_id *id,
+                              struct cr_record *out);
+enum cr_status cr_memory_create_session(struct cr_store *store, struct cr_record *record,
+                                        const struct cr_create_terms *terms,
+                                        struct cr_log_rows *out_rows);
+enum cr_status cr_memory_change(struct cr_store *store, const struct cr_session_id *id,
+                                const struct cr_change *change, uint64_t *out_version,
+                                struct cr_log_row *out_row);
+enum cr_status cr_memory_seen(struct cr_store *store, const struct cr_seen *seen, size_t count);
+enum cr_status cr_memory_end(struct cr_store *store, const struct cr_session_id *id,
+                             const struct cr_ending *ending, struct cr_log_row *out_row);
+enum cr_status cr_memory_end_user(struct cr_store *store, const struct cr_user *user,
+                                  const struct cr_ending *ending, struct cr_log_row *out_row);
+enum cr_status cr_memory_end_others(struct cr_store *store, const struct cr_session_id *keep,
+                                    const struct cr_ending *ending, struct cr_log_row *out_row);
+enum cr_status cr_memory_end_all(struct cr_store *store, const struct cr_ending *ending,
+                                 struct cr_log_row *out_row);
+enum cr_status cr_memory_list(struct cr_store *store, const struct cr_user *user,
+                              cr_time_ms created_at, const struct cr_session_id *after,
+                              struct cr_record *out, size_t capacity, size_t *out_count);
+enum cr_status cr_memory_sweep(struct cr_store *store, size_t limit, size_t *out_count);
+enum cr_status cr_memory_engine_register(struct cr_store *store, const struct cr_engine_row *row);
+enum cr_status cr_memory_engine_poll(struct cr_store *store, struct cr_engine_row *row,
+                                     size_t limit, struct cr_poll *out);
+enum cr_status cr_memory_engine_list(struct cr_store *store, struct cr_engine_row *out,
+                                     size_t capacity, size_t *out_count);
+enum cr_status cr_memory_engine_remove(struct cr_store *store, const struct cr_ending_id *id,
+                                       uint64_t beat);
+enum cr_status cr_memory_account_find(struct cr_store *store, const struct cr_user *user,
+                                      struct cr_account_row *out);
+enum cr_status cr_memory_account_change(struct cr_store *store, const struct cr_user *user,
+                                        const struct cr_account_change *change,
+                                        struct cr_log_row *out_row);
+enum cr_status cr_memory_account_list(struct cr_store *store, const struct cr_user *after,
+                                      struct cr_account_row *out, size_t capacity,
+                                      size_t *out_count);
+enum cr_status cr_memory_lease_take(struct cr_store *store, struct cr_lease_row *row,
+                                    cr_span_ms ttl);
+enum cr_status cr_memory_lease_renew(struct cr_store *store, const struct cr_lease_row *row,
+                                     cr_span_ms ttl);
+enum cr_status cr_memory_lease_give(struct cr_store *store, const struct cr_lease_row *row);
+enum cr_status cr_memory_lease_read(struct cr_store *store, const char *name,
+                                    struct cr_lease_row *out);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two pools over one store: readers, each thread with a handle of its own, and one writer that
+ * takes what waits as a batch. Results cross from the pool's thread to the loop's with the work
+ * itself; the count of commits is the only other thing that both touch.
+ */
+#include "store/queue.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+#define READERS_MAX 8
+
+struct cr_store_queue {
+    struct cr_store *writer;
+    struct cr_store *readers[READERS_MAX];
+    unsigned reader_count;
+    struct cr_pool *read_pool, *write_pool;
+    uint64_t read_count, write_count;
+    _Atomic uint64_t commit_count; /* raised by the writing thread */
+};
+
+static struct cr_store_call *call_of(struct cr_work *work)
+{
+    return (struct cr_store_call *)((char *)work - offsetof(struct cr_store_call, work));
+}
+
+static void reads_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+{
+    struct cr_store_queue *queue = context;
+    CR_ASSERT(thread < queue->reader_count);
+    for (size_t i = 0; i < count; i++) {
+        struct cr_store_call *call = call_of(batch[i]);
+        call->status = call->run(queue->readers[thread], call);
+    }
+}
+
+/* Whether one of them has something to commit. */
+static bool writes_make(struct cr_store *store, struct cr_work *const *batch, size_t count)
+{
+    bool made = false;
+    for (size_t i = 0; i < count; i++) {
+        struct cr_store_call *call = call_of(batch[i]);
+        call->status = call->run(store, call);
+        made = made || call->status == CR_OK;
+    }
+    return made;
+}
+
+static void writes_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+{
+    struct cr_store_queue *queue = context;
+    enum cr_status st = cr_store_begin(queue->writer);
+    if (st == CR_OK) {
+        if (!writes_make(queue->writer, batch, count)) {
+            cr_store_rollback(queue->writer);
+            return;
+        }
+        st = cr_store_commit(queue->writer);
+        atomic_fetch_add_explicit(&queue->commit_count, 1, memory_order_relaxed);
+    }
+    /* Also those that found something missing or in the way: it may have been a change of this very
+     * batch that made it so. */
+    for (size_t i = 0; st != CR_OK && i < count; i++)
+        call_of(batch[i])->status = st;
+}
+
+static enum cr_status readers_open(struct cr_store_queue *queue, struct cr_store *store,
+                                   unsigned count)
+{
+    enum cr_status st = CR_OK;
+    while (st == CR_OK && queue->reader_count < count) {
+        st = cr_store_reader(store, &queue->readers[queue->reader_count]);
+        if (st == CR_OK)
+            queue->reader_count++;
+    }
+    return st;
+}
+
+enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *store,
+                                     const struct cr_store_queue_options *options,
+                                     struct cr_store_queue **out_queue)
+{
+    CR_ASSERT(options->reader_threads >= 1 && options->reader_threads <= READERS_MAX);
+    struct cr_store_queue *queue = calloc(1, sizeof *queue);
+    if (queue == NULL)
+        return CR_E_NO_MEMORY;
+    const struct cr_pool_options reads = {
+        .name = "store reads",
+        .threads = options->reader_threads,
+        .queue_max = options->queue_max,
+        .batch_max = 1,
+        .run = reads_run,
+        .context = queue,
+    };
+    struct cr_pool_options writes = reads;
+    writes.name = "store writes";
+    writes.threads = 1;
+    writes.batch_max = options->batch_max;
+    writes.run = writes_run;
+    enum cr_status st = readers_open(queue, store, options->reader_threads);
+    if (st == CR_OK)
+        st = cr_pool_create(loop, &reads, &queue->read_pool);
+    if (st == CR_OK)
+        st = cr_pool_create(loop, &writes, &queue->write_pool);
+    if (st != CR_OK) {
+        cr_store_queue_destroy(queue);
+        return st;
+    }
+    queue->writer = store;
+    *out_queue = queue;
+    return CR_OK;
+}
+
+void cr_store_queue_destroy(struct cr_store_queue *queue)
+{
+    if (queue == NULL)
+        return;
+    cr_pool_destroy(queue->write_pool);
+    cr_pool_destroy(queue->read_pool);
+    for (unsigned i = 0; i < queue->reader_count; i++)
+        cr_store_destroy(queue->readers[i]);
+    cr_store_destroy(queue->writer);
+    free(queue);
+}
+
+static void call_done(struct cr_work *work)
+{
+    struct cr_store_call *call = call_of(work);
+    call->done(call);
+}
+
+static bool call_submit(struct cr_store_queue *queue, struct cr_pool *pool,
+                        struct cr_store_call *call, bool is_write)
+{
+    CR_ASSERT(call->run != NULL && call->done != NULL);
+    call->queue = queue;
+    call->is_write = is_write;
+    call->work.done = call_done;
+    return cr_pool_submit(pool, &call->work);
+}
+
+bool cr_store_queue_read(struct cr_store_queue *queue, struct cr_store_call *call)
+{
+    /* Counted first: the inline loop may call `done` before it returns. */
+    queue->read_count++;
+    if (call_submit(queue, queue->read_pool, call, false))
+        return true;
+    queue->read_count--;
+    return false;
+}
+
+bool cr_store_queue_write(struct cr_store_queue *queue, struct cr_store_call *call)
+{
+    queue->write_count++;
+    if (call_submit(queue, queue->write_pool, call, true))
+        return true;
+    queue->write_count--;
+    return false;
+}
+
+void cr_store_queue_count(const struct cr_store_queue *queue, struct cr_store_queue_count *out)
+{
+    out->reads = queue->read_count;
+    out->writes = queue->write_count;
+    out->commits = atomic_load_explicit(&queue->commit_count, memory_order_relaxed);
+}
+
+bool cr_store_queue_is_exclusive(const struct cr_store_queue *queue)
+{
+    return cr_store_is_exclusive(queue->writer);
+}
