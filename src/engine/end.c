@@ -40,8 +40,9 @@ static void end_release(struct op *op)
 
 static void end_answer(struct end *end, enum cr_status status, cr_span_ms bound)
 {
-    op_answer(&end->op, &(struct cr_engine_answer){
-                            .status = status, .ending = end->ending.identity, .bound = bound});
+    cr_engine_op_answer(&end->op, &(struct cr_engine_answer){.status = status,
+                                                             .ending = end->ending.identity,
+                                                             .bound = bound});
 }
 
 static void end_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)
@@ -86,7 +87,7 @@ static void end_presume(struct end *end)
         row.kind = CR_LOG_ALL_ENDED;
         break;
     }
-    engine_apply(engine, &row);
+    cr_engine_apply(engine, &row);
 }
 
 static void end_done(struct cr_store_call *call);
@@ -94,19 +95,19 @@ static void end_done(struct cr_store_call *call);
 static void end_retry_fired(struct cr_timer *timer)
 {
     struct end *end = (struct end *)(void *)((char *)timer - offsetof(struct end, retry));
-    op_write(&end->op, end_run, end_done);
+    cr_engine_op_write(&end->op, end_run, end_done);
 }
 
 static void end_unknown(struct end *end)
 {
     struct cr_engine *engine = end->op.engine;
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     /* It may have happened: nobody is believed on the strength of it not having. */
     end_presume(end);
     if (end->retry_until == 0) {
         end->retry_until = cr_boot_add(now, RETRY_FOR_MS);
         end->retry_after = 20;
-        engine_say(engine, "the outcome of an ending was lost; asking for it again");
+        cr_engine_say(engine, "the outcome of an ending was lost; asking for it again");
     }
     if (now >= end->retry_until) {
         end_answer(end, CR_E_UNKNOWN_OUTCOME, 0);
@@ -134,15 +135,15 @@ static void end_done(struct cr_store_call *call)
         return;
     }
     engine->endings++;
-    engine_apply(engine, &end->row);
+    cr_engine_apply(engine, &end->row);
     end->waiter.ready = end_ready;
-    wait_for(engine, &end->waiter, end->row.number, end->async);
+    cr_engine_wait_for(engine, &end->waiter, end->row.number, end->async);
 }
 
 static struct end *end_begin(struct cr_engine *engine, const struct cr_end_request *request,
                              cr_engine_done *done, void *context)
 {
-    struct end *end = op_begin(engine, sizeof *end, end_release, done, context);
+    struct end *end = cr_engine_op_begin(engine, sizeof *end, end_release, done, context);
     if (end == NULL)
         return NULL;
     end->retry.fire = end_retry_fired;
@@ -154,7 +155,7 @@ static struct end *end_begin(struct cr_engine *engine, const struct cr_end_reque
     if (cr_bytes_are_zero(&end->ending.identity, sizeof end->ending.identity) &&
         cr_random_fill(engine->random, &end->ending.identity, sizeof end->ending.identity) !=
             CR_OK) {
-        op_status(&end->op, CR_UNAVAILABLE);
+        cr_engine_op_status(&end->op, CR_UNAVAILABLE);
         return NULL;
     }
     return end;
@@ -169,7 +170,7 @@ static void end_submit(struct end *end)
         end_answer(end, CR_OK, 0);
         return;
     }
-    op_write(&end->op, end_run, end_done);
+    cr_engine_op_write(&end->op, end_run, end_done);
 }
 
 void cr_engine_end(struct cr_engine *engine, const struct cr_session_id *id,

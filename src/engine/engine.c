@@ -19,23 +19,24 @@
 #include "base/bytes.h"
 #include "engine/internal.h"
 
-cr_boot_ns engine_now(const struct cr_engine *engine)
+cr_boot_ns cr_engine_now(const struct cr_engine *engine)
 {
     return cr_clock_boot(engine->loop->clock);
 }
 
-uint64_t engine_clock(const struct cr_engine *engine)
+uint64_t cr_engine_clock(const struct cr_engine *engine)
 {
     return engine->table != NULL ? cr_table_clock(engine->table) : engine->clock;
 }
 
 /* Rule 7: silence is not consent. */
-bool engine_may_answer(const struct cr_engine *engine)
+bool cr_engine_may_answer(const struct cr_engine *engine)
 {
-    return engine_now(engine) < atomic_load_explicit(&engine->answer_until, memory_order_acquire);
+    return cr_engine_now(engine) <
+           atomic_load_explicit(&engine->answer_until, memory_order_acquire);
 }
 
-void engine_say(struct cr_engine *engine, const char *format, ...)
+void cr_engine_say(struct cr_engine *engine, const char *format, ...)
 {
     char text[256];
     va_list args;
@@ -47,8 +48,8 @@ void engine_say(struct cr_engine *engine, const char *format, ...)
     engine->options.say(engine->options.context, text);
 }
 
-void *op_begin(struct cr_engine *engine, size_t bytes, void (*release)(struct op *),
-               cr_engine_done *done, void *context)
+void *cr_engine_op_begin(struct cr_engine *engine, size_t bytes, void (*release)(struct op *),
+                         cr_engine_done *done, void *context)
 {
     CR_ASSERT(bytes >= sizeof(struct op) && done != NULL);
     struct op *op = calloc(1, bytes);
@@ -79,7 +80,7 @@ static void op_unlink(struct op *op)
         op->next->prev = op->prev;
 }
 
-void op_answer(struct op *op, const struct cr_engine_answer *answer)
+void cr_engine_op_answer(struct op *op, const struct cr_engine_answer *answer)
 {
     op_unlink(op);
     op->done(op->context, answer);
@@ -89,40 +90,42 @@ void op_answer(struct op *op, const struct cr_engine_answer *answer)
         free(op);
 }
 
-void op_status(struct op *op, enum cr_status status)
+void cr_engine_op_status(struct op *op, enum cr_status status)
 {
-    op_answer(op, &(struct cr_engine_answer){.status = status});
+    cr_engine_op_answer(op, &(struct cr_engine_answer){.status = status});
 }
 
-void op_unasked(void *context, const struct cr_engine_answer *answer)
+void cr_engine_op_unasked(void *context, const struct cr_engine_answer *answer)
 {
     (void)context;
     (void)answer;
 }
 
-void op_read(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-             void (*done)(struct cr_store_call *))
+void cr_engine_op_read(struct op *op,
+                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+                       void (*done)(struct cr_store_call *))
 {
     op->call.run = run;
     op->call.done = done;
     if (op->engine->queue == NULL)
-        op_status(op, CR_E_INVALID);
+        cr_engine_op_status(op, CR_E_INVALID);
     else if (!cr_store_queue_read(op->engine->queue, &op->call))
-        op_status(op, CR_BUSY);
+        cr_engine_op_status(op, CR_BUSY);
 }
 
-void op_write(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-              void (*done)(struct cr_store_call *))
+void cr_engine_op_write(struct op *op,
+                        enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+                        void (*done)(struct cr_store_call *))
 {
     op->call.run = run;
     op->call.done = done;
     if (op->engine->queue == NULL)
-        op_status(op, CR_E_INVALID);
+        cr_engine_op_status(op, CR_E_INVALID);
     else if (!cr_store_queue_write(op->engine->queue, &op->call))
-        op_status(op, CR_BUSY);
+        cr_engine_op_status(op, CR_BUSY);
 }
 
-void engine_apply(struct cr_engine *engine, const struct cr_log_row *row)
+void cr_engine_apply(struct cr_engine *engine, const struct cr_log_row *row)
 {
     if (engine->table == NULL)
         return;
@@ -142,7 +145,7 @@ void engine_apply(struct cr_engine *engine, const struct cr_log_row *row)
     }
 }
 
-void engine_drop_table(struct cr_engine *engine)
+void cr_engine_drop_table(struct cr_engine *engine)
 {
     if (engine->table != NULL)
         (void)cr_table_end_all(engine->table);
@@ -151,7 +154,7 @@ void engine_drop_table(struct cr_engine *engine)
 /* "The agent dies? Its table is thrown away": readers believe a shared table this long only. */
 static void table_freshen(struct cr_engine *engine)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     uint64_t until = atomic_load_explicit(&engine->answer_until, memory_order_relaxed);
     cr_boot_ns ahead = cr_boot_add(now, FRESH_AHEAD_MS);
     if (engine->table != NULL)
@@ -163,7 +166,7 @@ static void freshen_fired(struct cr_timer *timer)
     struct cr_engine *engine =
         (struct cr_engine *)((char *)timer - offsetof(struct cr_engine, freshen));
     table_freshen(engine);
-    cr_timer_set(engine->loop, timer, cr_boot_add(engine_now(engine), FRESHEN_EVERY_MS));
+    cr_timer_set(engine->loop, timer, cr_boot_add(cr_engine_now(engine), FRESHEN_EVERY_MS));
 }
 
 /* A new table starts empty, above everything that fills under way may have read. */
@@ -176,7 +179,7 @@ static enum cr_status table_make(struct cr_engine *engine, enum cr_cache cache, 
     struct cr_table_options options = {
         .bytes = bytes,
         .shared = cache == CR_CACHE_SHARED,
-        .clock_start = engine_clock(engine) + 1,
+        .clock_start = cr_engine_clock(engine) + 1,
         .always_fresh = cache == CR_CACHE_MEMORY,
     };
     return cr_table_create(&options, engine->random, out_table);
@@ -191,7 +194,7 @@ enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache
     enum cr_status st = table_make(engine, cache, bytes, &table);
     if (st != CR_OK)
         return st;
-    engine->clock = engine_clock(engine) + 1;
+    engine->clock = cr_engine_clock(engine) + 1;
     engine->table = table;
     engine->cache = cache;
     engine->cache_bytes = bytes;
@@ -212,7 +215,7 @@ static void sweep_later(struct cr_engine *engine, cr_span_ms base, cr_span_ms sp
     if (cr_random_fill(engine->random, &random, sizeof random) != CR_OK)
         random = 0;
     cr_span_ms wait = base + (cr_span_ms)(random % (uint32_t)spread);
-    cr_timer_set(engine->loop, &engine->sweep_timer, cr_boot_add(engine_now(engine), wait));
+    cr_timer_set(engine->loop, &engine->sweep_timer, cr_boot_add(cr_engine_now(engine), wait));
 }
 
 struct sweep {
@@ -234,18 +237,19 @@ static void sweep_done(struct cr_store_call *call)
         sweep_later(engine, 100, 100);
     else
         sweep_later(engine, 300000, 600000);
-    op_status(&sweep->op, call->status);
+    cr_engine_op_status(&sweep->op, call->status);
 }
 
 static void sweep_fired(struct cr_timer *timer)
 {
     struct cr_engine *engine =
         (struct cr_engine *)((char *)timer - offsetof(struct cr_engine, sweep_timer));
-    struct sweep *sweep = op_begin(engine, sizeof *sweep, NULL, op_unasked, NULL);
+    struct sweep *sweep =
+        cr_engine_op_begin(engine, sizeof *sweep, NULL, cr_engine_op_unasked, NULL);
     if (sweep == NULL)
         return;
     sweep_later(engine, 300000, 600000);
-    op_write(&sweep->op, sweep_run, sweep_done);
+    cr_engine_op_write(&sweep->op, sweep_run, sweep_done);
 }
 
 /* Keys, identity, position, registration: while nobody else uses the store handle. */
@@ -264,9 +268,9 @@ static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_stor
         cr_keyring_init(&engine->keyring, engine->options.realm, keys, count);
     cr_bytes_wipe(keys, sizeof keys);
     if (st == CR_OK)
-        st = wait_start(engine, store);
+        st = cr_engine_wait_start(engine, store);
     if (st == CR_OK)
-        st = follow_start(engine, store);
+        st = cr_engine_follow_start(engine, store);
     if (st != CR_OK && out_error != NULL) {
         out_error->status = st;
         (void)snprintf(out_error->text, sizeof out_error->text,
@@ -309,7 +313,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     engine->freshen.fire = freshen_fired;
     engine->sweep_timer.fire = sweep_fired;
 
-    enum cr_status st = seen_start(engine);
+    enum cr_status st = cr_engine_seen_start(engine);
     if (st == CR_OK && options->store != NULL)
         st = engine_read_store(engine, options->store, out_error);
     if (st == CR_OK)
@@ -324,8 +328,8 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
         st = cr_store_queue_create(engine->loop, options->store, &queue, &engine->queue);
         if (st != CR_OK)
             goto failed;
-        follow_begin(engine);
-        wait_begin(engine);
+        cr_engine_follow_begin(engine);
+        cr_engine_wait_begin(engine);
         sweep_later(engine, 1000, 600000);
     }
     freshen_fired(&engine->freshen);
@@ -343,12 +347,12 @@ failed:
 /* What was seen is written, and the registration goes. */
 static void store_leave(struct cr_engine *engine, struct cr_store *store)
 {
-    seen_stop(engine, store);
+    cr_engine_seen_stop(engine, store);
     if (engine->registered && cr_store_begin(store) == CR_OK) {
         if (cr_store_engine_remove(store, &engine->row.identity, engine->row.beat) != CR_OK)
             cr_store_rollback(store);
         else if (cr_store_commit(store) != CR_OK)
-            engine_say(engine, "the registration could not be taken out of the store");
+            cr_engine_say(engine, "the registration could not be taken out of the store");
     }
     cr_store_destroy(store);
 }
@@ -366,10 +370,10 @@ void cr_engine_destroy(struct cr_engine *engine)
     /* What was running has set its last timers by now. */
     cr_timer_stop(engine->loop, &engine->freshen);
     cr_timer_stop(engine->loop, &engine->sweep_timer);
-    wait_stop(engine);
-    follow_stop(engine);
+    cr_engine_wait_stop(engine);
+    cr_engine_follow_stop(engine);
     while (engine->ops != NULL)
-        op_status(engine->ops, CR_UNAVAILABLE);
+        cr_engine_op_status(engine->ops, CR_UNAVAILABLE);
     cr_table_destroy(engine->table);
     cr_keyring_wipe(&engine->keyring);
     free(engine->seen);
@@ -387,7 +391,7 @@ bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
         return false;
     cr_table_own_view(engine->table, &view);
     return cr_table_find(&view, engine->loop->clock, id, hash, out, &used_old) &&
-           engine_now(engine) < until;
+           cr_engine_now(engine) < until;
 }
 
 bool cr_engine_store_read(struct cr_engine *engine, struct cr_store_call *call)

@@ -17,8 +17,8 @@ static cr_span_ms span_min(cr_span_ms a, cr_span_ms b)
 }
 
 /* A row as the table keeps it: deadlines count from before the read was asked for. */
-void entry_from_record(struct cr_engine *engine, const struct cr_record *record, cr_boot_ns before,
-                       struct cr_entry *out)
+void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
+                                 cr_boot_ns before, struct cr_entry *out)
 {
     memset(out, 0, offsetof(struct cr_entry, rights));
     out->id = record->id;
@@ -30,7 +30,7 @@ void entry_from_record(struct cr_engine *engine, const struct cr_record *record,
     out->idle = record->idle;
     out->absolute_until = cr_boot_add(before, record->absolute_left);
     out->seen = cr_boot_add(before, record->idle_left - record->idle);
-    cr_boot_ns pending = seen_pending(engine, &record->id);
+    cr_boot_ns pending = cr_engine_seen_pending(engine, &record->id);
     if (pending > out->seen)
         out->seen = pending;
     cr_boot_ns idle_until = cr_boot_add(out->seen, record->idle);
@@ -81,7 +81,6 @@ struct fill {
     struct cr_record record;
     uint64_t stamp;    /* rule 1: the clock before the request was written */
     cr_boot_ns before; /* likewise the time */
-    bool missing;      /* strict: there is no such row */
     struct cr_engine_row
         row; /* strict, where the store has other engines: the read is a poll too */
     struct cr_poll poll;
@@ -92,7 +91,6 @@ static void fill_release(struct op *op)
 {
     struct fill *fill = (struct fill *)op;
     cr_record_fini(&fill->record);
-    cr_log_rows_fini(&fill->poll.rows);
     free(fill);
 }
 
@@ -111,23 +109,23 @@ static void fill_answer(struct fill *fill)
     struct cr_entry entry;
 
     if (!record_matches(&fill->record, &fill->hash)) {
-        op_status(&fill->op, CR_ENDED); /* a genuine token that was rotated away */
+        cr_engine_op_status(&fill->op, CR_ENDED); /* a genuine token that was rotated away */
         return;
     }
     answer.record = &fill->record;
     if (fill->record.dead != CR_REASON_NONE) {
         answer.status = CR_ENDED;
-        op_answer(&fill->op, &answer);
+        cr_engine_op_answer(&fill->op, &answer);
         return;
     }
-    cr_boot_ns now = engine_now(engine);
-    entry_from_record(engine, &fill->record, fill->before, &entry);
+    cr_boot_ns now = cr_engine_now(engine);
+    cr_engine_entry_from_record(engine, &fill->record, fill->before, &entry);
     /* Within the store's slack a session may be past its idle end: it was used, and the report is
      * still on its way. This use counts as one. */
     if (entry.deadline <= now ||
         cr_boot_between(entry.seen, now) >= CR_GRANULE_MS(fill->record.idle)) {
         cr_engine_seen(engine, &fill->record.id, now);
-        entry_from_record(engine, &fill->record, fill->before, &entry);
+        cr_engine_entry_from_record(engine, &fill->record, fill->before, &entry);
     }
     engine->fills++;
     if (engine->table != NULL && !cr_table_insert(engine->table, &entry, fill->stamp, now))
@@ -135,23 +133,23 @@ static void fill_answer(struct fill *fill)
     answer.expires_in = cr_boot_between(now, entry.deadline);
     answer.version = fill->record.version;
     /* Rule 7, at the time of the answer. */
-    answer.status = engine_may_answer(engine) ? CR_OK : CR_UNAVAILABLE;
+    answer.status = cr_engine_may_answer(engine) ? CR_OK : CR_UNAVAILABLE;
     if (answer.status != CR_OK)
         answer.record = NULL;
-    op_answer(&fill->op, &answer);
+    cr_engine_op_answer(&fill->op, &answer);
 }
 
 static void fill_done(struct cr_store_call *call)
 {
     struct fill *fill = (struct fill *)op_of(call);
-    if (call->status == CR_OK && !fill->missing) {
+    if (call->status == CR_OK) {
         fill_answer(fill);
-    } else if (call->status == CR_OK || call->status == CR_NOT_FOUND) {
-        op_status(&fill->op, CR_ENDED); /* the token is genuine, so there was a session */
+    } else if (call->status == CR_NOT_FOUND) {
+        cr_engine_op_status(&fill->op, CR_ENDED); /* the token is genuine, so there was a session */
     } else {
         if (call->status == CR_E_CORRUPT)
-            engine_say(fill->op.engine, "the store gave a damaged row for %s", fill->id.text);
-        op_status(&fill->op, CR_UNAVAILABLE);
+            cr_engine_say(fill->op.engine, "the store gave a damaged row for %s", fill->id.text);
+        cr_engine_op_status(&fill->op, CR_UNAVAILABLE);
     }
 }
 
@@ -159,29 +157,6 @@ static enum cr_status fill_run(struct cr_store *store, struct cr_store_call *cal
 {
     struct fill *fill = (struct fill *)op_of(call);
     return cr_store_find(store, &fill->id, &fill->record);
-}
-
-/* Strict, beside other engines: the read stands in one transaction with a poll, so that a deposed
- * primary, which cannot commit, cannot answer either (rule 8). */
-static enum cr_status fill_strict_run(struct cr_store *store, struct cr_store_call *call)
-{
-    struct fill *fill = (struct fill *)op_of(call);
-    enum cr_status st = cr_store_engine_poll(store, &fill->row, POLL_ROWS, &fill->poll);
-    fill->poll_status = st;
-    if (st != CR_OK)
-        return st;
-    st = cr_store_find(store, &fill->id, &fill->record);
-    /* The poll is to be committed also when there is no such session. */
-    fill->missing = st == CR_NOT_FOUND;
-    return fill->missing ? CR_OK : st;
-}
-
-static void fill_strict_done(struct cr_store_call *call)
-{
-    struct fill *fill = (struct fill *)op_of(call);
-    enum cr_status polled = fill->poll_status == CR_OK ? call->status : fill->poll_status;
-    follow_polled(fill->op.engine, polled, &fill->row, &fill->poll, fill->before);
-    fill_done(call);
 }
 
 void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, bool strict,
@@ -195,7 +170,7 @@ void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, 
 
     if (!strict && cr_engine_cached(engine, &id, &hash, &entry)) {
         struct cr_record record;
-        cr_boot_ns now = engine_now(engine);
+        cr_boot_ns now = cr_engine_now(engine);
         record_from_entry(&entry, &record);
         engine->hits++;
         note_use(engine, &entry, now);
@@ -211,19 +186,22 @@ void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, 
         done(context, &(struct cr_engine_answer){.status = CR_NOT_FOUND});
         return;
     }
-    struct fill *fill = op_begin(engine, sizeof *fill, fill_release, done, context);
+    struct fill *fill = cr_engine_op_begin(engine, sizeof *fill, fill_release, done, context);
     if (fill == NULL)
         return;
     fill->id = id;
     fill->hash = hash;
-    fill->stamp = engine_clock(engine);
-    fill->before = engine_now(engine);
-    if (strict && !engine->exclusive) {
-        follow_poll_row(engine, &fill->row);
-        op_write(&fill->op, fill_strict_run, fill_strict_done);
-    } else {
-        op_read(&fill->op, fill_run, fill_done);
+    fill->stamp = cr_engine_clock(engine);
+    fill->before = cr_engine_now(engine);
+    if (!strict || engine->exclusive) {
+        cr_engine_op_read(&fill->op, fill_run, fill_done);
+        return;
     }
+    /* Strict, beside other engines: in one transaction with a poll, so that a deposed primary,
+     * which cannot commit, cannot answer either. */
+    fill->op.call.run = fill_run;
+    fill->op.call.done = fill_done;
+    cr_engine_follow_ride(engine, &fill->op.call);
 }
 
 /* Data, whole, from the store: it may be more than the table serves. */
@@ -232,24 +210,24 @@ static void data_read_done(struct cr_store_call *call)
     struct fill *fill = (struct fill *)op_of(call);
     struct cr_engine_answer answer = {.status = call->status, .as_of = fill->before};
     if (call->status == CR_OK) {
-        answer.status = fill->record.dead != CR_REASON_NONE   ? CR_ENDED
-                        : !engine_may_answer(fill->op.engine) ? CR_UNAVAILABLE
-                                                              : CR_OK;
+        answer.status = fill->record.dead != CR_REASON_NONE      ? CR_ENDED
+                        : !cr_engine_may_answer(fill->op.engine) ? CR_UNAVAILABLE
+                                                                 : CR_OK;
         answer.record = answer.status == CR_UNAVAILABLE ? NULL : &fill->record;
         answer.version = fill->record.version;
     }
-    op_answer(&fill->op, &answer);
+    cr_engine_op_answer(&fill->op, &answer);
 }
 
 void cr_engine_data_read(struct cr_engine *engine, const struct cr_session_id *id,
                          cr_engine_done *done, void *context)
 {
-    struct fill *fill = op_begin(engine, sizeof *fill, fill_release, done, context);
+    struct fill *fill = cr_engine_op_begin(engine, sizeof *fill, fill_release, done, context);
     if (fill == NULL)
         return;
     fill->id = *id;
-    fill->before = engine_now(engine);
-    op_read(&fill->op, fill_run, data_read_done);
+    fill->before = cr_engine_now(engine);
+    cr_engine_op_read(&fill->op, fill_run, data_read_done);
 }
 
 struct list {
@@ -285,7 +263,7 @@ static void list_done(struct cr_store_call *call)
         answer.records = list->records;
         answer.record_count = list->count;
     }
-    op_answer(&list->op, &answer);
+    cr_engine_op_answer(&list->op, &answer);
 }
 
 void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_time_ms created_at,
@@ -293,19 +271,19 @@ void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_tim
                     void *context)
 {
     CR_ASSERT(capacity >= 1 && capacity <= 64);
-    struct list *list = op_begin(engine, sizeof *list, list_release, done, context);
+    struct list *list = cr_engine_op_begin(engine, sizeof *list, list_release, done, context);
     if (list == NULL)
         return;
     list->records = calloc(capacity, sizeof *list->records);
     if (list->records == NULL) {
-        op_status(&list->op, CR_E_NO_MEMORY);
+        cr_engine_op_status(&list->op, CR_E_NO_MEMORY);
         return;
     }
     list->user = *user;
     list->created_at = created_at;
     list->after = *after;
     list->capacity = capacity;
-    op_read(&list->op, list_run, list_done);
+    cr_engine_op_read(&list->op, list_run, list_done);
 }
 
 struct explain {
@@ -363,18 +341,19 @@ static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *
 static void explain_done(struct cr_store_call *call)
 {
     struct explain *explain = (struct explain *)op_of(call);
-    op_answer(&explain->op, &(struct cr_engine_answer){
-                                .status = call->status,
-                                .explanation = call->status == CR_OK ? &explain->out : NULL});
+    cr_engine_op_answer(
+        &explain->op,
+        &(struct cr_engine_answer){.status = call->status,
+                                   .explanation = call->status == CR_OK ? &explain->out : NULL});
 }
 
 void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
                        cr_engine_done *done, void *context)
 {
-    struct explain *explain = op_begin(engine, sizeof *explain, NULL, done, context);
+    struct explain *explain = cr_engine_op_begin(engine, sizeof *explain, NULL, done, context);
     if (explain == NULL)
         return;
     explain->id = *id;
     explain->out.size = sizeof explain->out;
-    op_read(&explain->op, explain_run, explain_done);
+    cr_engine_op_read(&explain->op, explain_run, explain_done);
 }

@@ -22,13 +22,37 @@ struct poll {
     struct cr_engine_row row;
     struct cr_poll out;
     cr_boot_ns sent;
+    struct cr_store_call *riders; /* strict reads, in the poll's transaction */
 };
+
+static struct cr_store_call *rider_next(const struct cr_store_call *rider)
+{
+    struct cr_work *next = rider->work.next;
+    return next == NULL ? NULL
+                        : (struct cr_store_call *)(void *)((char *)next -
+                                                           offsetof(struct cr_store_call, work));
+}
+
+/* A rider is answered after the poll it was read with has been followed. */
+static void riders_answer(struct cr_store_call *riders, enum cr_status poll_status)
+{
+    while (riders != NULL) {
+        struct cr_store_call *rider = riders;
+        riders = rider_next(rider);
+        if (poll_status != CR_OK)
+            rider->status = CR_UNAVAILABLE;
+        rider->done(rider);
+    }
+}
 
 static void poll_release(struct op *op)
 {
     struct poll *poll = (struct poll *)op;
     if (poll->op.engine->poll == poll)
         poll->op.engine->poll = NULL;
+    /* Not sent, or not answered. At the engine's end each is answered as the call it is part of. */
+    if (!poll->op.engine->closing)
+        riders_answer(poll->riders, CR_UNAVAILABLE);
     cr_log_rows_fini(&poll->out.rows);
     free(poll);
 }
@@ -67,10 +91,10 @@ static void lease_extend(struct cr_engine *engine, cr_boot_ns sent)
 /* We have been replaced, or the log is not the one we followed: nothing of ours may be believed. */
 static void registration_lost(struct cr_engine *engine, const char *why)
 {
-    engine_say(engine, "the table was dropped: %s", why);
+    cr_engine_say(engine, "the table was dropped: %s", why);
     atomic_store_explicit(&engine->answer_until, 0, memory_order_release);
     engine->registered = false;
-    engine_drop_table(engine);
+    cr_engine_drop_table(engine);
 }
 
 static bool rows_continue_ours(const struct cr_engine *engine, const struct cr_log_rows *rows)
@@ -91,7 +115,7 @@ static bool poll_apply(struct cr_engine *engine, const struct cr_engine_row *row
         return true;
     }
     for (size_t i = 1; i < poll->rows.count; i++)
-        engine_apply(engine, &poll->rows.rows[i]);
+        cr_engine_apply(engine, &poll->rows.rows[i]);
     engine->last = poll->rows.rows[poll->rows.count - 1];
     engine->row.position = engine->last.number;
     if (poll->at_end)
@@ -99,13 +123,11 @@ static bool poll_apply(struct cr_engine *engine, const struct cr_engine_row *row
     return poll->rows.count > 1 || !poll->at_end;
 }
 
-static bool polled(struct cr_engine *engine, enum cr_status status, const struct cr_engine_row *row,
-                   const struct cr_poll *poll, cr_boot_ns sent)
+/* True: poll again at once. */
+static bool polled(struct cr_engine *engine, enum cr_status status, const struct poll *poll)
 {
-    if (memcmp(&row->identity, &engine->row.identity, sizeof row->identity) != 0)
-        return false; /* asked before we registered anew */
     if (status == CR_OK)
-        return engine->registered && poll_apply(engine, row, poll, sent);
+        return poll_apply(engine, &poll->row, &poll->out, poll->sent);
     if (status == CR_CONFLICT || status == CR_NOT_FOUND) {
         registration_lost(engine, "another engine took this one's registration out");
         return true;
@@ -118,7 +140,7 @@ static void poll_send(struct cr_engine *engine);
 
 static void poll_next(struct cr_engine *engine, bool at_once)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     cr_timer_set(engine->loop, &engine->poll_timer,
                  at_once ? now : cr_boot_add(now, engine->options.poll));
 }
@@ -126,16 +148,24 @@ static void poll_next(struct cr_engine *engine, bool at_once)
 static enum cr_status poll_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct poll *poll = (struct poll *)op_of(call);
-    return cr_store_engine_poll(store, &poll->row, POLL_ROWS, &poll->out);
+    enum cr_status st = cr_store_engine_poll(store, &poll->row, POLL_ROWS, &poll->out);
+    for (struct cr_store_call *rider = poll->riders; rider != NULL && st == CR_OK;
+         rider = rider_next(rider))
+        rider->status = rider->run(store, rider);
+    return st;
 }
 
 static void poll_done(struct cr_store_call *call)
 {
     struct poll *poll = (struct poll *)op_of(call);
     struct cr_engine *engine = poll->op.engine;
-    bool at_once = polled(engine, call->status, &poll->row, &poll->out, poll->sent);
-    op_status(&poll->op, call->status);
-    poll_next(engine, at_once);
+    struct cr_store_call *riders = poll->riders;
+    enum cr_status st = call->status;
+    bool at_once = polled(engine, st, poll);
+    poll->riders = NULL;
+    cr_engine_op_status(&poll->op, st);
+    poll_next(engine, at_once || engine->riders != NULL);
+    riders_answer(riders, st);
 }
 
 static enum cr_status register_run(struct cr_store *store, struct cr_store_call *call)
@@ -154,31 +184,38 @@ static void register_done(struct cr_store_call *call)
     struct cr_engine *engine = poll->op.engine;
     if (call->status == CR_OK) {
         /* Whatever was filled since the loss may have missed an ending. */
-        engine_drop_table(engine);
+        cr_engine_drop_table(engine);
         engine->row = poll->row;
         engine->last = poll->out.rows.rows[0];
         engine->registered = true;
     }
     bool ok = call->status == CR_OK;
-    op_status(&poll->op, call->status);
+    struct cr_store_call *riders = ok ? NULL : engine->riders;
+    if (!ok)
+        engine->riders = NULL;
+    cr_engine_op_status(&poll->op, call->status);
     poll_next(engine, ok);
+    riders_answer(riders, CR_UNAVAILABLE);
 }
 
 static void poll_send(struct cr_engine *engine)
 {
-    struct poll *poll = op_begin(engine, sizeof *poll, poll_release, op_unasked, NULL);
+    struct poll *poll =
+        cr_engine_op_begin(engine, sizeof *poll, poll_release, cr_engine_op_unasked, NULL);
     poll_next(engine, false); /* also when this one is never answered */
     if (poll == NULL)
         return;
     engine->poll = poll;
-    poll->sent = engine_now(engine);
+    poll->sent = cr_engine_now(engine);
     if (engine->registered) {
         poll->row = engine->row;
-        op_write(&poll->op, poll_run, poll_done);
+        poll->riders = engine->riders;
+        engine->riders = NULL;
+        cr_engine_op_write(&poll->op, poll_run, poll_done);
     } else if (row_init(engine, &poll->row) == CR_OK) {
-        op_write(&poll->op, register_run, register_done);
+        cr_engine_op_write(&poll->op, register_run, register_done);
     } else {
-        op_status(&poll->op, CR_UNAVAILABLE);
+        cr_engine_op_status(&poll->op, CR_UNAVAILABLE);
     }
 }
 
@@ -192,19 +229,16 @@ static void poll_fired(struct cr_timer *timer)
         poll_next(engine, false);
 }
 
-void follow_poll_row(struct cr_engine *engine, struct cr_engine_row *out_row)
+/* One poll is under way at a time, since each compares with the beat of the one before. */
+void cr_engine_follow_ride(struct cr_engine *engine, struct cr_store_call *rider)
 {
-    *out_row = engine->row;
-}
-
-void follow_polled(struct cr_engine *engine, enum cr_status status, const struct cr_engine_row *row,
-                   const struct cr_poll *poll, cr_boot_ns sent)
-{
-    if (polled(engine, status, row, poll, sent))
+    rider->work.next = engine->riders != NULL ? &engine->riders->work : NULL;
+    engine->riders = rider;
+    if (engine->poll == NULL)
         poll_next(engine, true);
 }
 
-enum cr_status follow_start(struct cr_engine *engine, struct cr_store *store)
+enum cr_status cr_engine_follow_start(struct cr_engine *engine, struct cr_store *store)
 {
     struct cr_poll poll = {0};
     enum cr_status st = row_init(engine, &engine->row);
@@ -222,7 +256,7 @@ enum cr_status follow_start(struct cr_engine *engine, struct cr_store *store)
         goto out;
 
     atomic_store_explicit(&engine->answer_until, 0, memory_order_relaxed);
-    cr_boot_ns sent = engine_now(engine);
+    cr_boot_ns sent = cr_engine_now(engine);
     st = cr_store_begin(store);
     if (st != CR_OK)
         goto out;
@@ -241,14 +275,14 @@ out:
     return st;
 }
 
-void follow_begin(struct cr_engine *engine)
+void cr_engine_follow_begin(struct cr_engine *engine)
 {
     engine->poll_timer.fire = poll_fired;
     if (!engine->exclusive)
         poll_next(engine, true);
 }
 
-void follow_stop(struct cr_engine *engine)
+void cr_engine_follow_stop(struct cr_engine *engine)
 {
     cr_timer_stop(engine->loop, &engine->poll_timer);
 }

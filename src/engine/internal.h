@@ -73,9 +73,10 @@ struct cr_engine {
 
     /* The follower (rule 5). */
     struct cr_engine_row row;
-    struct cr_log_row last; /* the row at our position: number and identity are compared */
-    bool registered;        /* our row is in the store, as far as we know */
-    struct poll *poll;      /* under way, or NULL */
+    struct cr_log_row last;       /* the row at our position: number and identity are compared */
+    bool registered;              /* our row is in the store, as far as we know */
+    struct poll *poll;            /* under way, or NULL */
+    struct cr_store_call *riders; /* strict reads for the next one */
     struct cr_timer poll_timer;
 
     /* Rule 6. */
@@ -103,27 +104,30 @@ struct cr_engine {
 };
 
 /* engine.c */
-cr_boot_ns engine_now(const struct cr_engine *engine);
-uint64_t engine_clock(const struct cr_engine *engine);
-bool engine_may_answer(const struct cr_engine *engine);
-void engine_say(struct cr_engine *engine, const char *format, ...)
+cr_boot_ns cr_engine_now(const struct cr_engine *engine);
+uint64_t cr_engine_clock(const struct cr_engine *engine);
+bool cr_engine_may_answer(const struct cr_engine *engine);
+void cr_engine_say(struct cr_engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Raise the stamps that a log row asks for (rules 2 and 3). */
-void engine_apply(struct cr_engine *engine, const struct cr_log_row *row);
+void cr_engine_apply(struct cr_engine *engine, const struct cr_log_row *row);
 /* Nothing in the table may be believed any more; what is filled from now on may. */
-void engine_drop_table(struct cr_engine *engine);
+void cr_engine_drop_table(struct cr_engine *engine);
 /* An op of `bytes`, zeroed and linked; NULL: `done` has been told CR_E_NO_MEMORY. */
-void *op_begin(struct cr_engine *engine, size_t bytes, void (*release)(struct op *),
-               cr_engine_done *done, void *context);
-void op_answer(struct op *op, const struct cr_engine_answer *answer); /* unlinks, tells, releases */
-void op_status(struct op *op, enum cr_status status);
+void *cr_engine_op_begin(struct cr_engine *engine, size_t bytes, void (*release)(struct op *),
+                         cr_engine_done *done, void *context);
+void cr_engine_op_answer(struct op *op,
+                         const struct cr_engine_answer *answer); /* unlinks, tells, releases */
+void cr_engine_op_status(struct op *op, enum cr_status status);
 /* For what nobody waits for. */
-void op_unasked(void *context, const struct cr_engine_answer *answer);
+void cr_engine_op_unasked(void *context, const struct cr_engine_answer *answer);
 /* Submit op->call; answers CR_BUSY when the queue is full. */
-void op_read(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-             void (*done)(struct cr_store_call *));
-void op_write(struct op *op, enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-              void (*done)(struct cr_store_call *));
+void cr_engine_op_read(struct op *op,
+                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+                       void (*done)(struct cr_store_call *));
+void cr_engine_op_write(struct op *op,
+                        enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+                        void (*done)(struct cr_store_call *));
 /* Which op a call is part of. */
 static inline struct op *op_of(struct cr_store_call *call)
 {
@@ -131,30 +135,30 @@ static inline struct op *op_of(struct cr_store_call *call)
 }
 
 /* fill.c */
-void entry_from_record(struct cr_engine *engine, const struct cr_record *record, cr_boot_ns before,
-                       struct cr_entry *out);
+void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
+                                 cr_boot_ns before, struct cr_entry *out);
 
 /* follow.c */
-enum cr_status follow_start(struct cr_engine *engine, struct cr_store *store);
-void follow_stop(struct cr_engine *engine);
-void follow_begin(struct cr_engine *engine); /* timers, once the queue is there */
-/* For reads that are also polls: take `row` before, hand in what came back. */
-void follow_poll_row(struct cr_engine *engine, struct cr_engine_row *out_row);
-void follow_polled(struct cr_engine *engine, enum cr_status status, const struct cr_engine_row *row,
-                   const struct cr_poll *poll, cr_boot_ns sent);
+enum cr_status cr_engine_follow_start(struct cr_engine *engine, struct cr_store *store);
+void cr_engine_follow_stop(struct cr_engine *engine);
+void cr_engine_follow_begin(struct cr_engine *engine); /* timers, once the queue is there */
+/* A read that is also a poll (rule 8): `rider->run` is called in the transaction of the next poll,
+ * and `rider->done` after that poll was followed; CR_UNAVAILABLE when it failed. */
+void cr_engine_follow_ride(struct cr_engine *engine, struct cr_store_call *rider);
 
 /* wait.c */
-enum cr_status wait_start(struct cr_engine *engine, struct cr_store *store);
-void wait_begin(struct cr_engine *engine); /* timers, once the queue is there */
+enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *store);
+void cr_engine_wait_begin(struct cr_engine *engine); /* timers, once the queue is there */
 /* Calls waiter->ready, perhaps before it returns. `async`: does not wait, CR_PENDING where it
  * would. */
-void wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number, bool async);
-void wait_stop(struct cr_engine *engine);
+void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number,
+                        bool async);
+void cr_engine_wait_stop(struct cr_engine *engine);
 
 /* seen.c */
-enum cr_status seen_start(struct cr_engine *engine);
+enum cr_status cr_engine_seen_start(struct cr_engine *engine);
 /* The use that is waiting to be written, or 0. */
-cr_boot_ns seen_pending(const struct cr_engine *engine, const struct cr_session_id *id);
-void seen_stop(struct cr_engine *engine, struct cr_store *store); /* writes what waits */
+cr_boot_ns cr_engine_seen_pending(const struct cr_engine *engine, const struct cr_session_id *id);
+void cr_engine_seen_stop(struct cr_engine *engine, struct cr_store *store); /* writes what waits */
 
 #endif

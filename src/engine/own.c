@@ -33,13 +33,14 @@ void cr_engine_table_key(const void *key, size_t key_bytes, struct cr_session_id
 
 uint64_t cr_engine_table_clock(const struct cr_engine *engine)
 {
-    return engine_clock(engine);
+    return cr_engine_clock(engine);
 }
 
 void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry, uint64_t stamp)
 {
     engine->fills++;
-    if (engine->table != NULL && !cr_table_insert(engine->table, entry, stamp, engine_now(engine)))
+    if (engine->table != NULL &&
+        !cr_table_insert(engine->table, entry, stamp, cr_engine_now(engine)))
         engine->fills_refused++;
 }
 

@@ -48,7 +48,7 @@ static void slot_clear(struct cr_engine *engine, struct seen_slot *slot)
     engine->seen_count--;
 }
 
-cr_boot_ns seen_pending(const struct cr_engine *engine, const struct cr_session_id *id)
+cr_boot_ns cr_engine_seen_pending(const struct cr_engine *engine, const struct cr_session_id *id)
 {
     return slot_find(engine, id)->at;
 }
@@ -62,7 +62,7 @@ struct flush {
 
 static void seen_later(struct cr_engine *engine, cr_span_ms span)
 {
-    cr_timer_set(engine->loop, &engine->seen_timer, cr_boot_add(engine_now(engine), span));
+    cr_timer_set(engine->loop, &engine->seen_timer, cr_boot_add(cr_engine_now(engine), span));
 }
 
 static void flush_release(struct op *op)
@@ -87,14 +87,14 @@ static void flush_done(struct cr_store_call *call)
         if (slot->at == flush->at[i]) /* not used again meanwhile */
             slot_clear(engine, slot);
     }
-    op_status(&flush->op, call->status);
+    cr_engine_op_status(&flush->op, call->status);
     if (engine->seen_count > 0)
         seen_later(engine, ok ? 10 : CR_FLUSH_MS / 2);
 }
 
 static size_t flush_collect(const struct cr_engine *engine, struct cr_seen *batch, cr_boot_ns *at)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     size_t count = 0;
     for (size_t i = 0; i < SLOTS && count < SEEN_BATCH && count < engine->seen_count; i++) {
         const struct seen_slot *slot = &engine->seen[i];
@@ -113,18 +113,19 @@ static void seen_fired(struct cr_timer *timer)
     timer->due = CR_BOOT_NEVER;
     if (engine->seen_busy || engine->seen_count == 0)
         return;
-    struct flush *flush = op_begin(engine, sizeof *flush, flush_release, op_unasked, NULL);
+    struct flush *flush =
+        cr_engine_op_begin(engine, sizeof *flush, flush_release, cr_engine_op_unasked, NULL);
     seen_later(engine, CR_FLUSH_MS / 2); /* also when the queue is full */
     if (flush == NULL)
         return;
     flush->count = flush_collect(engine, flush->batch, flush->at);
     engine->seen_busy = true;
-    op_write(&flush->op, flush_run, flush_done);
+    cr_engine_op_write(&flush->op, flush_run, flush_done);
 }
 
 void cr_engine_seen(struct cr_engine *engine, const struct cr_session_id *id, cr_boot_ns seen)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     if (seen > now) /* a peer's word: nobody is seen in the future */
         seen = now;
     if (engine->table != NULL)
@@ -144,7 +145,7 @@ void cr_engine_seen(struct cr_engine *engine, const struct cr_session_id *id, cr
         seen_later(engine, CR_FLUSH_MS / 2);
 }
 
-enum cr_status seen_start(struct cr_engine *engine)
+enum cr_status cr_engine_seen_start(struct cr_engine *engine)
 {
     engine->seen = calloc(SLOTS, sizeof *engine->seen);
     engine->seen_timer.fire = seen_fired;
@@ -152,7 +153,7 @@ enum cr_status seen_start(struct cr_engine *engine)
     return engine->seen != NULL ? CR_OK : CR_E_NO_MEMORY;
 }
 
-void seen_stop(struct cr_engine *engine, struct cr_store *store)
+void cr_engine_seen_stop(struct cr_engine *engine, struct cr_store *store)
 {
     struct cr_seen batch[SEEN_BATCH];
     cr_boot_ns at[SEEN_BATCH];

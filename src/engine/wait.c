@@ -36,7 +36,7 @@ static cr_span_ms wait_bound(const struct cr_engine *engine)
 
 /* At start: on an exclusive store a registration that is still there is of a predecessor that
  * crashed, and its segment is believed for a second at most. */
-enum cr_status wait_start(struct cr_engine *engine, struct cr_store *store)
+enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *store)
 {
     struct cr_engine_row rows[OTHERS_MAX];
     size_t count = 0;
@@ -45,7 +45,7 @@ enum cr_status wait_start(struct cr_engine *engine, struct cr_store *store)
     enum cr_status st = cr_store_engine_list(store, rows, OTHERS_MAX, &count);
     if (st != CR_OK || count == 0)
         return st;
-    engine->predecessor_until = cr_boot_add(engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
+    engine->predecessor_until = cr_boot_add(cr_engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
     for (size_t i = 0; i < count; i++) {
         engine->others[i].row = rows[i];
         engine->others[i].listed = true;
@@ -94,11 +94,11 @@ static void removal_done(struct cr_store_call *call)
     struct cr_engine *engine = removal->op.engine;
     struct other *other = other_find(engine, &removal->identity);
     if (other != NULL && call->status == CR_OK) {
-        engine_say(engine, "an engine that was silent past its lease was taken out: %s",
-                   other->row.label);
+        cr_engine_say(engine, "an engine that was silent past its lease was taken out: %s",
+                      other->row.label);
         other_forget(engine, other);
     }
-    op_status(&removal->op, call->status);
+    cr_engine_op_status(&removal->op, call->status);
     waiters_check(engine);
 }
 
@@ -106,13 +106,14 @@ static void other_remove(struct cr_engine *engine, struct other *other)
 {
     if (other->removing)
         return;
-    struct removal *removal = op_begin(engine, sizeof *removal, removal_release, op_unasked, NULL);
+    struct removal *removal =
+        cr_engine_op_begin(engine, sizeof *removal, removal_release, cr_engine_op_unasked, NULL);
     if (removal == NULL)
         return;
     other->removing = true;
     removal->identity = other->row.identity;
     removal->beat = other->row.beat;
-    op_write(&removal->op, removal_run, removal_done);
+    cr_engine_op_write(&removal->op, removal_run, removal_done);
 }
 
 struct census {
@@ -136,7 +137,7 @@ static enum cr_status census_run(struct cr_store *store, struct cr_store_call *c
 
 static void census_merge(struct cr_engine *engine, const struct census *census)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     for (size_t i = 0; i < engine->other_count; i++)
         engine->others[i].listed = false;
     for (size_t i = 0; i < census->count; i++) {
@@ -170,7 +171,7 @@ static void census_done(struct cr_store_call *call)
         census_merge(engine, census);
         engine->census_known = census->number;
     }
-    op_status(&census->op, call->status);
+    cr_engine_op_status(&census->op, call->status);
     waiters_check(engine);
     silent_remove(engine);
     /* Who joined while this list was under way needs another one. */
@@ -186,13 +187,14 @@ static void census_ask(struct cr_engine *engine)
 {
     if (engine->census_busy)
         return;
-    struct census *census = op_begin(engine, sizeof *census, census_release, op_unasked, NULL);
+    struct census *census =
+        cr_engine_op_begin(engine, sizeof *census, census_release, cr_engine_op_unasked, NULL);
     if (census == NULL)
         return;
     engine->census_busy = true;
     census->number = ++engine->census_asked;
     /* A full queue answers at once, and the timer asks again. */
-    op_read(&census->op, census_run, census_done);
+    cr_engine_op_read(&census->op, census_run, census_done);
 }
 
 /* Has everybody applied the log up to `number`, or been taken out? */
@@ -208,7 +210,7 @@ static bool others_passed(const struct cr_engine *engine, uint64_t number)
  * answer changes the list, and comes back here by way of the next census. */
 static void silent_remove(struct cr_engine *engine)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     uint64_t number = 0;
     for (const struct waiter *waiter = engine->waiters; waiter != NULL; waiter = waiter->next)
         if (waiter->number > number)
@@ -237,7 +239,7 @@ static bool waiter_done(const struct cr_engine *engine, const struct waiter *wai
 
 static void waiters_check(struct cr_engine *engine)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     struct waiter **link = &engine->waiters, *ready = NULL, **ready_end = &ready;
     while (*link != NULL) {
         struct waiter *waiter = *link;
@@ -280,7 +282,7 @@ static void census_fired(struct cr_timer *timer)
     waiters_check(engine);
 }
 
-void wait_begin(struct cr_engine *engine)
+void cr_engine_wait_begin(struct cr_engine *engine)
 {
     engine->census_timer.fire = census_fired;
     engine->census_timer.due = CR_BOOT_NEVER;
@@ -288,9 +290,10 @@ void wait_begin(struct cr_engine *engine)
         cr_timer_set(engine->loop, &engine->census_timer, engine->predecessor_until);
 }
 
-void wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number, bool async)
+void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number,
+                        bool async)
 {
-    cr_boot_ns now = engine_now(engine);
+    cr_boot_ns now = cr_engine_now(engine);
     waiter->number = number;
     waiter->next = NULL;
     waiter->census = engine->census_asked + 1;
@@ -312,7 +315,7 @@ void wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number, 
     waiters_check(engine);
 }
 
-void wait_stop(struct cr_engine *engine)
+void cr_engine_wait_stop(struct cr_engine *engine)
 {
     cr_timer_stop(engine->loop, &engine->census_timer);
     engine->waiters = NULL; /* each is part of an op, which is answered at the end */

@@ -49,17 +49,17 @@ static void create_release(struct op *op)
 static void create_answer(struct create *create, enum cr_status status, cr_span_ms bound)
 {
     struct cr_record *record = &create->record;
-    op_answer(&create->op,
-              &(struct cr_engine_answer){.status = status,
-                                         .record = record,
-                                         .token = &create->token,
-                                         .as_of = create->before,
-                                         .expires_in = record->idle < record->absolute_left
-                                                           ? record->idle
-                                                           : record->absolute_left,
-                                         .version = record->version,
-                                         .ending = create->terms.ending.identity,
-                                         .bound = bound});
+    cr_engine_op_answer(
+        &create->op, &(struct cr_engine_answer){.status = status,
+                                                .record = record,
+                                                .token = &create->token,
+                                                .as_of = create->before,
+                                                .expires_in = record->idle < record->absolute_left
+                                                                  ? record->idle
+                                                                  : record->absolute_left,
+                                                .version = record->version,
+                                                .ending = create->terms.ending.identity,
+                                                .bound = bound});
 }
 
 static void create_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)
@@ -77,21 +77,21 @@ static void create_committed(struct create *create)
     record->absolute_left = record->ends_at - record->created_at;
     record->idle_left = record->idle;
     for (size_t i = 0; i < create->rows.count; i++) {
-        engine_apply(engine, &create->rows.rows[i]);
+        cr_engine_apply(engine, &create->rows.rows[i]);
         if (create->rows.rows[i].number > number)
             number = create->rows.rows[i].number;
         engine->endings++;
     }
     if (create->rows.count > 0) {
         create->waiter.ready = create_ready;
-        wait_for(engine, &create->waiter, number, false);
+        cr_engine_wait_for(engine, &create->waiter, number, false);
         return;
     }
     /* Rule 1: with the clock of before the transaction. */
     if (engine->table != NULL) {
         struct cr_entry entry;
-        entry_from_record(engine, record, create->before, &entry);
-        if (!cr_table_insert(engine->table, &entry, create->stamp, engine_now(engine)))
+        cr_engine_entry_from_record(engine, record, create->before, &entry);
+        if (!cr_table_insert(engine->table, &entry, create->stamp, cr_engine_now(engine)))
             engine->fills_refused++;
     }
     create_answer(create, CR_OK, 0);
@@ -110,10 +110,11 @@ static void create_done(struct cr_store_call *call)
          * here. */
         struct cr_log_row row = {.kind = CR_LOG_USER_ENDED, .user = create->record.user};
         if (row.user.length > 0)
-            engine_apply(engine, &row);
+            cr_engine_apply(engine, &row);
     }
-    op_answer(&create->op, &(struct cr_engine_answer){.status = call->status,
-                                                      .ending = create->terms.ending.identity});
+    cr_engine_op_answer(&create->op,
+                        &(struct cr_engine_answer){.status = call->status,
+                                                   .ending = create->terms.ending.identity});
 }
 
 static enum cr_status create_run(struct cr_store *store, struct cr_store_call *call)
@@ -125,9 +126,13 @@ static enum cr_status create_run(struct cr_store *store, struct cr_store_call *c
 static void create_submit(struct create *create)
 {
     struct cr_engine *engine = create->op.engine;
-    create->stamp = engine_clock(engine);
-    create->before = engine_now(engine);
-    op_write(&create->op, create_run, create_done);
+    struct cr_create_terms *terms = &create->terms;
+    /* A plain create ends nothing and writes no row. */
+    if (!terms->replace && terms->keep_count == 0 && terms->anonymous.text[0] == '\0')
+        memset(&terms->ending, 0, sizeof terms->ending);
+    create->stamp = cr_engine_clock(engine);
+    create->before = cr_engine_now(engine);
+    cr_engine_op_write(&create->op, create_run, create_done);
 }
 
 /* The anonymous session's data moves, unless the login brings its own. A dead one moves nothing. */
@@ -137,7 +142,7 @@ static void anonymous_found(struct cr_store_call *call)
     struct cr_record *earlier = &create->earlier;
     struct cr_token_hash hash;
     if (call->status != CR_OK && call->status != CR_NOT_FOUND) {
-        op_status(&create->op, CR_UNAVAILABLE);
+        cr_engine_op_status(&create->op, CR_UNAVAILABLE);
         return;
     }
     cr_token_hash(&create->anonymous, &hash);
@@ -214,20 +219,21 @@ static enum cr_status create_prepare(struct create *create, const struct cr_crea
 void cr_engine_create_session(struct cr_engine *engine, const struct cr_create_request *request,
                               cr_engine_done *done, void *context)
 {
-    struct create *create = op_begin(engine, sizeof *create, create_release, done, context);
+    struct create *create =
+        cr_engine_op_begin(engine, sizeof *create, create_release, done, context);
     if (create == NULL)
         return;
     if (engine->queue == NULL) {
-        op_status(&create->op, CR_E_INVALID);
+        cr_engine_op_status(&create->op, CR_E_INVALID);
         return;
     }
     enum cr_status st = create_prepare(create, request);
     if (st != CR_OK) {
-        op_status(&create->op, st);
+        cr_engine_op_status(&create->op, st);
     } else if (request->has_anonymous &&
                cr_token_is_genuine(&engine->keyring, &request->anonymous)) {
         create->anonymous = request->anonymous;
-        op_read(&create->op, anonymous_run, anonymous_found);
+        cr_engine_op_read(&create->op, anonymous_run, anonymous_found);
     } else {
         create_submit(create);
     }
@@ -263,8 +269,8 @@ static void change_answer(struct change *change, enum cr_status status, cr_span_
 {
     bool rotated = change->rotation != 0 && (status == CR_OK || status == CR_PENDING);
     struct cr_record *record = &change->record;
-    op_answer(&change->op,
-              &(struct cr_engine_answer){.status = status,
+    cr_engine_op_answer(&change->op, &(struct cr_engine_answer){
+                                         .status = status,
                                          .record = rotated ? record : NULL,
                                          .token = rotated ? &change->successor : NULL,
                                          .as_of = change->before,
@@ -291,7 +297,7 @@ static enum cr_status change_run(struct cr_store *store, struct cr_store_call *c
 static void change_apply(struct change *change)
 {
     struct cr_log_row row = {.kind = CR_LOG_SESSION_CHANGED, .session = change->id};
-    engine_apply(change->op.engine, &row);
+    cr_engine_apply(change->op.engine, &row);
 }
 
 static void rotate_read(struct change *change);
@@ -309,7 +315,7 @@ static void change_done(struct cr_store_call *call)
     }
     if (st == CR_OK && change->waits) {
         change->waiter.ready = change_ready;
-        wait_for(change->op.engine, &change->waiter, change->row.number, false);
+        cr_engine_wait_for(change->op.engine, &change->waiter, change->row.number, false);
         return;
     }
     change_answer(change, st, 0);
@@ -318,14 +324,15 @@ static void change_done(struct cr_store_call *call)
 static struct change *change_begin(struct cr_engine *engine, const struct cr_session_id *id,
                                    const char *by, cr_engine_done *done, void *context)
 {
-    struct change *change = op_begin(engine, sizeof *change, change_release, done, context);
+    struct change *change =
+        cr_engine_op_begin(engine, sizeof *change, change_release, done, context);
     if (change == NULL)
         return NULL;
     change->id = *id;
     ending_by(&change->change.ending, CR_REASON_NONE, by);
     if (cr_random_fill(engine->random, &change->change.ending.identity,
                        sizeof change->change.ending.identity) != CR_OK) {
-        op_status(&change->op, CR_UNAVAILABLE);
+        cr_engine_op_status(&change->op, CR_UNAVAILABLE);
         return NULL;
     }
     return change;
@@ -335,12 +342,12 @@ static struct change *change_begin(struct cr_engine *engine, const struct cr_ses
 static bool change_take(struct change *change, const void *bytes, size_t count, size_t limit)
 {
     if (count > limit) {
-        op_status(&change->op, CR_E_LIMIT);
+        cr_engine_op_status(&change->op, CR_E_LIMIT);
         return false;
     }
     change->bytes = malloc(count > 0 ? count : 1);
     if (change->bytes == NULL) {
-        op_status(&change->op, CR_E_NO_MEMORY);
+        cr_engine_op_status(&change->op, CR_E_NO_MEMORY);
         return false;
     }
     if (count > 0)
@@ -361,9 +368,9 @@ void cr_engine_data_write(struct cr_engine *engine, const struct cr_session_id *
     change->change.data_bytes = (uint32_t)bytes;
     /* Version 0 was never any session's. */
     if (version == 0)
-        op_status(&change->op, CR_CONFLICT);
+        cr_engine_op_status(&change->op, CR_CONFLICT);
     else
-        op_write(&change->op, change_run, change_done);
+        cr_engine_op_write(&change->op, change_run, change_done);
 }
 
 void cr_engine_rights_write(struct cr_engine *engine, const struct cr_session_id *id,
@@ -376,7 +383,7 @@ void cr_engine_rights_write(struct cr_engine *engine, const struct cr_session_id
     change->change.rights = change->bytes;
     change->change.rights_bytes = (uint16_t)bytes;
     change->waits = true;
-    op_write(&change->op, change_run, change_done);
+    cr_engine_op_write(&change->op, change_run, change_done);
 }
 
 /* Rotation: read the row, then replace the hash that was read; who loses the race reads again. */
@@ -438,13 +445,13 @@ static void rotate_found(struct cr_store_call *call)
         change_answer(change, st, 0);
         return;
     }
-    op_write(&change->op, change_run, change_done);
+    cr_engine_op_write(&change->op, change_run, change_done);
 }
 
 static void rotate_read(struct change *change)
 {
-    change->before = engine_now(change->op.engine);
-    op_read(&change->op, rotate_run, rotate_found);
+    change->before = cr_engine_now(change->op.engine);
+    cr_engine_op_read(&change->op, rotate_run, rotate_found);
 }
 
 void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,

@@ -114,16 +114,21 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
     return CR_OK;
 }
 
-void cr_store_queue_destroy(struct cr_store_queue *queue)
+struct cr_store *cr_store_queue_release(struct cr_store_queue *queue)
 {
-    if (queue == NULL)
-        return;
+    struct cr_store *writer = queue->writer;
     cr_pool_destroy(queue->write_pool);
     cr_pool_destroy(queue->read_pool);
     for (unsigned i = 0; i < queue->reader_count; i++)
         cr_store_destroy(queue->readers[i]);
-    cr_store_destroy(queue->writer);
     free(queue);
+    return writer;
+}
+
+void cr_store_queue_destroy(struct cr_store_queue *queue)
+{
+    if (queue != NULL)
+        cr_store_destroy(cr_store_queue_release(queue));
 }
 
 static void call_done(struct cr_work *work)

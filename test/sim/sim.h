@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hosts on one thread: each with its own loop, clock rate, and engine, over one store in this
+ * process. Time moves from event to event. A host can be paused (nothing of it runs, its clock goes
+ * on), cut off from the store, killed (its engine stops dead; its table stays mapped), and started
+ * anew. Store calls take time: a call is submitted, made, and answered at three instants.
+ *
+ * Everything random comes from one seed.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "base/timers.h"
+#include "base/works.h"
+#include "engine/engine.h"
+#include "store/store.h"
+
+#define SIM_HOSTS_MAX 4
+#define SIM_BATCH_MAX 256
+
+struct sim;
+
+struct sim_host {
+    struct cr_loop loop; /* first: engines get this */
+    struct cr_clock clock;
+    struct sim *sim;
+    struct cr_timers timers;
+    struct sim_pool *pools;
+    struct cr_random_seeded random;
+    double rate;           /* of its clock against the world's: within 10 % of each other */
+    cr_boot_ns boot_start; /* what its clock said when the world began */
+    bool paused, alive;
+    struct cr_fault_plan plan;
+    struct cr_engine *engine;
+    unsigned table_changes;
+};
+
+struct sim {
+    cr_boot_ns now;
+    bool rough; /* store calls take up to seconds */
+    struct cr_random_seeded random;
+    struct cr_clock_fake store_clock;
+    struct cr_store_env store_env;
+    struct sim_host hosts[SIM_HOSTS_MAX];
+    size_t host_count;
+    char url[64];
+    struct cr_store *keeper; /* keeps the store while no host has it open */
+};
+
+void sim_init(struct sim *sim, uint64_t seed, size_t hosts);
+void sim_fini(struct sim *sim);
+uint64_t sim_below(struct sim *sim, uint64_t bound);
+
+/* Opens the store and makes an engine. */
+enum cr_status sim_host_start(struct sim *sim, size_t host, enum cr_cache cache);
+/* Stops dead: whatever it was doing is not answered. Its table can still be read through a view. */
+void sim_host_kill(struct sim *sim, size_t host);
+/* Frees what a killed host left behind. */
+void sim_host_bury(struct sim *sim, size_t host);
+
+/* Run what happens until `span` from now, or until *until becomes true (NULL: do not look). */
+void sim_run(struct sim *sim, cr_span_ms span, const bool *until);
+
+/* For callbacks: remembers the status, and that it came. */
+struct sim_answer {
+    bool done;
+    enum cr_status status;
+    struct cr_session_id id;
+    struct cr_token token;
+    struct cr_user user;
+    struct cr_ending_id ending;
+    cr_span_ms bound;
+    cr_boot_ns at; /* the world's time */
+    uint64_t version;
+    enum cr_reason reason; /* of an explanation */
+    bool live;
+    struct sim *sim;
+};
+void sim_answered(void *context, const struct cr_engine_answer *answer);
+
+#endif

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules between engines, with simulated clocks, over one store: what has to wait waits, who is
+ * cut off stops answering, who is silent is not waited for longer than the promise says.
+ */
+#include "tap.h"
+
+#include <string.h>
+
+#include "sim.h"
+
+static struct cr_user user_named(const char *name)
+{
+    struct cr_user user = {0};
+    (void)!cr_user_parse(name, strlen(name), &user);
+    return user;
+}
+
+/* Log in at `host` and wait for the answer. */
+static struct sim_answer log_in(struct sim *sim, size_t host, const char *name,
+                                enum cr_policy policy)
+{
+    struct sim_answer answer = {.sim = sim};
+    struct cr_create_request request = {.user = user_named(name), .policy = policy};
+    cr_engine_create_session(sim->hosts[host].engine, &request, sim_answered, &answer);
+    sim_run(sim, 20000, &answer.done);
+    CHECK(answer.done);
+    return answer;
+}
+
+static enum cr_status validate(struct sim *sim, size_t host, const struct cr_token *token,
+                               bool strict)
+{
+    struct sim_answer answer = {.sim = sim};
+    cr_engine_validate(sim->hosts[host].engine, token, strict, sim_answered, &answer);
+    sim_run(sim, 5000, &answer.done);
+    return answer.done ? answer.status : CR_BUSY;
+}
+
+static struct sim_answer end_user(struct sim *sim, size_t host, const char *name, bool async)
+{
+    struct sim_answer answer = {.sim = sim};
+    struct cr_user user = user_named(name);
+    struct cr_end_request request = {.reason = CR_REASON_ADMIN, .by = "test", .async = async};
+    cr_engine_end_user(sim->hosts[host].engine, &user, &request, sim_answered, &answer);
+    sim_run(sim, 20000, &answer.done);
+    return answer;
+}
+
+static void start_two(struct sim *sim)
+{
+    sim_init(sim, tap_random(), 2);
+    CHECK_STATUS(sim_host_start(sim, 0, CR_CACHE_SHARED), CR_OK);
+    CHECK_STATUS(sim_host_start(sim, 1, CR_CACHE_MEMORY), CR_OK);
+}
+
+static void a_session_made_on_one_host_is_accepted_on_the_other(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(login.status, CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &login.token, true), CR_OK);
+    sim_fini(&sim);
+}
+
+static void an_ending_that_answered_done_holds_on_every_host(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    struct sim_answer ended = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(ended.status, CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void an_ending_waits_for_a_host_that_still_believes(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim.hosts[1].paused = true;
+    cr_boot_ns began = sim.now;
+    struct sim_answer ended = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(ended.status, CR_OK);
+    /* Not before the other's lease of 5 s had run out, and within 1.22 leases and two polls, on
+     * clocks that differ by less than 10 %. */
+    cr_span_ms took = cr_boot_between(began, ended.at);
+    CHECK(took >= 3900);
+    CHECK(took <= 6100 * 11 / 10 + 500);
+    /* It wakes up with its lease over: its table says nothing, and it asks the store. */
+    sim.hosts[1].paused = false;
+    CHECK(validate(&sim, 1, &login.token, false) != CR_OK);
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void async_answers_pending_with_the_bound(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim.hosts[1].plan = (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
+    struct sim_answer ended = end_user(&sim, 0, "ada", true);
+    CHECK_STATUS(ended.status, CR_PENDING);
+    CHECK(ended.bound >= 6100);
+    sim_run(&sim, ended.bound, NULL);
+    CHECK(validate(&sim, 1, &login.token, false) != CR_OK);
+    sim_fini(&sim);
+}
+
+static void a_host_cut_off_from_the_store_stops_answering_after_its_lease(void)
+{
+    static const enum cr_cache caches[] = {CR_CACHE_NONE, CR_CACHE_MEMORY, CR_CACHE_SHARED};
+    for (size_t i = 0; i < 3; i++) {
+        struct sim sim;
+        sim_init(&sim, tap_random(), 1);
+        CHECK_STATUS(sim_host_start(&sim, 0, caches[i]), CR_OK);
+        struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+        sim.hosts[0].plan =
+            (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
+        sim_run(&sim, 5600, NULL);
+        /* D13: never "not logged in". */
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_UNAVAILABLE);
+        CHECK_STATUS(validate(&sim, 0, &login.token, true), CR_UNAVAILABLE);
+        sim.hosts[0].plan.kind = CR_FAULT_NONE;
+        sim_run(&sim, 2500, NULL);
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+        sim_fini(&sim);
+    }
+}
+
+static void a_killed_host_delays_endings_by_its_lease_once(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim_host_kill(&sim, 1);
+    struct sim_answer first = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(first.status, CR_OK);
+    cr_boot_ns began = sim.now;
+    struct sim_answer second = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(second.status, CR_OK);
+    CHECK(cr_boot_between(began, second.at) < 500);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void a_clean_stop_is_not_waited_for(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    cr_engine_destroy(sim.hosts[1].engine);
+    sim.hosts[1].engine = NULL;
+    sim.hosts[1].alive = false;
+    cr_boot_ns began = sim.now;
+    struct sim_answer ended = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(ended.status, CR_OK);
+    CHECK(cr_boot_between(began, ended.at) < 500);
+    sim_fini(&sim);
+}
+
+static void a_login_that_replaces_has_ended_the_others_everywhere_when_it_answers(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer phone = log_in(&sim, 0, "ada", CR_POLICY_REPLACE);
+    CHECK_STATUS(validate(&sim, 0, &phone.token, false), CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &phone.token, false), CR_OK);
+    struct sim_answer laptop = log_in(&sim, 1, "ada", CR_POLICY_REPLACE);
+    CHECK_STATUS(laptop.status, CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &phone.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 1, &phone.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 0, &laptop.token, false), CR_OK);
+
+    struct sim_answer why = {.sim = &sim};
+    cr_engine_explain(sim.hosts[0].engine, &phone.id, sim_answered, &why);
+    sim_run(&sim, 1000, &why.done);
+    CHECK_STATUS(why.status, CR_OK);
+    CHECK(!why.live);
+    CHECK_STR(cr_reason_name(why.reason), cr_reason_name(CR_REASON_REPLACED));
+    sim_fini(&sim);
+}
+
+static void an_ending_whose_commit_was_lost_is_asked_for_again_until_known(void)
+{
+    static const enum cr_fault_kind kinds[] = {CR_FAULT_LOST, CR_FAULT_NOT_MADE};
+    for (size_t i = 0; i < 2; i++) {
+        struct sim sim;
+        start_two(&sim);
+        struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+        sim.hosts[0].plan =
+            (struct cr_fault_plan){.kind = kinds[i], .count = 2, .commits_only = true};
+        struct sim_answer ended = end_user(&sim, 0, "ada", false);
+        CHECK_STATUS(ended.status, CR_OK);
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+        CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+        sim_fini(&sim);
+    }
+}
+
+static void an_ending_whose_outcome_stays_unknown_says_so_and_can_be_repeated(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim.hosts[0].plan =
+        (struct cr_fault_plan){.kind = CR_FAULT_LOST, .count = UINT64_MAX, .commits_only = true};
+    struct sim_answer ended = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(ended.status, CR_E_UNKNOWN_OUTCOME);
+    sim.hosts[0].plan.kind = CR_FAULT_NONE;
+    sim_run(&sim, 3000, NULL);
+
+    struct sim_answer again = {.sim = &sim};
+    struct cr_user user = user_named("ada");
+    struct cr_end_request request = {.identity = ended.ending, .reason = CR_REASON_ADMIN};
+    cr_engine_end_user(sim.hosts[0].engine, &user, &request, sim_answered, &again);
+    sim_run(&sim, 20000, &again.done);
+    CHECK_STATUS(again.status, CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void an_unknown_user_is_never_done(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    CHECK_STATUS(end_user(&sim, 0, "nobody", false).status, CR_UNKNOWN_USER);
+    sim_fini(&sim);
+}
+
+static void a_session_ended_while_the_cache_was_off_is_not_accepted_when_it_is_on_again(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    CHECK_STATUS(cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_NONE, CR_TABLE_BYTES_MIN),
+                 CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    /* A read that began while the cache was off may not fill the new table. */
+    struct sim_answer late = {.sim = &sim};
+    cr_engine_validate(sim.hosts[0].engine, &login.token, false, sim_answered, &late);
+    CHECK_STATUS(end_user(&sim, 1, "ada", false).status, CR_OK);
+    CHECK_STATUS(cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_MEMORY, CR_TABLE_BYTES_MIN),
+                 CR_OK);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    CHECK(late.done);
+    sim_fini(&sim);
+}
+
+static void a_wrong_row_from_the_store_is_never_served(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer ada = log_in(&sim, 0, "ada", CR_POLICY_REPLACE);
+    log_in(&sim, 0, "bob", CR_POLICY_REPLACE);
+    sim.hosts[0].plan =
+        (struct cr_fault_plan){.kind = CR_FAULT_WRONG, .count = 1, .reads_only = true};
+    CHECK_STATUS(validate(&sim, 0, &ada.token, true), CR_UNAVAILABLE);
+    CHECK_STATUS(validate(&sim, 0, &ada.token, true), CR_OK);
+    sim_fini(&sim);
+}
+
+static void a_busy_session_never_ends_for_idleness(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    /* C2: idle is 600 s; used once a granule on one host for half an hour, and then not at all. */
+    for (int i = 0; i < 60; i++) {
+        sim_run(&sim, 31000, NULL);
+        if (!CHECK_STATUS(validate(&sim, i % 2 == 0 ? 0 : 1, &login.token, false), CR_OK))
+            break;
+    }
+    sim_run(&sim, 600000 + CR_SEEN_SLACK(600000) + 2000, NULL);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void touching_for_ever_does_not_move_the_absolute_end(void)
+{
+    struct sim sim; /* C3 */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    bool ended = false;
+    for (int i = 0; i < 14 && !ended; i++) {
+        sim_run(&sim, 300000, NULL);
+        ended = validate(&sim, 0, &login.token, false) == CR_ENDED;
+    }
+    CHECK(ended);
+    sim_fini(&sim);
+}
+
+static void a_renewal_that_races_gives_one_successor(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer a = {.sim = &sim}, b = {.sim = &sim}, c = {.sim = &sim};
+    cr_engine_rotate(sim.hosts[0].engine, &login.token, CR_ROTATE_RENEW, sim_answered, &a);
+    cr_engine_rotate(sim.hosts[1].engine, &login.token, CR_ROTATE_RENEW, sim_answered, &b);
+    cr_engine_rotate(sim.hosts[0].engine, &login.token, CR_ROTATE_RENEW, sim_answered, &c);
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(a.status, CR_OK);
+    CHECK_STATUS(b.status, CR_OK);
+    CHECK_STATUS(c.status, CR_OK);
+    CHECK_STR(a.token.text, b.token.text);
+    CHECK_STR(a.token.text, c.token.text);
+    CHECK(strcmp(a.token.text, login.token.text) != 0);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK); /* the grace */
+    CHECK_STATUS(validate(&sim, 1, &a.token, false), CR_OK);
+    sim_run(&sim, 15000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 0, &a.token, false), CR_OK);
+    sim_fini(&sim);
+}
+
+static void a_change_of_privilege_leaves_the_old_token_no_grace_anywhere(void)
+{
+    struct sim sim; /* A5 */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    struct sim_answer rotated = {.sim = &sim};
+    cr_engine_rotate(sim.hosts[0].engine, &login.token, CR_ROTATE_PRIVILEGE, sim_answered,
+                     &rotated);
+    sim_run(&sim, 10000, &rotated.done);
+    CHECK_STATUS(rotated.status, CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 1, &rotated.token, false), CR_OK);
+    sim_fini(&sim);
+}
+
+static void a_late_write_never_revives_an_ended_session(void)
+{
+    struct sim sim; /* D10 */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer write = {.sim = &sim};
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    cr_engine_seen(sim.hosts[1].engine, &login.id, UINT64_MAX);
+    cr_engine_data_write(sim.hosts[1].engine, &login.id, CR_VERSION_ANY, "late", 4, sim_answered,
+                         &write);
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(write.status, CR_ENDED);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
+    CHECK_STATUS(validate(&sim, 1, &login.token, true), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void made_up_tokens_cost_the_store_nothing(void)
+{
+    struct sim sim; /* A4 */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct cr_stats before = {0}, after = {0};
+    cr_engine_stats(sim.hosts[0].engine, &before);
+    for (int i = 0; i < 1000; i++) {
+        struct cr_token forged = login.token;
+        forged.text[5 + 28 + i % 52] ^= 1 + (char)(i / 52 % 2);
+        enum cr_status st = validate(&sim, 0, &forged, false);
+        if (!CHECK_STATUS(st, CR_NOT_FOUND))
+            break;
+    }
+    cr_engine_stats(sim.hosts[0].engine, &after);
+    CHECK_UINT(after.store_reads, before.store_reads);
+    CHECK_UINT(after.table_sessions, before.table_sessions);
+    sim_fini(&sim);
+}
+
+static const struct tap_test tests[] = {
+    TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
+    TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
+    TAP_TEST(an_ending_waits_for_a_host_that_still_believes),
+    TAP_TEST(async_answers_pending_with_the_bound),
+    TAP_TEST(a_host_cut_off_from_the_store_stops_answering_after_its_lease),
+    TAP_TEST(a_killed_host_delays_endings_by_its_lease_once),
+    TAP_TEST(a_clean_stop_is_not_waited_for),
+    TAP_TEST(a_login_that_replaces_has_ended_the_others_everywhere_when_it_answers),
+    TAP_TEST(an_ending_whose_commit_was_lost_is_asked_for_again_until_known),
+    TAP_TEST(an_ending_whose_outcome_stays_unknown_says_so_and_can_be_repeated),
+    TAP_TEST(an_unknown_user_is_never_done),
+    TAP_TEST(a_session_ended_while_the_cache_was_off_is_not_accepted_when_it_is_on_again),
+    TAP_TEST(a_wrong_row_from_the_store_is_never_served),
+    TAP_TEST(a_busy_session_never_ends_for_idleness),
+    TAP_TEST(touching_for_ever_does_not_move_the_absolute_end),
+    TAP_TEST(a_renewal_that_races_gives_one_successor),
+    TAP_TEST(a_change_of_privilege_leaves_the_old_token_no_grace_anywhere),
+    TAP_TEST(a_late_write_never_revives_an_ended_session),
+    TAP_TEST(made_up_tokens_cost_the_store_nothing),
+};
+
+int main(int argc, char **argv)
+{
+    return TAP_MAIN(tests, argc, argv);
+}
