@@ -157,7 +157,7 @@ static void answered(void *context, const struct cr_engine_answer *answer)
     case END_ONE:
         session->ends_open--;
         session->shaky |= answer->status != CR_OK && answer->status != CR_NOT_FOUND;
-        /* fall through */
+        __attribute__((fallthrough));
     case END_USER:
     case END_ALL:
         if (answer->status == CR_OK) {
