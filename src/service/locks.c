@@ -57,6 +57,7 @@ static void lock_taken(void *context, enum cr_status status, uint64_t fence,
     cr_request_begin(request, status, &reply);
     if (status == CR_OK) {
         lock->fence = fence;
+        cr_builder_text(&reply, CR_TAG_NAME, lock->name);
         cr_builder_u64(&reply, CR_TAG_LOCK, fence);
         cr_builder_u64(&reply, CR_TAG_BOOT, trusted_until);
     }

@@ -182,7 +182,8 @@ static enum cr_status hello_check(const struct cr_client *client, const struct c
 {
     const struct cr_service_options *options = &client->service->options;
     uint64_t version = cr_message_u64(message, CR_TAG_VERSION, 0);
-    uint64_t kind = cr_message_u64(message, CR_TAG_KIND, 0);
+    uint64_t serves = cr_engine_has_store(options->engine) ? 0 : 1;
+    uint64_t kind = cr_message_u64(message, CR_TAG_KIND, serves);
     char realm[128];
     /* N and N-1 are understood, from both sides. */
     if (version + 1 < CR_WIRE_VERSION || version > CR_WIRE_VERSION + 1 || version == 0) {
@@ -192,7 +193,7 @@ static enum cr_status hello_check(const struct cr_client *client, const struct c
                        (unsigned long long)version, CR_WIRE_VERSION);
         return CR_E_VERSION;
     }
-    if (kind != (cr_engine_has_store(options->engine) ? 0 : 1)) {
+    if (kind != serves) {
         (void)snprintf(out_text, capacity,
                        kind == 0 ? "the program asks for sessions, but this agent serves an "
                                    "application's own table (table:NAME)"

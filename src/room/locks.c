@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cloakroom/lock.h: named locks that the agent (or the engine inside) holds for this process.
+ *
+ * A lock is in the room's list from before its request is sent, so that no push about it is missed,
+ * until it is given back. It is lost when the agent says so, when its trusted instant passes, when
+ * the connection ends (the agent gives it back then), and in a forked child (it is the parent's).
+ */
+#include <cloakroom/lock.h>
+
+#include "room/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cr_lock {
+    struct cr_room *room;
+    struct cr_lock *prev, *next;
+    uint64_t life; /* of the room */
+    uint64_t fence;
+    cr_boot_ns trusted_until; /* 0: not taken yet, or lost */
+    bool taken;
+    char name[CR_LOCK_NAME_BYTES_MAX + 1];
+};
+
+static void lock_link(struct cr_lock *lock)
+{
+    struct cr_room *room = lock->room;
+    lock->life = room->life;
+    lock->prev = NULL;
+    lock->next = room->locks;
+    if (lock->next != NULL)
+        lock->next->prev = lock;
+    room->locks = lock;
+}
+
+static void lock_unlink(struct cr_lock *lock)
+{
+    if (lock->prev != NULL)
+        lock->prev->next = lock->next;
+    else
+        lock->room->locks = lock->next;
+    if (lock->next != NULL)
+        lock->next->prev = lock->prev;
+}
+
+void cr_locks_taken(struct cr_lock *lock, const struct cr_message *reply)
+{
+    lock->taken = true;
+    lock->fence = cr_message_u64(reply, CR_TAG_LOCK, 0);
+    lock->trusted_until = cr_message_u64(reply, CR_TAG_BOOT, 0);
+}
+
+void cr_locks_trust(struct cr_room *room, const struct cr_message *push)
+{
+    char name[CR_LOCK_NAME_BYTES_MAX + 1];
+    uint64_t fence = cr_message_u64(push, CR_TAG_LOCK, 0);
+    if (!cr_message_text(push, CR_TAG_NAME, name, sizeof name))
+        return;
+    for (struct cr_lock *lock = room->locks; lock != NULL; lock = lock->next) {
+        /* What is lost stays lost. */
+        if (lock->taken && lock->trusted_until != 0 && lock->fence == fence &&
+            strcmp(lock->name, name) == 0)
+            lock->trusted_until = cr_message_u64(push, CR_TAG_BOOT, 0);
+    }
+}
+
+void cr_locks_lost(struct cr_room *room)
+{
+    for (struct cr_lock *lock = room->locks; lock != NULL; lock = lock->next)
+        lock->trusted_until = 0;
+}
+
+void cr_locks_forget(struct cr_room *room)
+{
+    room->locks = NULL;
+}
+
+static void give_send(struct cr_room *room, const char *name, uint64_t fence)
+{
+    struct cr_builder give;
+    /* Its reply, if there is one, is nobody's call. */
+    uint64_t number = atomic_fetch_add_explicit(&room->numbers, 1, memory_order_relaxed) + 1;
+    cr_builder_init(&give, CR_OP_LOCK_GIVE, CR_OK, number);
+    cr_builder_text(&give, CR_TAG_NAME, name);
+    cr_builder_u64(&give, CR_TAG_LOCK, fence);
+    if (cr_builder_finish(&give))
+        cr_room_tell(room, &give);
+    cr_builder_fini(&give);
+}
+
+void cr_locks_unclaimed(struct cr_room *room, const struct cr_message *reply)
+{
+    char name[CR_LOCK_NAME_BYTES_MAX + 1];
+    if (cr_message_text(reply, CR_TAG_NAME, name, sizeof name))
+        give_send(room, name, cr_message_u64(reply, CR_TAG_LOCK, 0));
+}
+
+static struct cr_call *take_make(struct cr_room *room, struct cr_lock *lock, cr_span_ms wait)
+{
+    struct cr_call *call = cr_call_create(room, CR_OP_LOCK_TAKE, ROOM_REPEAT);
+    if (call == NULL)
+        return NULL;
+    call->lock = lock;
+    cr_builder_text(&call->request, CR_TAG_NAME, lock->name);
+    cr_builder_u64(&call->request, CR_TAG_WAIT, (uint64_t)wait);
+    return call;
+}
+
+static void lock_forget(struct cr_lock *lock)
+{
+    int kept_errno;
+    if (cr_room_lock(lock->room, &kept_errno)) {
+        if (lock->life == lock->room->life)
+            lock_unlink(lock);
+        cr_room_unlock(lock->room, kept_errno);
+    }
+    free(lock);
+}
+
+enum cr_status cr_lock_take(struct cr_room *room, const char *name, cr_span_ms wait,
+                            struct cr_lock **out_lock)
+{
+    struct cr_message message;
+    struct cr_call *call;
+    int kept_errno;
+    size_t length = name != NULL ? strlen(name) : 0;
+    if (length < 1 || length > CR_LOCK_NAME_BYTES_MAX || wait < 0 || wait > CR_SPAN_MS_MAX)
+        return CR_E_INVALID;
+    struct cr_lock *lock = calloc(1, sizeof *lock);
+    if (lock == NULL)
+        return CR_E_NO_MEMORY;
+    lock->room = room;
+    memcpy(lock->name, name, length);
+    if (!cr_room_lock(room, &kept_errno)) {
+        free(lock);
+        return CR_E_REFUSED;
+    }
+    lock_link(lock);
+    cr_room_unlock(room, kept_errno);
+    enum cr_status st = cr_call_submit(take_make(room, lock, wait), true, wait, &call);
+    if (st == CR_OK) {
+        st = cr_call_wait(call, &message);
+        cr_call_free(call);
+    }
+    if (st == CR_OK)
+        *out_lock = lock;
+    else
+        lock_forget(lock);
+    return st;
+}
+
+uint64_t cr_lock_fence(const struct cr_lock *lock)
+{
+    return lock->fence;
+}
+
+enum cr_status cr_lock_check(struct cr_lock *lock)
+{
+    struct cr_room *room = lock->room;
+    int kept_errno;
+    if (!cr_room_lock(room, &kept_errno))
+        return CR_LOST;
+    bool is_held = false;
+    if (lock->life == room->life) {
+        cr_room_turn(room, NULL);
+        is_held = cr_clock_boot(room->clock) < lock->trusted_until;
+        if (!is_held)
+            lock->trusted_until = 0;
+    }
+    cr_room_unlock(room, kept_errno);
+    return is_held ? CR_OK : CR_LOST;
+}
+
+void cr_lock_give(struct cr_lock *lock)
+{
+    int kept_errno;
+    if (lock == NULL)
+        return;
+    struct cr_room *room = lock->room;
+    if (cr_room_lock(room, &kept_errno)) {
+        if (lock->life == room->life) {
+            if (lock->trusted_until != 0)
+                give_send(room, lock->name, lock->fence);
+            lock_unlink(lock);
+        }
+        cr_room_unlock(room, kept_errno);
+    }
+    free(lock);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cloakroom/table.h: the table in front of an application's own sessions. Without the agent there
+ * is nothing to look in and nothing to fill, which is always safe: the application reads its
+ * database. Only invalidations must arrive.
+ */
+#include <cloakroom/table.h>
+
+#include "room/internal.h"
+
+#include <string.h>
+
+#include "engine/engine.h"
+
+#define ID_CHARS (CR_SESSION_ID_CHARS - 4) /* without crp_ */
+#define TICKET_HASH_BYTES 16               /* what an entry keeps of it */
+
+/* What a ticket carries. */
+struct ticket {
+    char id[ID_CHARS];
+    unsigned char hash[TICKET_HASH_BYTES];
+    uint64_t stamp;
+    cr_boot_ns begun;
+    uint64_t connection; /* another one may have another table, whose clock is another; 0: none */
+};
+_Static_assert(sizeof(struct ticket) == sizeof(struct cr_ticket), "a ticket carries exactly this");
+
+struct table_key {
+    struct cr_session_id id;
+    struct cr_token_hash hash;
+};
+
+static void put_key(struct cr_call *call, const char *id_chars, const void *hash, size_t count)
+{
+    unsigned char key[ID_CHARS + CR_TOKEN_HASH_BYTES] = {0};
+    memcpy(key, id_chars, ID_CHARS);
+    memcpy(key + ID_CHARS, hash, count);
+    cr_builder_bytes(&call->request, CR_TAG_KEY, key, sizeof key);
+}
+
+/* Which connection this is; 0 while there is none. Kicks one off. */
+static uint64_t room_connection(struct cr_room *room)
+{
+    uint64_t connection = 0;
+    int kept_errno;
+    if (!cr_room_lock(room, &kept_errno))
+        return 0;
+    if (room->is_direct) {
+        connection = 1;
+    } else {
+        cr_room_turn(room, NULL);
+        connection = cr_link_connection(room);
+    }
+    cr_room_unlock(room, kept_errno);
+    return connection;
+}
+
+static void value_of_entry(const struct cr_entry *entry, cr_boot_ns now, struct cr_value *out)
+{
+    out->user.length = entry->user.length;
+    memcpy(out->user.bytes, entry->user.bytes, entry->user.length);
+    out->left = cr_boot_between(now, entry->deadline);
+    out->bytes = entry->data_bytes;
+    memcpy(out->data, entry->data, entry->data_bytes);
+}
+
+static bool value_of_reply(const struct cr_message *reply, cr_boot_ns now, struct cr_value *out)
+{
+    const struct cr_field *data = cr_message_field(reply, CR_TAG_DATA);
+    if (!cr_message_user(reply, &out->user) || data == NULL || data->length > sizeof out->data)
+        return false;
+    out->left = cr_boot_between(now, cr_message_u64(reply, CR_TAG_DEADLINE, 0));
+    out->bytes = data->length;
+    memcpy(out->data, data->bytes, data->length);
+    return true;
+}
+
+/* A table that only the agent can read. */
+static enum cr_status lookup_ask(struct cr_room *room, const struct table_key *key,
+                                 struct cr_value *out_value)
+{
+    struct cr_message message;
+    if (room_connection(room) == 0)
+        return CR_ASK;
+    struct cr_call *call = cr_call_create(room, CR_OP_LOOKUP, ROOM_GIVE_UP);
+    if (call == NULL)
+        return CR_ASK;
+    put_key(call, key->id.text + 4, key->hash.bytes, sizeof key->hash.bytes);
+    if (cr_call_submit(call, true, 0, &call) != CR_OK)
+        return CR_ASK;
+    enum cr_status st = cr_call_wait(call, &message);
+    bool found = st == CR_OK && value_of_reply(&message, cr_clock_boot(room->clock), out_value);
+    cr_call_free(call);
+    return found ? CR_OK : st == CR_E_REFUSED || st == CR_E_INVALID ? st : CR_ASK;
+}
+
+enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes,
+                         struct cr_value *out_value)
+{
+    struct table_key found;
+    struct cr_entry entry;
+    if (out_value->size != sizeof *out_value || !room->own_table)
+        return CR_E_INVALID;
+    cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
+    if (cr_room_find(room, &found.id, &found.hash, &entry)) {
+        value_of_entry(&entry, cr_clock_boot(room->clock), out_value);
+        return CR_OK;
+    }
+    if (!cr_room_is_alive(room))
+        return room->is_direct ? CR_E_REFUSED : CR_ASK;
+    return cr_room_has_table(room) ? CR_ASK : lookup_ask(room, &found, out_value);
+}
+
+static enum cr_status clock_ask(struct cr_room *room, uint64_t *out_stamp)
+{
+    struct cr_message message;
+    struct cr_call *call;
+    enum cr_status st =
+        cr_call_submit(cr_call_create(room, CR_OP_FILL_BEGIN, ROOM_GIVE_UP), true, 0, &call);
+    if (st != CR_OK)
+        return st;
+    st = cr_call_wait(call, &message);
+    *out_stamp = cr_message_u64(&message, CR_TAG_STAMP, 0);
+    cr_call_free(call);
+    return st;
+}
+
+enum cr_status cr_fill_begin(struct cr_room *room, const void *key, size_t key_bytes,
+                             struct cr_ticket *out_ticket)
+{
+    struct table_key found;
+    struct ticket ticket = {.begun = cr_clock_boot(room->clock)};
+    if (!room->own_table)
+        return CR_E_INVALID;
+    cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
+    memcpy(ticket.id, found.id.text + 4, sizeof ticket.id);
+    memcpy(ticket.hash, found.hash.bytes, sizeof ticket.hash);
+    /* The connection first: a clock of another table than this connection's must not pass. */
+    ticket.connection = room_connection(room);
+    const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
+    if (room->is_direct && !cr_room_is_alive(room))
+        return CR_E_REFUSED;
+    if (ticket.connection != 0 && map != NULL) {
+        ticket.stamp = cr_table_view_clock(&map->view);
+        if (atomic_load_explicit(&room->map, memory_order_seq_cst) != map)
+            ticket.connection = 0; /* replaced meanwhile */
+    } else if (ticket.connection != 0 && clock_ask(room, &ticket.stamp) != CR_OK) {
+        ticket.connection = 0;
+    }
+    memcpy(out_ticket, &ticket, sizeof ticket);
+    return CR_OK;
+}
+
+enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
+                       const struct cr_user *user, const void *data, size_t bytes, cr_span_ms ttl)
+{
+    struct ticket ticket;
+    struct cr_message message;
+    if (bytes > CR_DATA_CACHED_BYTES_MAX)
+        return CR_E_LIMIT;
+    if (ttl < 1 || ttl > CR_SPAN_MS_MAX || !room->own_table || user->length == 0)
+        return CR_E_INVALID;
+    memcpy(&ticket, given, sizeof ticket);
+    if (ticket.connection == 0)
+        return CR_OK; /* the answer in hand is right all the same */
+    struct cr_call *call = cr_call_create(room, CR_OP_FILL, ROOM_POINTLESS);
+    if (call == NULL)
+        return CR_E_NO_MEMORY;
+    call->connection = room->is_direct ? 0 : ticket.connection;
+    put_key(call, ticket.id, ticket.hash, sizeof ticket.hash);
+    cr_builder_bytes(&call->request, CR_TAG_USER, user->bytes, user->length);
+    if (bytes > 0)
+        cr_builder_bytes(&call->request, CR_TAG_DATA, data, bytes);
+    cr_builder_u64(&call->request, CR_TAG_STAMP, ticket.stamp);
+    cr_builder_u64(&call->request, CR_TAG_DEADLINE, cr_boot_add(ticket.begun, ttl));
+    enum cr_status st = cr_call_submit(call, true, 0, &call);
+    if (st != CR_OK)
+        return st;
+    st = cr_call_wait(call, &message);
+    cr_call_free(call);
+    return st;
+}
+
+enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_bytes)
+{
+    struct table_key found;
+    struct cr_message message;
+    if (!room->own_table)
+        return CR_E_INVALID;
+    cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
+    struct cr_call *call = cr_call_create(room, CR_OP_INVALIDATE, ROOM_REPEAT);
+    if (call == NULL)
+        return CR_E_NO_MEMORY;
+    put_key(call, found.id.text + 4, found.hash.bytes, sizeof found.hash.bytes);
+    enum cr_status st = cr_call_submit(call, true, 0, &call);
+    if (st != CR_OK)
+        return st;
+    st = cr_call_wait(call, &message);
+    cr_call_free(call);
+    return st;
+}

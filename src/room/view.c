@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking in the table that this process can read itself: no system call but the clock, no lock, no
+ * write to anything that another process sees. A miss says nothing: it is asked.
+ *
+ * Uses of a session are reported to the agent once a granule, in passing: if the room is busy or
+ * the socket full, the next look will do.
+ */
+#include "room/internal.h"
+
+#include <string.h>
+
+#include "engine/engine.h"
+
+/* Threads have stacks of their own, so the place of a local variable tells them apart. */
+static struct room_counter *counter_of(struct cr_room *room)
+{
+    unsigned char here;
+    uintptr_t at = (uintptr_t)&here;
+    return &room->counters[((at >> 16) ^ (at >> 22)) % CR_ROOM_STRIPES];
+}
+
+bool cr_room_has_table(const struct cr_room *room)
+{
+    return room->is_direct || atomic_load_explicit(&room->map, memory_order_acquire) != NULL;
+}
+
+static bool map_find(struct cr_room *room, const struct cr_session_id *id,
+                     const struct cr_token_hash *hash, struct cr_entry *out_entry)
+{
+    bool used_old;
+    /* room_find:A. Pairs with map_take:A. */
+    const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
+    if (map == NULL || !cr_table_find(&map->view, room->clock, id, hash, out_entry, &used_old))
+        return false;
+    /* What was read is this table only if the table is still the room's: over an old one's memory
+     * there are zeros. Pairs with map_drop:A. */
+    return atomic_load_explicit(&room->map, memory_order_seq_cst) == map;
+}
+
+bool cr_room_find(struct cr_room *room, const struct cr_session_id *id,
+                  const struct cr_token_hash *hash, struct cr_entry *out_entry)
+{
+    /* A forked child joins anew before it believes anything. */
+    bool found = cr_room_is_alive(room) &&
+                 (room->is_direct ? cr_engine_cached(room->engine, id, hash, out_entry)
+                                  : map_find(room, id, hash, out_entry));
+    struct room_counter *counter = counter_of(room);
+    atomic_fetch_add_explicit(found ? &counter->hits : &counter->misses, 1, memory_order_relaxed);
+    return found;
+}
+
+void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses)
+{
+    *out_hits = 0;
+    *out_misses = 0;
+    for (size_t i = 0; i < CR_ROOM_STRIPES; i++) {
+        const struct room_counter *counter = &room->counters[i];
+        *out_hits += atomic_load_explicit(&counter->hits, memory_order_relaxed);
+        *out_misses += atomic_load_explicit(&counter->misses, memory_order_relaxed);
+    }
+}
+
+static void session_of_entry(const struct cr_entry *entry, cr_boot_ns now, struct cr_session *out)
+{
+    out->id = entry->id;
+    out->user.length = entry->user.length;
+    memcpy(out->user.bytes, entry->user.bytes, entry->user.length);
+    out->created_at = entry->created_at;
+    out->authenticated_at = entry->authenticated_at;
+    out->ends_at = entry->ends_at;
+    out->expires_at = entry->expires_at;
+    out->seen_at = entry->seen_at;
+    out->as_of = (cr_time_ms)(now / CR_NS_PER_MS);
+    out->version = entry->version;
+    out->rights_bytes = entry->rights_bytes;
+    memcpy(out->rights, entry->rights, entry->rights_bytes);
+    out->data_bytes = entry->data_bytes;
+    if (entry->data_bytes <= CR_DATA_CACHED_BYTES_MAX)
+        memcpy(out->data, entry->data, entry->data_bytes);
+    out->address[0] = '\0';
+    out->agent[0] = '\0';
+}
+
+/* Reports. A slot holds 40 bits of a session's id and the second of its last report; who shares a
+ * slot with another is reported more often, which harms nobody. */
+
+#define SLOT_SECOND_BITS 24
+#define SLOT_SECONDS ((1ULL << SLOT_SECOND_BITS) - 1)
+
+static uint64_t id_mix(const struct cr_session_id *id)
+{
+    uint64_t mix = 14695981039346656037ULL; /* FNV-1a */
+    for (size_t i = 0; i < CR_SESSION_ID_CHARS; i++)
+        mix = (mix ^ (unsigned char)id->text[i]) * 1099511628211ULL;
+    return mix;
+}
+
+static bool slot_is_recent(uint64_t slot, uint64_t mix, uint64_t second, cr_span_ms granule)
+{
+    uint64_t ago = (second - slot) & SLOT_SECONDS;
+    return slot >> SLOT_SECOND_BITS == mix >> SLOT_SECOND_BITS && (cr_span_ms)ago * 1000 < granule;
+}
+
+static void report_send(struct cr_room *room, const struct cr_session_id *id)
+{
+    struct cr_builder seen;
+    cr_builder_init(&seen, CR_OP_SEEN, CR_OK, 0);
+    cr_builder_bytes(&seen, CR_TAG_ID, id->text, CR_SESSION_ID_CHARS);
+    if (cr_builder_finish(&seen))
+        cr_room_tell(room, &seen);
+    cr_builder_fini(&seen);
+}
+
+static void session_report(struct cr_room *room, const struct cr_entry *entry, cr_boot_ns now)
+{
+    cr_span_ms granule = CR_GRANULE_MS(entry->idle);
+    if (cr_boot_between(entry->seen, now) < granule)
+        return;
+    uint64_t mix = id_mix(&entry->id), second = now / (1000 * CR_NS_PER_MS);
+    atomic_ullong *slot = &room->seen_sent[mix % CR_ROOM_SEEN_SLOTS];
+    uint64_t was = atomic_load_explicit(slot, memory_order_relaxed);
+    int kept_errno;
+    if (slot_is_recent(was, mix, second, granule) || !cr_room_try_lock(room, &kept_errno))
+        return;
+    /* Another thread may have done it meanwhile. */
+    if (atomic_load_explicit(slot, memory_order_relaxed) == was) {
+        report_send(room, &entry->id);
+        atomic_store_explicit(
+            slot, (mix >> SLOT_SECOND_BITS << SLOT_SECOND_BITS) | (second & SLOT_SECONDS),
+            memory_order_relaxed);
+    }
+    cr_room_unlock(room, kept_errno);
+}
+
+enum cr_status cr_validate_cached(struct cr_room *room, const struct cr_token *token,
+                                  struct cr_session *out_session)
+{
+    struct cr_session_id id;
+    struct cr_token_hash hash;
+    struct cr_entry entry;
+    if (out_session->size != sizeof *out_session)
+        return CR_E_INVALID;
+    cr_token_id(token, &id);
+    cr_token_hash(token, &hash);
+    if (!cr_room_find(room, &id, &hash, &entry))
+        return CR_ASK;
+    cr_boot_ns now = cr_clock_boot(room->clock);
+    session_of_entry(&entry, now, out_session);
+    session_report(room, &entry, now);
+    return CR_OK;
+}
