@@ -277,7 +277,7 @@ static void nothing_of_an_ended_session_stays_in_memory__H9(void)
     if (!fixture_init(&f))
         return;
     struct cr_entry entry;
-    fixture_entry(1, 1, f.clock.now_boot, 3000, &entry);
+    fixture_entry(1, 1, f.clock.now_boot, 4096, &entry);
     memset(entry.old_hash, 0x5a, sizeof entry.old_hash);
     const struct {
         const char *name;
@@ -287,7 +287,7 @@ static void nothing_of_an_ended_session_stays_in_memory__H9(void)
         {"id", entry.id.text + 4, 24},  {"hash", entry.hash, 16},
         {"old", entry.old_hash, 16},    {"user", entry.user.bytes, entry.user.length},
         {"rights", entry.rights, 8},    {"rights end", entry.rights + 504, 8},
-        {"data", entry.data + 2000, 8}, {"data end", entry.data + 2992, 8},
+        {"data", entry.data + 2000, 8}, {"data end", entry.data + 4088, 8},
     };
     CHECK(cr_table_insert(f.table, &entry, FIXTURE_CLOCK, f.clock.now_boot));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
