@@ -14,7 +14,8 @@
 #include "tap.h"
 
 #define FIXTURE_CLOCK 1000 /* where the tables' clocks start */
-#define FIXTURE_HOUR_NS (3600 * 1000 * CR_NS_PER_MS)
+#define FIXTURE_HOUR_MS 3600000LL
+#define FIXTURE_HOUR_NS (3600000ULL * CR_NS_PER_MS)
 
 struct fixture {
     struct cr_table *table;
@@ -98,12 +99,12 @@ static inline void fixture_entry(uint64_t number, unsigned user, cr_boot_ns now,
     out->deadline = now + FIXTURE_HOUR_NS;
     out->absolute_until = now + 12 * FIXTURE_HOUR_NS;
     out->seen = now;
-    out->idle = 3600 * 1000;
+    out->idle = FIXTURE_HOUR_MS;
     out->created_at = 1700000000000 + (cr_time_ms)number;
     out->authenticated_at = out->created_at + 1;
     out->seen_at = out->created_at + 2;
     out->expires_at = out->seen_at + out->idle;
-    out->ends_at = out->created_at + 12 * 3600 * 1000;
+    out->ends_at = out->created_at + 12 * FIXTURE_HOUR_MS;
     out->version = number + 3;
     out->rights_bytes =
         (uint16_t)(bytes < CR_DATA_CACHED_BYTES_MAX ? bytes / 8 : CR_RIGHTS_BYTES_MAX);

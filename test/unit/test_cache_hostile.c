@@ -175,7 +175,7 @@ static void random_damage_of_every_part_never_leads_a_reader_astray(void)
     uint64_t found = 0;
     if (!victim_init(&v))
         return;
-    for (unsigned round = 0; round < 400; round++) {
+    for (unsigned round = 0; round < 400u; round++) {
         memcpy(v.segment.memory, v.f.view.memory, v.f.view.bytes);
         for (unsigned i = 0; i < 40; i++) {
             word_damage(&v, damage_index(&v));
@@ -183,7 +183,7 @@ static void random_damage_of_every_part_never_leads_a_reader_astray(void)
                 found += victim_find_all(&v, &v.view);
         }
     }
-    CHECK(found > 400 * SESSIONS); /* or it would have tested the empty table */
+    CHECK(found > 10000); /* or it would have tested the empty table */
     victim_fini(&v);
 }
 

@@ -177,8 +177,11 @@ static void nobody_else_can_map_the_table_writable(void)
     CHECK(ftruncate(fd, 0) != 0);
     const void *memory = NULL;
     size_t bytes = 0;
-    if (CHECK(cr_shm_map(fd, &memory, &bytes) == CR_OK))
-        CHECK(mprotect((void *)(uintptr_t)memory, bytes, PROT_READ | PROT_WRITE) != 0);
+    if (CHECK(cr_shm_map(fd, &memory, &bytes) == CR_OK)) {
+        void *map;
+        memcpy(&map, &memory, sizeof map); /* without its const */
+        CHECK(mprotect(map, bytes, PROT_READ | PROT_WRITE) != 0);
+    }
     cr_memory_unmap(memory, bytes);
     fixture_fini(&f);
 }

@@ -3,7 +3,7 @@
  * The rules of src/cache/README.md that a table keeps, as far as one thread can show them. Above a
  * test stands which line, left out or turned round, makes it fail; each was tried.
  */
-#include "cache/layout.h"
+#include "cache/writer.h"
 #include "unit/cache_fixture.h"
 
 /* Two sessions with one home bucket, and so one floor. */
@@ -513,8 +513,7 @@ static void a_lease_that_nobody_can_have_published_is_not_believed(void)
     struct fixture f;
     if (!fixture_init(&f))
         return;
-    struct layout_header *header =
-        (struct layout_header *)(uintptr_t)f.view.memory; /* as a stray write would */
+    struct layout_header *header = f.table->header; /* as a stray write would */
     CHECK(fixture_fill(&f, 1, 1));
     atomic_store(&header->fresh_until, f.clock.now_boot + CR_TABLE_FRESH_NS_MAX);
     CHECK(fixture_finds(&f, 1));
@@ -556,7 +555,7 @@ static void a_table_whose_engine_checks_its_own_lease_needs_no_freshening(void)
     if (!fixture_init_with(&f, &options))
         return;
     CHECK(fixture_fill(&f, 1, 1));
-    cr_clock_fake_advance(&f.clock, 60 * 1000);
+    cr_clock_fake_advance(&f.clock, 60000);
     CHECK(fixture_finds(&f, 1));
     fixture_end_user(&f, 1);
     CHECK(!fixture_finds(&f, 1));
@@ -575,14 +574,14 @@ static void a_use_moves_the_deadline_on(void)
     fixture_entry(1, 1, start, 64, &in);
     CHECK(cr_table_insert(f.table, &in, FIXTURE_CLOCK, start));
     cr_table_seen(f.table, &in.id, start + FIXTURE_HOUR_NS / 2);
-    fixture_wait(&f, 3600 * 1000);
+    fixture_wait(&f, FIXTURE_HOUR_MS);
     if (CHECK(fixture_find(&f, 1, &out))) {
         CHECK_UINT(out.seen, start + FIXTURE_HOUR_NS / 2);
         CHECK_UINT(out.deadline, start + FIXTURE_HOUR_NS / 2 + FIXTURE_HOUR_NS);
-        CHECK_INT(out.seen_at, in.seen_at + 1800 * 1000);
-        CHECK_INT(out.expires_at, in.expires_at + 1800 * 1000);
+        CHECK_INT(out.seen_at, in.seen_at + FIXTURE_HOUR_MS / 2);
+        CHECK_INT(out.expires_at, in.expires_at + FIXTURE_HOUR_MS / 2);
     }
-    fixture_wait(&f, 1800 * 1000);
+    fixture_wait(&f, FIXTURE_HOUR_MS / 2);
     CHECK(!fixture_finds(&f, 1));
     fixture_fini(&f);
 }
@@ -654,7 +653,7 @@ static void no_use_undoes_an_ending(void)
     CHECK(!fixture_finds(&f, 2));
 
     CHECK(fixture_fill(&f, 3, 3));
-    fixture_wait(&f, 3600 * 1000);
+    fixture_wait(&f, FIXTURE_HOUR_MS);
     cr_table_seen(f.table, &ids[3], start + FIXTURE_HOUR_NS); /* idle for too long by then */
     CHECK(!fixture_finds(&f, 3));
     fixture_fini(&f);

@@ -79,7 +79,7 @@ static bool stage_init(struct stage *s)
     if (!fixture_init(&s->f) ||
         !CHECK(cr_shm_map(cr_table_fd(s->f.table), &map, &s->map_bytes) == CR_OK))
         return false;
-    s->map = (unsigned char *)(uintptr_t)map;
+    memcpy(&s->map, &map, sizeof s->map); /* without its const: its protection changes */
     s->page = (size_t)sysconf(_SC_PAGESIZE);
     s->clock.boot = stage_boot;
     s->number = 1;
@@ -191,7 +191,7 @@ static void the_poll_that_brings_an_ending_renews_the_lease_for_no_find_under_wa
 
 static void reach_deadline(struct stage *s)
 {
-    fixture_wait(&s->f, 3600 * 1000);
+    fixture_wait(&s->f, FIXTURE_HOUR_MS);
 }
 
 static void outlive_lease(struct stage *s)
