@@ -1,0 +1,892 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every route, bare: no sockets, no HTTP library, over a room in direct mode whose store is memory.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cloakroom/account.h>
+
+#include "base/bytes.h"
+#include "http/exchange.h"
+#include "tap.h"
+
+#define PASSWORD "correct horse battery"
+#define HOSTILE "Mozilla/<script>alert(1)</script>\"'>\xff\xc3"
+#define HEADERS_MAX 8
+
+/* --- One server, one store, a few people --- */
+
+struct world {
+    struct cr_http_site site;
+    struct cr_room *room;
+    struct cr_http_exchange *exchange;
+};
+
+static bool account_add(struct cr_room *room, const char *name)
+{
+    struct cr_user user;
+    return cr_user_parse(name, strlen(name), &user) == CR_OK &&
+           cr_account_add(room, &user, PASSWORD, strlen(PASSWORD)) == CR_OK;
+}
+
+static bool world_open(struct world *w)
+{
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    *w = (struct world){.site = {.on_login = CR_POLICY_REPLACE,
+                                 .clear_site_data = "\"cookies\"",
+                                 .clock = cr_clock_system()}};
+    cr_options_init(&options);
+    options.mode = CR_MODE_DIRECT;
+    if (cr_open("memory:", &options, &w->room, &error) != CR_OK) {
+        tap_note("%s", error.text);
+        return CHECK(false);
+    }
+    w->exchange = cr_http_exchange_create(&w->site);
+    return CHECK(w->exchange != NULL) && CHECK(account_add(w->room, "alice")) &&
+           CHECK(account_add(w->room, "bob"));
+}
+
+static void world_close(struct world *w)
+{
+    cr_http_exchange_destroy(w->exchange);
+    cr_close(w->room);
+}
+
+/* --- Requests --- */
+
+struct sent {
+    const char *method, *target;
+    const char *token; /* as cookie; NULL: none */
+    const char *bearer;
+    const char *type, *body;
+    const char *agent;
+    const char *name, *value; /* one more header */
+    const char *cookie_name;  /* NULL: as the site has it */
+    bool no_room;
+};
+
+static void header_put(struct cr_http_request *request, struct cr_http_header *headers,
+                       const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    headers[request->header_count++] =
+        (struct cr_http_header){{name, strlen(name)}, {value, strlen(value)}};
+}
+
+/* The reply, valid until the next. */
+static const struct cr_http_reply *ask(struct world *w, const struct sent *sent)
+{
+    static char cookie[256], bearer[256];
+    struct cr_http_header headers[HEADERS_MAX];
+    struct cr_http_request request = {
+        .method = {sent->method, strlen(sent->method)},
+        .target = {sent->target, strlen(sent->target)},
+        .headers = headers,
+        .peer = "192.0.2.7",
+    };
+    struct cr_http_text body = {sent->body, sent->body != NULL ? strlen(sent->body) : 0};
+    const char *name = w->site.dev ? CR_HTTP_COOKIE_DEV : CR_HTTP_COOKIE_SECURE;
+    snprintf(cookie, sizeof cookie, "%s=%s", sent->cookie_name != NULL ? sent->cookie_name : name,
+             sent->token != NULL ? sent->token : "");
+    snprintf(bearer, sizeof bearer, "Bearer %s", sent->bearer != NULL ? sent->bearer : "");
+    header_put(&request, headers, "Host", "example.org");
+    header_put(&request, headers, "Cookie", sent->token != NULL ? cookie : NULL);
+    header_put(&request, headers, "Authorization", sent->bearer != NULL ? bearer : NULL);
+    header_put(&request, headers, "Content-Type", sent->type);
+    header_put(&request, headers, "User-Agent", sent->agent);
+    header_put(&request, headers, sent->name, sent->value);
+    cr_http_exchange_reset(w->exchange);
+    if (cr_http_admit(w->exchange, &request)) {
+        enum cr_http_progress progress =
+            cr_http_start(w->exchange, sent->no_room ? NULL : w->room, body);
+        while (progress == CR_HTTP_WAIT) {
+            struct pollfd polled = {.fd = cr_room_fd(w->room), .events = POLLIN};
+            while (!cr_call_done(cr_http_waits_for(w->exchange))) {
+                (void)poll(&polled, 1, 20);
+                cr_room_poll(w->room);
+            }
+            progress = cr_http_resume(w->exchange);
+        }
+    }
+    return cr_http_reply(w->exchange);
+}
+
+#define ASK(w, ...) ask(w, &(struct sent){__VA_ARGS__})
+#define GET(path, ...) .method = "GET", .target = path, __VA_ARGS__
+#define POST(path, ...) .method = "POST", .target = path, __VA_ARGS__
+#define JSON "application/json"
+#define FORM "application/x-www-form-urlencoded"
+
+static const char *header_of(const struct cr_http_reply *reply, const char *name)
+{
+    for (size_t i = 0; i < reply->header_count; i++)
+        if (strcmp(reply->headers[i].name, name) == 0)
+            return reply->headers[i].value;
+    return NULL;
+}
+
+static bool body_has(const struct cr_http_reply *reply, const char *text)
+{
+    return memmem(reply->body.bytes != NULL ? reply->body.bytes : "", reply->body.count, text,
+                  strlen(text)) != NULL;
+}
+
+/* The token that a reply sets; empty: none. */
+static struct cr_token cookie_token(const struct cr_http_reply *reply)
+{
+    struct cr_token token = {0};
+    const char *cookie = header_of(reply, "Set-Cookie");
+    const char *value = cookie != NULL ? strchr(cookie, '=') : NULL;
+    if (value != NULL && cr_token_parse(value + 1, strcspn(value + 1, ";"), &token) != CR_OK)
+        token.text[0] = '\0';
+    return token;
+}
+
+static struct cr_token login(struct world *w, const char *user, const char *agent)
+{
+    char body[256];
+    snprintf(body, sizeof body, "{\"user\":\"%s\",\"password\":\"" PASSWORD "\"}", user);
+    const struct cr_http_reply *reply =
+        ASK(w, POST("/login", .type = JSON, .body = body, .agent = agent));
+    struct cr_token token = cookie_token(reply);
+    CHECK_UINT(reply->status, 200);
+    CHECK(token.text[0] != '\0');
+    return token;
+}
+
+static unsigned session_status(struct world *w, const struct cr_token *token)
+{
+    return ASK(w, GET("/session", .token = token->text))->status;
+}
+
+/* The id of a token's session, as GET /session answers it. */
+static struct cr_session_id session_id(struct world *w, const struct cr_token *token)
+{
+    struct cr_session_id id = {0};
+    const struct cr_http_reply *reply = ASK(w, GET("/session", .token = token->text));
+    const char *text = memmem(reply->body.bytes, reply->body.count, "crp_", 4);
+    CHECK(text != NULL && cr_session_id_parse(text, CR_SESSION_ID_CHARS, &id) == CR_OK);
+    return id;
+}
+
+/* --- Log-in --- */
+
+static void a_json_login_answers_the_session_and_sets_the_cookie(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/login", .type = JSON,
+                     .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}"));
+    struct cr_token token = cookie_token(reply);
+    const char *cookie = header_of(reply, "Set-Cookie");
+    CHECK_UINT(reply->status, 200);
+    CHECK_STR(reply->type, "application/json");
+    CHECK(body_has(reply, "{\"session\":{\"id\":\"crp_"));
+    CHECK(body_has(reply, "\"user\":\"alice\""));
+    CHECK(body_has(reply, "},\"expires_at\":\""));
+    /* ASVS B3: the value is in the cookie alone. */
+    CHECK(!body_has(reply, "signed_token"));
+    CHECK(!body_has(reply, "crs1_"));
+    /* ASVS B1 to B7. */
+    if (CHECK(cookie != NULL)) {
+        CHECK(strncmp(cookie, "__Host-cloakroom=crs1_", 22) == 0);
+        CHECK(strstr(cookie, "; Max-Age=43200; Path=/; Secure; HttpOnly; SameSite=Lax") != NULL);
+        CHECK(strstr(cookie, "Domain") == NULL);
+        CHECK(strlen(cookie) < 4096);
+    }
+    CHECK_UINT(session_status(&w, &token), 200);
+    world_close(&w);
+}
+
+static void a_bearer_login_answers_the_token_and_sets_no_cookie(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    const struct cr_http_reply *reply = ASK(
+        &w, POST("/login", .type = JSON,
+                 .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\",\"mode\":\"bearer\"}"));
+    char token[CR_TOKEN_CHARS + 1] = "";
+    const char *at = memmem(reply->body.bytes, reply->body.count, "\"signed_token\":\"crs1_", 21);
+    CHECK_UINT(reply->status, 200);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    if (CHECK(at != NULL))
+        memcpy(token, at + 16, CR_TOKEN_CHARS);
+    CHECK_UINT(ASK(&w, GET("/session", .bearer = token))->status, 200);
+    CHECK_UINT(ASK(&w, GET("/session", .token = token))->status, 200);
+    world_close(&w);
+}
+
+static void a_form_login_goes_to_the_page(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    const struct cr_http_reply *reply = ASK(
+        &w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse%20battery"));
+    struct cr_token token = cookie_token(reply);
+    CHECK_UINT(reply->status, 303);
+    CHECK_STR(header_of(reply, "Location"), "/");
+    CHECK_UINT(session_status(&w, &token), 200);
+    reply = ASK(
+        &w, POST("/login", .type = FORM "; charset=utf-8", .body = "user=%3Cb%3E&password=wrong"));
+    CHECK_UINT(reply->status, 401);
+    CHECK_STR(reply->type, "text/html; charset=utf-8");
+    CHECK(body_has(reply, "value=\"&lt;b&gt;\""));
+    CHECK(!body_has(reply, "wrong\""));
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    world_close(&w);
+}
+
+static void a_login_ends_the_earlier_sessions_before_it_answers(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token first = login(&w, "alice", NULL), bob = login(&w, "bob", NULL);
+    CHECK_UINT(session_status(&w, &first), 200);
+    struct cr_token second = login(&w, "alice", NULL);
+    CHECK_UINT(session_status(&w, &first), 401);
+    CHECK_UINT(session_status(&w, &second), 200);
+    CHECK_UINT(session_status(&w, &bob), 200);
+    CHECK(strcmp(first.text, second.text) != 0);
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token third = login(&w, "alice", NULL);
+    CHECK_UINT(session_status(&w, &second), 200);
+    CHECK_UINT(session_status(&w, &third), 200);
+    world_close(&w);
+}
+
+/* ASVS A5. */
+static void a_login_ends_the_session_that_the_browser_had(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token alice = login(&w, "alice", NULL);
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/login", .token = alice.text, .type = JSON,
+                     .body = "{\"user\":\"bob\",\"password\":\"" PASSWORD "\"}"));
+    struct cr_token bob = cookie_token(reply);
+    CHECK_UINT(reply->status, 200);
+    CHECK_UINT(session_status(&w, &alice), 401);
+    CHECK_UINT(session_status(&w, &bob), 200);
+    world_close(&w);
+}
+
+/* ASVS E4. */
+static void unknown_wrong_and_disabled_get_the_same_answer(void)
+{
+    static const char *const bodies[] = {
+        "{\"user\":\"alice\",\"password\":\"wrong\"}",
+        "{\"user\":\"nobody\",\"password\":\"wrong\"}",
+        "{\"user\":\"bob\",\"password\":\"" PASSWORD "\"}",
+    };
+    struct world w;
+    struct cr_user bob;
+    char first[512] = "";
+    if (!world_open(&w) || !CHECK(cr_user_parse("bob", 3, &bob) == CR_OK))
+        return;
+    CHECK(cr_account_disable(w.room, &bob, true) == CR_OK);
+    for (size_t i = 0; i < 3; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, POST("/login", .type = JSON, .body = bodies[i]));
+        tap_row(bodies[i]);
+        CHECK_UINT(reply->status, 401);
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+        if (i == 0)
+            snprintf(first, sizeof first, "%.*s", (int)reply->body.count, reply->body.bytes);
+        if (CHECK_UINT(reply->body.count, strlen(first)))
+            CHECK_MEM(reply->body.bytes, first, reply->body.count);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+static void a_login_that_makes_no_sense_is_refused_in_words(void)
+{
+    static const struct {
+        const char *name, *type, *body;
+        unsigned status;
+    } rows[] = {
+        {"no body", JSON, NULL, 400},
+        {"broken JSON", JSON, "{\"user\":", 400},
+        {"a wrong type", JSON, "{\"user\":7,\"password\":\"x\"}", 400},
+        {"no password", JSON, "{\"user\":\"alice\"}", 400},
+        {"an empty user", JSON, "{\"user\":\"\",\"password\":\"x\"}", 400},
+        {"an empty password", JSON, "{\"user\":\"alice\",\"password\":\"\"}", 400},
+        {"a control character", JSON, "{\"user\":\"a\\u0007\",\"password\":\"x\"}", 400},
+        {"NUL in the user", JSON, "{\"user\":\"alice\\u0000\",\"password\":\"x\"}", 400},
+        {"no UTF-8", JSON, "{\"user\":\"\xff\",\"password\":\"x\"}", 400},
+        {"no UTF-8 in a form", FORM, "user=%ff&password=x", 400},
+        {"a session id", JSON, "{\"user\":\"crp_AAAAAAAAAAAAAAAAAAAAAAAA\",\"password\":\"x\"}",
+         400},
+        {"another mode", JSON, "{\"user\":\"alice\",\"password\":\"x\",\"mode\":\"x\"}", 400},
+        {"a form with a broken escape", FORM, "user=%4&password=x", 400},
+        {"another type", "text/plain", "{\"user\":\"alice\",\"password\":\"x\"}", 415},
+        {"no type", NULL, "{\"user\":\"alice\",\"password\":\"x\"}", 415},
+        {"a type that only begins like it", JSON "x", "{}", 415},
+    };
+    struct world w;
+    if (!world_open(&w))
+        return;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, POST("/login", .type = rows[i].type, .body = rows[i].body));
+        tap_row(rows[i].name);
+        CHECK_UINT(reply->status, rows[i].status);
+        CHECK(reply->body.count > 0);
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* --- Who am I --- */
+
+static void a_session_says_whose_it_is(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    const struct cr_http_reply *reply = ASK(&w, GET("/session", .token = token.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "{\"session\":{\"id\":\"crp_"));
+    CHECK(body_has(reply, "\"user\":\"alice\""));
+    CHECK(!body_has(reply, "crs1_"));
+    reply = ASK(&w, GET("/session", ));
+    CHECK_UINT(reply->status, 401);
+    CHECK_STR(reply->type, "application/problem+json");
+    CHECK(header_of(reply, "WWW-Authenticate") != NULL);
+    world_close(&w);
+}
+
+/* ASVS A3. */
+static void a_token_with_any_bit_flipped_is_none(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    for (size_t i = 0; i < CR_TOKEN_CHARS; i++)
+        for (unsigned bit = 0; bit < 7; bit++) {
+            struct cr_token flipped = token;
+            flipped.text[i] = (char)(flipped.text[i] ^ (1 << bit));
+            /* Control characters and the end of the cookie have answers of their own. */
+            if (flipped.text[i] <= ' ' || flipped.text[i] == 0x7f || flipped.text[i] == ';')
+                continue;
+            CHECK_UINT(session_status(&w, &flipped), 401);
+        }
+    CHECK_UINT(session_status(&w, &token), 200);
+    world_close(&w);
+}
+
+/* ASVS A8. */
+static void a_token_in_the_address_is_not_looked_at(void)
+{
+    char target[256];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    snprintf(target, sizeof target, "/session?token=%s&__Host-cloakroom=%s", token.text,
+             token.text);
+    CHECK_UINT(ASK(&w, GET(target, ))->status, 401);
+    CHECK_UINT(ASK(&w, GET("/session", .name = "X-Session", .value = token.text))->status, 401);
+    CHECK_UINT(
+        ASK(&w, GET("/session", .token = token.text, .cookie_name = "cloakroom-dev"))->status, 401);
+    world_close(&w);
+}
+
+static void without_an_agent_nobody_is_logged_out(void)
+{
+    static const struct {
+        const char *method, *target;
+    } rows[] = {{"GET", "/session"}, {"GET", "/verify"},
+                {"HEAD", "/verify"}, {"GET", "/sessions"},
+                {"GET", "/"},        {"GET", "/login"},
+                {"POST", "/logout"}, {"DELETE", "/sessions?except=current"}};
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, .method = rows[i].method, .target = rows[i].target, .token = token.text,
+                .type = JSON, .no_room = true);
+        tap_row(rows[i].target);
+        CHECK_UINT(reply->status, 503);
+        CHECK(header_of(reply, "Retry-After") != NULL);
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+    }
+    tap_row(NULL);
+    CHECK_UINT(ASK(&w, POST("/login", .type = JSON, .no_room = true,
+                            .body = "{\"user\":\"alice\",\"password\":\"x\"}"))
+                   ->status,
+               503);
+    CHECK_UINT(session_status(&w, &token), 200);
+    world_close(&w);
+}
+
+/* --- Forward-auth --- */
+
+static struct cr_token made_for(struct world *w, const struct cr_user *user)
+{
+    struct cr_login_options options = {.size = sizeof options};
+    static struct cr_login made;
+    CHECK(cr_create(w->room, user, &options, &made) == CR_OK);
+    return made.signed_token;
+}
+
+/* ASVS G3. */
+static void verify_allows_a_session_and_nothing_else(void)
+{
+    static const char *const methods[] = {"GET",    "HEAD",    "POST",    "PUT",
+                                          "DELETE", "OPTIONS", "PROPFIND"};
+    struct world w;
+    struct cr_user user;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    struct cr_session_id id = session_id(&w, &token);
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        tap_row(methods[i]);
+        const struct cr_http_reply *reply =
+            ASK(&w, .method = methods[i], .target = "/verify?x=/admin", .token = token.text);
+        CHECK_UINT(reply->status, 200);
+        CHECK_STR(header_of(reply, "Remote-User"), "alice");
+        CHECK_STR(header_of(reply, "Cloakroom-Session"), id.text);
+        reply = ASK(&w, .method = methods[i], .target = "/verify");
+        CHECK_UINT(reply->status, 401);
+        CHECK(header_of(reply, "Remote-User") == NULL);
+    }
+    tap_row(NULL);
+    CHECK(cr_user_parse("gr\xc3\xbc"
+                        "n b/%",
+                        9, &user) == CR_OK);
+    token = made_for(&w, &user);
+    CHECK_STR(header_of(ASK(&w, GET("/verify", .token = token.text)), "Remote-User"),
+              "gr%C3%BCn%20b%2F%25");
+    /* A name that is no text, and no name. */
+    CHECK(cr_user_parse("a\xff", 2, &user) == CR_OK);
+    token = made_for(&w, &user);
+    CHECK_UINT(ASK(&w, GET("/verify", .token = token.text))->status, 401);
+    CHECK_UINT(ASK(&w, GET("/session", .token = token.text))->status, 403);
+    token = made_for(&w, NULL);
+    CHECK_UINT(ASK(&w, GET("/verify", .token = token.text))->status, 401);
+    world_close(&w);
+}
+
+/* --- My devices --- */
+
+static void logging_out_ends_the_session_and_cleans_the_browser(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    const struct cr_http_reply *reply = ASK(&w, POST("/logout", .token = token.text, .type = JSON));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "\"done\""));
+    /* ASVS B9. */
+    CHECK_STR(header_of(reply, "Set-Cookie"),
+              "__Host-cloakroom=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax");
+    CHECK_STR(header_of(reply, "Clear-Site-Data"), "\"cookies\"");
+    CHECK_UINT(session_status(&w, &token), 401);
+    CHECK_UINT(ASK(&w, POST("/logout", .token = token.text, .type = JSON))->status, 401);
+    CHECK_UINT(ASK(&w, POST("/logout", .type = JSON))->status, 401);
+    world_close(&w);
+}
+
+static void a_list_has_the_users_own_devices(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token first = login(&w, "alice", "curl/7.88.1"), second = login(&w, "alice", HOSTILE);
+    login(&w, "bob", "bobs browser");
+    const struct cr_http_reply *reply = ASK(&w, GET("/sessions", .token = first.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "\"current\":true"));
+    CHECK(body_has(reply, "\"current\":false"));
+    CHECK(body_has(reply, "\"agent\":\"curl/7.88.1\""));
+    CHECK(body_has(reply, "\"address\":\"192.0.2.7\""));
+    CHECK(body_has(reply, "\"next\":null"));
+    CHECK(!body_has(reply, "bob"));
+    CHECK(!body_has(reply, "crs1_"));
+    CHECK_UINT(ASK(&w, GET("/sessions?after=x", .token = first.text))->status, 400);
+    /* ASVS F8, and D6: the way out is on the page. */
+    reply = ASK(&w, GET("/", .token = first.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "curl/7.88.1"));
+    CHECK(body_has(reply, "&lt;script&gt;"));
+    CHECK(!body_has(reply, "<script"));
+    CHECK(!body_has(reply, "\xff"));
+    CHECK(!body_has(reply, "bob"));
+    CHECK(body_has(reply, "action=\"/logout\""));
+    CHECK(!body_has(reply, "crs1_"));
+    /* This device comes first, and cannot be ended from its own row. */
+    const char *badge = memmem(reply->body.bytes, reply->body.count, "This device", 11);
+    const char *button = memmem(reply->body.bytes, reply->body.count, "/end\"", 5);
+    CHECK(badge != NULL && button != NULL && badge < button);
+    CHECK_UINT(session_status(&w, &second), 200);
+    world_close(&w);
+}
+
+static void a_person_ends_one_or_all_others(void)
+{
+    char target[128];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token a = login(&w, "alice", NULL), b = login(&w, "alice", NULL),
+                    c = login(&w, "alice", NULL), d = login(&w, "alice", NULL),
+                    bob = login(&w, "bob", NULL);
+    snprintf(target, sizeof target, "/sessions/%s", session_id(&w, &b).text);
+    const struct cr_http_reply *reply =
+        ASK(&w, .method = "DELETE", .target = target, .token = a.text, .type = JSON);
+    CHECK_UINT(reply->status, 200);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    CHECK_UINT(session_status(&w, &b), 401);
+    CHECK_UINT(session_status(&w, &a), 200);
+    CHECK_UINT(ASK(&w, .method = "DELETE", .target = target, .token = a.text, .type = JSON)->status,
+               404);
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = "/sessions", .token = a.text, .type = JSON)->status,
+        400);
+    CHECK_UINT(session_status(&w, &c), 200);
+    CHECK_UINT(ASK(&w, .method = "DELETE", .target = "/sessions?except=current", .token = a.text,
+                   .type = JSON)
+                   ->status,
+               200);
+    CHECK_UINT(session_status(&w, &c), 401);
+    CHECK_UINT(session_status(&w, &d), 401);
+    CHECK_UINT(session_status(&w, &a), 200);
+    CHECK_UINT(session_status(&w, &bob), 200);
+    /* One's own by its id is a log-out. */
+    snprintf(target, sizeof target, "/sessions/%s", session_id(&w, &a).text);
+    reply = ASK(&w, .method = "DELETE", .target = target, .bearer = a.text);
+    CHECK_UINT(reply->status, 200);
+    CHECK(header_of(reply, "Set-Cookie") != NULL);
+    CHECK_UINT(session_status(&w, &a), 401);
+    world_close(&w);
+}
+
+/* ASVS D5, H8. */
+static void another_users_session_is_one_that_there_is_not(void)
+{
+    char target[128], form[CR_HTTP_FORM_TOKEN_CHARS + 1], body[128];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token alice = login(&w, "alice", NULL), bob = login(&w, "bob", NULL);
+    struct cr_session_id theirs = session_id(&w, &bob);
+    snprintf(target, sizeof target, "/sessions/%s", theirs.text);
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = target, .token = alice.text, .type = JSON)->status,
+        404);
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = "/sessions/alice", .token = alice.text, .type = JSON)
+            ->status,
+        404);
+    cr_http_form_token(&alice, form);
+    snprintf(body, sizeof body, "form_token=%s", form);
+    snprintf(target, sizeof target, "/sessions/%s/end", theirs.text);
+    CHECK_UINT(ASK(&w, POST(target, .token = alice.text, .type = FORM, .body = body))->status, 303);
+    CHECK_UINT(session_status(&w, &bob), 200);
+    world_close(&w);
+}
+
+/* --- Where a change comes from --- */
+
+struct guard_case {
+    const char *name;
+    const char *type;
+    const char *form_token; /* "own", "other", "half", or NULL */
+    const char *header, *value;
+    unsigned status;
+};
+
+/* ASVS F1. */
+static void a_change_by_cookie_proves_that_it_comes_from_our_page(void)
+{
+    static const struct guard_case rows[] = {
+        {"nothing", NULL, NULL, NULL, NULL, 403},
+        {"a form without a token", FORM, NULL, NULL, NULL, 403},
+        {"a form with another session's token", FORM, "other", NULL, NULL, 403},
+        {"a form with half a token", FORM, "half", NULL, NULL, 403},
+        {"plain text, as any page can send it", "text/plain", "own", NULL, NULL, 403},
+        {"a form with its token", FORM, "own", NULL, NULL, 303},
+        {"JSON", JSON, NULL, NULL, NULL, 200},
+        {"JSON with a character set", JSON "; charset=utf-8", NULL, NULL, NULL, 200},
+        {"JSON from another site", JSON, NULL, "Sec-Fetch-Site", "cross-site", 403},
+        {"JSON from a sibling", JSON, NULL, "Sec-Fetch-Site", "same-site", 403},
+        {"JSON from our own", JSON, NULL, "Sec-Fetch-Site", "same-origin", 200},
+        {"a form from another site", FORM, "own", "Sec-Fetch-Site", "cross-site", 403},
+        {"a form from our own", FORM, "own", "Sec-Fetch-Site", "same-origin", 303},
+        {"our origin", FORM, "own", "Origin", "https://example.org", 303},
+        {"no origin", FORM, "own", "Origin", "null", 403},
+        {"another origin", FORM, "own", "Origin", "https://example.com", 403},
+        {"an origin that begins like ours", FORM, "own", "Origin", "https://example.org.evil", 403},
+        {"an origin that ends like ours", FORM, "own", "Origin", "https://evilexample.org", 403},
+        {"our origin on another port", FORM, "own", "Origin", "https://example.org:8443", 403},
+        {"our origin without TLS", FORM, "own", "Origin", "http://example.org", 403},
+    };
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token other = login(&w, "alice", NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct guard_case *row = &rows[i];
+        struct cr_token token = login(&w, "alice", NULL);
+        char form[CR_HTTP_FORM_TOKEN_CHARS + 1], body[128] = "";
+        tap_row(row->name);
+        if (row->form_token != NULL) {
+            cr_http_form_token(row->form_token[1] == 't' ? &other : &token, form);
+            if (row->form_token[0] == 'h')
+                form[CR_HTTP_FORM_TOKEN_CHARS / 2] = '\0';
+            snprintf(body, sizeof body, "form_token=%s", form);
+        }
+        const struct cr_http_reply *reply =
+            ASK(&w, POST("/logout", .token = token.text, .type = row->type, .body = body,
+                         .name = row->header, .value = row->value));
+        CHECK_UINT(reply->status, row->status);
+        CHECK_UINT(session_status(&w, &token), row->status == 403 ? 200 : 401);
+    }
+    tap_row(NULL);
+    /* A program with a bearer token is no browser. */
+    CHECK_UINT(ASK(&w, POST("/logout", .bearer = other.text))->status, 200);
+    world_close(&w);
+}
+
+static void the_form_token_may_come_in_a_header(void)
+{
+    char form[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    cr_http_form_token(&token, form);
+    form[3] ^= 1;
+    CHECK_UINT(ASK(&w, POST("/logout", .token = token.text, .name = "X-Form-Token", .value = form))
+                   ->status,
+               403);
+    form[3] ^= 1;
+    CHECK_UINT(ASK(&w, POST("/logout", .token = token.text, .name = "X-Form-Token", .value = form))
+                   ->status,
+               200);
+    world_close(&w);
+}
+
+/* ASVS F3. */
+static void a_login_from_another_site_is_refused(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse+battery",
+                     .name = "Sec-Fetch-Site", .value = "cross-site"));
+    CHECK_UINT(reply->status, 403);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    reply =
+        ASK(&w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse+battery",
+                     .name = "Origin", .value = "https://evil.example"));
+    CHECK_UINT(reply->status, 403);
+    world_close(&w);
+}
+
+/* ASVS F2. */
+static void methods_that_are_safe_change_nothing(void)
+{
+    static const char *const methods[] = {"GET", "HEAD", "OPTIONS"};
+    char target[128];
+    size_t count;
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token token = login(&w, "alice", NULL), other = login(&w, "alice", NULL);
+    const struct cr_http_route *routes = cr_http_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *star = strchr(routes[i].path, '*');
+        int before = star != NULL ? (int)(star - routes[i].path) : (int)strlen(routes[i].path);
+        snprintf(target, sizeof target, "%.*s%s%s?except=current", before, routes[i].path,
+                 star != NULL ? session_id(&w, &other).text : "", star != NULL ? star + 1 : "");
+        tap_row(target);
+        for (size_t k = 0; k < 3; k++)
+            (void)ASK(&w, .method = methods[k], .target = target, .token = token.text,
+                      .type = JSON);
+        CHECK_UINT(session_status(&w, &token), 200);
+        CHECK_UINT(session_status(&w, &other), 200);
+        CHECK(routes[i].guard != CR_HTTP_SAFE || routes[i].method == CR_HTTP_GET ||
+              routes[i].method == CR_HTTP_ANY);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* --- Addresses --- */
+
+/* ASVS G4, G6. */
+static void addresses_and_methods_are_those_of_the_table(void)
+{
+    static const struct {
+        const char *method, *target;
+        unsigned status;
+        const char *allow;
+    } rows[] = {
+        {"GET", "/verify/", 404, NULL},
+        {"GET", "//verify", 404, NULL},
+        {"GET", "/./verify", 404, NULL},
+        {"GET", "/x/../verify", 404, NULL},
+        {"GET", "/verify;x", 404, NULL},
+        {"GET", "/%76erify", 404, NULL},
+        {"GET", "/verify%00", 404, NULL},
+        {"GET", "/verify%3f", 404, NULL},
+        {"GET", "/Verify", 404, NULL},
+        {"GET", "/verify\\", 404, NULL},
+        {"GET", "/sessions/", 404, NULL},
+        {"DELETE", "/sessions/a/b", 404, NULL},
+        {"GET", "/metrics", 404, NULL}, /* ASVS G7 */
+        {"PUT", "/session", 405, "GET, HEAD"},
+        {"TRACE", "/session", 405, "GET, HEAD"},
+        {"OPTIONS", "/login", 405, "GET, HEAD, POST"},
+        {"get", "/session", 405, "GET, HEAD"},
+        {"GET", "/logout", 405, "POST"},
+        {"POST", "/sessions", 405, "GET, HEAD, DELETE"},
+        {"GET", "/sessions/crp_AAAAAAAAAAAAAAAAAAAAAAAA/end", 405, "POST"},
+        {"GET", "/session?x", 401, NULL},
+        {"HEAD", "/session", 401, NULL},
+        {"GET", "/style.css", 200, NULL},
+        {"GET", "/icon.svg", 200, NULL},
+    };
+    struct world w;
+    if (!world_open(&w))
+        return;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, .method = rows[i].method, .target = rows[i].target);
+        tap_row(rows[i].target);
+        CHECK_UINT(reply->status, rows[i].status);
+        CHECK_STR(header_of(reply, "Allow"), rows[i].allow);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+static void who_has_no_session_is_sent_to_log_in_and_told_why(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    const struct cr_http_reply *reply = ASK(&w, GET("/", ));
+    CHECK_UINT(reply->status, 303);
+    CHECK_STR(header_of(reply, "Location"), "/login");
+    reply = ASK(&w, GET("/login", ));
+    CHECK_UINT(reply->status, 200);
+    CHECK(!body_has(reply, "class=\"notice\""));
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    struct cr_token first = login(&w, "alice", NULL);
+    CHECK_UINT(ASK(&w, GET("/login", .token = first.text))->status, 303);
+    login(&w, "alice", NULL);
+    reply = ASK(&w, GET("/", .token = first.text));
+    CHECK_UINT(reply->status, 303);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    reply = ASK(&w, GET("/login", .token = first.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "You logged in somewhere else"));
+    CHECK(header_of(reply, "Set-Cookie") != NULL);
+    world_close(&w);
+}
+
+static void in_development_the_cookie_has_another_name(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.dev = true;
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/login", .type = JSON,
+                     .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}"));
+    const char *cookie = header_of(reply, "Set-Cookie");
+    struct cr_token token = cookie_token(reply);
+    if (CHECK(cookie != NULL)) {
+        CHECK(strncmp(cookie, "cloakroom-dev=crs1_", 19) == 0);
+        CHECK(strstr(cookie, "; Path=/; HttpOnly; SameSite=Lax") != NULL);
+    }
+    CHECK_UINT(session_status(&w, &token), 200);
+    CHECK_UINT(
+        ASK(&w, GET("/session", .token = token.text, .cookie_name = "__Host-cloakroom"))->status,
+        401);
+    world_close(&w);
+}
+
+/* ASVS F4, F7. */
+static void every_answer_carries_the_headers_that_keep_browsers_in_check(void)
+{
+    static const char *const wanted[] = {
+        "Cache-Control",   "Content-Security-Policy",    "X-Content-Type-Options",
+        "Referrer-Policy", "Cross-Origin-Opener-Policy", "Strict-Transport-Security"};
+    struct cr_http_site site = {0};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        const struct cr_http_reply_header *header = cr_http_common_headers(&site);
+        while (header->name != NULL && strcmp(header->name, wanted[i]) != 0)
+            header++;
+        tap_row(wanted[i]);
+        if (!CHECK(header->name != NULL))
+            continue;
+        if (i == 0)
+            CHECK_STR(header->value, "no-store");
+        if (i == 1) {
+            CHECK(strstr(header->value, "default-src 'none'") != NULL);
+            CHECK(strstr(header->value, "frame-ancestors 'none'") != NULL);
+            CHECK(strstr(header->value, "unsafe") == NULL);
+        }
+    }
+    tap_row(NULL);
+}
+
+static const struct tap_test tests[] = {
+    TAP_TEST(a_json_login_answers_the_session_and_sets_the_cookie),
+    TAP_TEST(a_bearer_login_answers_the_token_and_sets_no_cookie),
+    TAP_TEST(a_form_login_goes_to_the_page),
+    TAP_TEST(a_login_ends_the_earlier_sessions_before_it_answers),
+    TAP_TEST(a_login_ends_the_session_that_the_browser_had),
+    TAP_TEST(unknown_wrong_and_disabled_get_the_same_answer),
+    TAP_TEST(a_login_that_makes_no_sense_is_refused_in_words),
+    TAP_TEST(a_session_says_whose_it_is),
+    TAP_TEST(a_token_with_any_bit_flipped_is_none),
+    TAP_TEST(a_token_in_the_address_is_not_looked_at),
+    TAP_TEST(without_an_agent_nobody_is_logged_out),
+    TAP_TEST(verify_allows_a_session_and_nothing_else),
+    TAP_TEST(logging_out_ends_the_session_and_cleans_the_browser),
+    TAP_TEST(a_list_has_the_users_own_devices),
+    TAP_TEST(a_person_ends_one_or_all_others),
+    TAP_TEST(another_users_session_is_one_that_there_is_not),
+    TAP_TEST(a_change_by_cookie_proves_that_it_comes_from_our_page),
+    TAP_TEST(the_form_token_may_come_in_a_header),
+    TAP_TEST(a_login_from_another_site_is_refused),
+    TAP_TEST(methods_that_are_safe_change_nothing),
+    TAP_TEST(addresses_and_methods_are_those_of_the_table),
+    TAP_TEST(who_has_no_session_is_sent_to_log_in_and_told_why),
+    TAP_TEST(in_development_the_cookie_has_another_name),
+    TAP_TEST(every_answer_carries_the_headers_that_keep_browsers_in_check),
+};
+
+int main(int argc, char **argv)
+{
+    return TAP_MAIN(tests, argc, argv);
+}
