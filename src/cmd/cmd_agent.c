@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `cloakroom agent`: the host's agent, as a service or started by the library or by `serve`
+ * (room/room.h says with what arguments those start it).
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "cmd/command.h"
+
+enum { KEY_AUTO = 0x200, KEY_READY, KEY_REALM, KEY_BYTES, KEY_IDLE, KEY_ABSOLUTE };
+
+/* What only our own programs say. */
+struct agent_input {
+    bool automatic;
+    int ready_fd;
+    const char *realm, *cache_bytes, *idle, *absolute;
+};
+
+static error_t agent_parse(int key, char *argument, struct argp_state *state)
+{
+    struct agent_input *in = state->input;
+    switch (key) {
+    case KEY_AUTO:
+        in->automatic = true;
+        return 0;
+    case KEY_READY:
+        in->ready_fd = atoi(argument);
+        return 0;
+    case KEY_REALM:
+        in->realm = argument;
+        return 0;
+    case KEY_BYTES:
+        in->cache_bytes = argument;
+        return 0;
+    case KEY_IDLE:
+        in->idle = argument;
+        return 0;
+    case KEY_ABSOLUTE:
+        in->absolute = argument;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+struct agent_context {
+    struct cr_place place;
+    struct agent_input in;
+    char config[PATH_MAX]; /* its real path: an automatic agent leaves the directory */
+};
+
+/* The settings, and what our own programs said over them. */
+static enum cr_status settings_take(struct agent_context *context, struct cr_settings *out,
+                                    struct cr_error *error)
+{
+    const struct agent_input *in = &context->in;
+    char text[64];
+    enum cr_status st = cr_place_settings(&context->place, out, error);
+    if (st == CR_OK && in->realm != NULL)
+        st = cr_settings_set(out, "session.realm", in->realm, error);
+    if (st == CR_OK && in->cache_bytes != NULL)
+        st = cr_settings_set(out, "cache.memory", in->cache_bytes, error);
+    if (st == CR_OK && in->idle != NULL) {
+        snprintf(text, sizeof text, "%.60sms", in->idle);
+        st = cr_settings_set(out, "session.idle", text, error);
+    }
+    if (st == CR_OK && in->absolute != NULL) {
+        snprintf(text, sizeof text, "%.60sms", in->absolute);
+        st = cr_settings_set(out, "session.absolute", text, error);
+    }
+    return st;
+}
+
+static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
+{
+    struct agent_context *context = argument;
+    struct cr_settings settings;
+    struct cr_error error = {.size = sizeof error};
+    if (settings_take(context, &settings, &error) != CR_OK) {
+        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
+        return false;
+    }
+    *out_settings = (struct cr_agent_settings){.cache = (enum cr_cache)settings.cache,
+                                               .cache_bytes = (size_t)settings.cache_bytes};
+    return true;
+}
+
+/* The store's URL may hold a password: then it comes as the first line of standard input. */
+static bool store_from_stdin(char *out, size_t capacity)
+{
+    if (fgets(out, (int)capacity, stdin) == NULL)
+        return false;
+    out[strcspn(out, "\n")] = '\0';
+    return out[0] != '\0';
+}
+
+static int agent_run(struct agent_context *context, const struct cr_settings *settings,
+                     const char *store, const char *state)
+{
+    struct cr_agent_options options = {
+        .store = store,
+        .state = state,
+        .realm = settings->realm,
+        .settings = {.cache = (enum cr_cache)settings->cache,
+                     .cache_bytes = (size_t)settings->cache_bytes},
+        .idle = settings->idle,
+        .absolute = settings->absolute,
+        .lease = settings->lease,
+        .poll = settings->poll,
+        .grace = settings->grace,
+        .app_mode = (unsigned)settings->socket_mode,
+        .automatic = context->in.automatic,
+        .ready_fd = context->in.ready_fd,
+        .reload = context->place.config != NULL ? agent_reload : NULL,
+        .context = context,
+    };
+    cr_log_open("agent", (enum cr_log_level)settings->log_level, settings->log_json != 0);
+    return cr_agent_main(&options);
+}
+
+int cr_cmd_agent(int argc, char **argv)
+{
+    static const char *const rows[] = {"store.url", "agent.state", "cache.kind", "cache.memory",
+                                       NULL};
+    static const struct argp_option options[] = {
+        {.name = "auto", .key = KEY_AUTO, .flags = OPTION_HIDDEN},
+        {.name = "ready-fd", .key = KEY_READY, .arg = "FD", .flags = OPTION_HIDDEN},
+        {.name = "realm", .key = KEY_REALM, .arg = "NAME", .flags = OPTION_HIDDEN},
+        {.name = "cache-bytes", .key = KEY_BYTES, .arg = "N", .flags = OPTION_HIDDEN},
+        {.name = "idle-ms", .key = KEY_IDLE, .arg = "N", .flags = OPTION_HIDDEN},
+        {.name = "absolute-ms", .key = KEY_ABSOLUTE, .arg = "N", .flags = OPTION_HIDDEN},
+        {0}};
+    static const struct cr_form form = {
+        .text = "Serve the applications of this host: one agent for each store. It stays in the "
+                "foreground; SIGHUP reads the settings file again, SIGTERM ends it."
+                "\vExamples:\n  cloakroom agent --store sqlite:///srv/app.db --state "
+                "/run/cloakroom/app\n  cloakroom agent --config /etc/cloakroom.conf\n\n"
+                "Applications then open cloakroom:///run/cloakroom/app/app.sock. With --store - "
+                "the URL is read from standard input.",
+        .settings = rows,
+        .options = options,
+        .parser = agent_parse};
+    static struct agent_context context; /* large, and there until the end */
+    struct cr_settings settings;
+    struct cr_error error = {.size = sizeof error};
+    char store[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char state[PATH_MAX];
+    context.in.ready_fd = -1;
+    cr_form_read(&form, argc, argv, &context.place, &context.in);
+    if (context.place.config != NULL && realpath(context.place.config, context.config) != NULL)
+        context.place.config = context.config;
+    if (settings_take(&context, &settings, &error) != CR_OK) {
+        cr_complain("%s", error.text);
+        return CR_EXIT_USAGE;
+    }
+    if (strcmp(settings.store, "-") == 0 &&
+        !store_from_stdin(context.place.settings.store, sizeof settings.store)) {
+        cr_complain("no URL of a store came from standard input");
+        return CR_EXIT_USAGE;
+    }
+    if (!cr_place_find(&context.place, store, sizeof store, state, sizeof state))
+        return CR_EXIT_USAGE;
+    if (state[0] == '\0') {
+        cr_complain("an agent needs the store itself, not the socket of another agent");
+        return CR_EXIT_USAGE;
+    }
+    return agent_run(&context, &settings, store, state);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cloakroom serve`: from settings to a supervisor, and the first account. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "cmd/command.h"
+#include "cmd/secret.h"
+#include "server/server.h"
+
+#define FIRST_USER "admin"
+
+struct serving {
+    struct cr_place place;
+    char store[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char state[PATH_MAX];
+    char config[PATH_MAX];
+    char listen[CR_SETTING_TEXT_CHARS_MAX + 1]; /* cut up at its commas */
+    const char *addresses[CR_SERVER_LISTEN_MAX];
+    size_t address_count;
+};
+
+/* ---- the first account */
+
+static const char *policy_sentence(const struct cr_setting_policy *policy)
+{
+    switch (policy->policy) {
+    case CR_POLICY_REPLACE:
+        return "Logging in ends the same user's earlier sessions, on every device.";
+    case CR_POLICY_KEEP:
+        return "Logging in leaves the same user's earlier sessions alone.";
+    case CR_POLICY_KEEP_N:
+        return "Logging in ends the same user's oldest sessions, once there are too many.";
+    }
+    return "";
+}
+
+static void first_print(const struct serving *s, const struct cr_secret *secret)
+{
+    const struct cr_settings *settings = &s->place.settings;
+    printf("\nThis store is new. Its first account:\n\n"
+           "    address   http://%s/\n"
+           "    user      %s\n"
+           "    password  %.*s\n\n"
+           "The password is shown this once; `cloakroom user passwd %s` sets another.\n"
+           "%s\n"
+           "(on_login; `--on-login keep` or `keep N` changes it.)\n\n",
+           s->addresses[0], FIRST_USER, (int)secret->bytes, (const char *)secret->text, FIRST_USER,
+           policy_sentence(&settings->on_login));
+    fflush(stdout);
+}
+
+static enum cr_status first_add(const struct serving *s, struct cr_room *room)
+{
+    struct cr_account account = {.size = sizeof account};
+    struct cr_secret secret;
+    struct cr_user user;
+    size_t count = 0;
+    enum cr_status st = cr_account_list(room, NULL, &account, 1, &count);
+    if (st != CR_OK || count > 0)
+        return st;
+    st = cr_secret_make(&secret);
+    if (st == CR_OK)
+        st = cr_user_parse(FIRST_USER, strlen(FIRST_USER), &user);
+    if (st == CR_OK)
+        st = cr_account_add(room, &user, secret.text, secret.bytes);
+    if (st == CR_OK)
+        first_print(s, &secret);
+    cr_secret_wipe(&secret);
+    return st == CR_CONFLICT ? CR_OK : st; /* somebody was quicker */
+}
+
+static int first_account(const struct serving *s)
+{
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL;
+    char door[PATH_MAX + 64];
+    cr_options_init(&options);
+    options.mode = CR_MODE_ATTACH;
+    snprintf(door, sizeof door, "cloakroom://%s/%s", s->state, CR_AGENT_OPERATOR_SOCKET);
+    enum cr_status st = cr_open(door, &options, &room, &error);
+    if (st != CR_OK)
+        cr_complain("%s", error.text);
+    else if ((st = first_add(s, room)) != CR_OK)
+        (void)cr_fail("the first account", st);
+    cr_close(room);
+    return st == CR_OK ? 0 : 1;
+}
+
+/* In a process of its own: the supervisor sees no passwords. */
+static bool agent_ready(void *context)
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(first_account(context));
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+/* ---- serving */
+
+static bool addresses_cut(struct serving *s)
+{
+    char *rest = s->listen;
+    strcpy(s->listen, s->place.settings.listen);
+    for (char *word = strsep(&rest, ","); word != NULL; word = strsep(&rest, ",")) {
+        word += strspn(word, " ");
+        word[strcspn(word, " ")] = '\0';
+        if (s->address_count == CR_SERVER_LISTEN_MAX) {
+            cr_complain("server.listen takes at most %d addresses", CR_SERVER_LISTEN_MAX);
+            return false;
+        }
+        s->addresses[s->address_count++] = word;
+    }
+    return true;
+}
+
+/* What the agent is told: the file, and the options that outweigh it, also when it is read again.
+ */
+static void agent_arguments(const struct serving *s, const char *out[CR_SETTINGS_MAX * 2 + 4])
+{
+    static const char *const rows[] = {"cache.kind", "cache.memory"};
+    static const char *const options[] = {"--cache", "--cache-memory"};
+    size_t count;
+    size_t length = 0;
+    const struct cr_setting *table = cr_setting_rows(&count);
+    if (s->place.config != NULL) {
+        out[length++] = "--config";
+        out[length++] = s->place.config;
+    }
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < 2; j++) {
+            if (strcmp(table[i].name, rows[j]) == 0 && s->place.given[i] != NULL) {
+                out[length++] = options[j];
+                out[length++] = s->place.given[i];
+            }
+        }
+    }
+    out[length] = NULL;
+}
+
+int cr_cmd_serve(int argc, char **argv)
+{
+    static const char *const rows[] = {"server.listen", "server.workers",   "server.behind_tls",
+                                       "store.url",     "agent.state",      "cache.kind",
+                                       "cache.memory",  "session.on_login", NULL};
+    static const struct cr_form form = {
+        .text =
+            "Serve log-ins and sessions over HTTP. The first start makes the user admin and "
+            "shows its password once. SIGHUP reads the settings file again, SIGTERM ends it "
+            "after the requests under way."
+            "\vExamples:\n  cloakroom serve\n"
+            "  cloakroom serve --listen 127.0.0.1:8080 --store sqlite:///srv/app.db --workers 4\n"
+            "  cloakroom serve --config /etc/cloakroom.conf\n\n"
+            "`cloakroom config` shows all settings.",
+        .settings = rows};
+    static struct serving s; /* large, and there until the end */
+    const char *arguments[CR_SETTINGS_MAX * 2 + 4];
+    cr_form_read(&form, argc, argv, &s.place, NULL);
+    const struct cr_settings *settings = &s.place.settings;
+    if (s.place.config != NULL && realpath(s.place.config, s.config) != NULL)
+        s.place.config = s.config;
+    if (!addresses_cut(&s) ||
+        !cr_place_find(&s.place, s.store, sizeof s.store, s.state, sizeof s.state))
+        return CR_EXIT_USAGE;
+    if (s.state[0] == '\0') {
+        cr_complain("serve needs the store itself, not the socket of an agent");
+        return CR_EXIT_USAGE;
+    }
+    agent_arguments(&s, arguments);
+    struct cr_server_options options = {.listen = s.addresses,
+                                        .listen_count = s.address_count,
+                                        .workers = (unsigned)settings->workers,
+                                        .store = s.store,
+                                        .state = s.state,
+                                        .agent_arguments = arguments,
+                                        .on_login = settings->on_login.policy,
+                                        .keep_count = settings->on_login.keep_count,
+                                        .idle = settings->idle,
+                                        .absolute = settings->absolute,
+                                        .clear_site_data = settings->clear_site_data,
+                                        .behind_tls = settings->behind_tls != 0,
+                                        .connections_max = (unsigned)settings->connections,
+                                        .log_level = (enum cr_log_level)settings->log_level,
+                                        .log_json = settings->log_json != 0,
+                                        .agent_ready = agent_ready,
+                                        .context = &s};
+    return cr_server_main(&options);
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cloakroom session`: look at sessions, and end them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "cmd/command.h"
+
+#define PAGE 8 /* a session is some kilobytes */
+
+static bool id_argument(const char *text, struct cr_session_id *out_id)
+{
+    struct cr_token token;
+    if (cr_session_id_parse(text, strlen(text), out_id) == CR_OK)
+        return true;
+    if (cr_token_parse(text, strlen(text), &token) == CR_OK)
+        cr_complain("that is a token: it is a secret, and the session's id is meant (crp_...)");
+    else
+        cr_complain("'%s' is not the id of a session: crp_ and 24 characters", text);
+    return false;
+}
+
+/* ---- list */
+
+static void session_print(const struct cr_session *session)
+{
+    char created[CR_TIME_SHOWN_BYTES];
+    char seen[CR_TIME_SHOWN_BYTES];
+    char ends[CR_TIME_SHOWN_BYTES];
+    char agent[41];
+    cr_time_show(session->created_at, created);
+    cr_time_show(session->seen_at, seen);
+    cr_time_show(session->expires_at, ends);
+    cr_label_copy(agent, sizeof agent, session->agent, strlen(session->agent));
+    printf("%s  %s  %s  %s  %-15s  %s\n", session->id.text, created, seen, ends,
+           session->address[0] == '\0' ? "-" : session->address, agent[0] == '\0' ? "-" : agent);
+}
+
+static json_t *session_json(const struct cr_session *session)
+{
+    char user[CR_USER_SHOWN_BYTES];
+    cr_user_show(&session->user, user);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s%, s:s%}", "id", session->id.text,
+                     "user", user, "created_at", cr_time_json(session->created_at),
+                     "authenticated_at", cr_time_json(session->authenticated_at), "seen_at",
+                     cr_time_json(session->seen_at), "expires_at",
+                     cr_time_json(session->expires_at), "ends_at", cr_time_json(session->ends_at),
+                     "address", session->address, strlen(session->address), "agent", session->agent,
+                     strlen(session->agent));
+}
+
+static enum cr_status sessions_show(struct cr_room *room, const struct cr_user *user, json_t *json,
+                                    size_t *out_total)
+{
+    struct cr_session page[PAGE];
+    struct cr_cursor cursor = {0};
+    size_t count = 0;
+    *out_total = 0;
+    do {
+        for (size_t i = 0; i < PAGE; i++)
+            page[i] = (struct cr_session)CR_SESSION_INIT;
+        enum cr_status st = cr_sessions_of(room, user, NULL, &cursor, page, PAGE, &count);
+        if (st != CR_OK)
+            return st;
+        if (*out_total == 0 && count > 0 && json == NULL)
+            printf("%-28s  %-20s  %-20s  %-20s  %-15s  %s\n", "SESSION", "CREATED", "SEEN",
+                   "EXPIRES", "ADDRESS", "AGENT");
+        for (size_t i = 0; i < count; i++) {
+            if (json == NULL)
+                session_print(&page[i]);
+            else
+                json_array_append_new(json, session_json(&page[i]));
+        }
+        *out_total += count;
+    } while (count > 0);
+    return CR_OK;
+}
+
+int cr_cmd_session_list(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "USER",
+        .text = "Show the live sessions of a user, newest first."
+                "\vExamples:\n  cloakroom session list anna\n  cloakroom session list anna --json",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true};
+    struct cr_place place;
+    struct cr_user user;
+    int exit_status = CR_EXIT_FAILED;
+    size_t total = 0;
+    cr_form_read(&form, argc, argv, &place, NULL);
+    if (!cr_user_argument(place.words[0], &user))
+        return CR_EXIT_USAGE;
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    json_t *json = place.json ? json_array() : NULL;
+    enum cr_status st = sessions_show(room, &user, json, &total);
+    if (st != CR_OK) {
+        json_decref(json);
+        exit_status = cr_fail(place.words[0], st);
+    } else {
+        exit_status = place.json ? cr_json_print(json) : CR_EXIT_OK;
+        if (!place.json && total == 0)
+            fputs("There are no live sessions of this user.\n", stderr);
+    }
+    cr_close(room);
+    return exit_status;
+}
+
+/* ---- end */
+
+enum { KEY_USER = 0x200, KEY_ALL };
+
+struct end_input {
+    const char *user;
+    bool all;
+};
+
+static error_t end_parse(int key, char *argument, struct argp_state *state)
+{
+    struct end_input *in = state->input;
+    switch (key) {
+    case KEY_USER:
+        in->user = argument;
+        return 0;
+    case KEY_ALL:
+        in->all = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const char *result_name(enum cr_status status)
+{
+    return status == CR_OK                  ? "done"
+           : status == CR_PENDING           ? "pending"
+           : status == CR_E_UNKNOWN_OUTCOME ? "unknown"
+                                            : "failed";
+}
+
+/* DESIGN's four answers: done, pending, unknown, failed. */
+static int end_report(const struct cr_place *place, enum cr_status status,
+                      const struct cr_ended *ended)
+{
+    char ending[2 * sizeof ended->ending.bytes + 1];
+    int exit_status = CR_EXIT_OK;
+    bool is_known = status == CR_OK || status == CR_PENDING || status == CR_E_UNKNOWN_OUTCOME;
+    cr_hex_encode(ended->ending.bytes, sizeof ended->ending.bytes, ending);
+    if (status == CR_PENDING) {
+        cr_complain("pending: committed, and true everywhere within %" PRId64 " ms",
+                    (int64_t)ended->bound);
+        exit_status = CR_EXIT_LATER;
+    } else if (status != CR_OK) {
+        exit_status = cr_fail("end", status);
+    } else if (!place->json) {
+        puts("done: no worker accepts it any more");
+    }
+    if (place->json && is_known)
+        (void)cr_json_print(json_pack("{s:s, s:s, s:I}", "result", result_name(status), "ending",
+                                      ending, "bound_ms", (json_int_t)ended->bound));
+    return exit_status;
+}
+
+int cr_cmd_session_end(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {.name = "user", .key = KEY_USER, .arg = "USER", .doc = "end all sessions of a user"},
+        {.name = "all", .key = KEY_ALL, .doc = "end everybody's sessions"},
+        {0}};
+    static const struct cr_form form = {
+        .words_text = "ID\n--user USER\n--all",
+        .text = "End one session, all of a user, or everybody's. When it says done, no worker of "
+                "any host accepts them."
+                "\vExamples:\n  cloakroom session end crp_HKTcM7wPq2Nn0aXl5sVbR4dE\n"
+                "  cloakroom session end --user anna\n  cloakroom session end --all",
+        .words_least = 0,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true,
+        .options = options,
+        .parser = end_parse};
+    struct cr_place place;
+    struct end_input in = {0};
+    struct cr_session_id id;
+    struct cr_user user;
+    struct cr_end_options how = {.size = sizeof how, .reason = CR_REASON_ADMIN, .by = "operator"};
+    struct cr_ended ended = {.size = sizeof ended};
+    int exit_status = CR_EXIT_FAILED;
+    cr_form_read(&form, argc, argv, &place, &in);
+    if (place.word_count + (in.user != NULL) + in.all != 1) {
+        cr_complain("what is to end: the ID of a session, --user USER, or --all?");
+        return CR_EXIT_USAGE;
+    }
+    if ((place.word_count == 1 && !id_argument(place.words[0], &id)) ||
+        (in.user != NULL && !cr_user_argument(in.user, &user)))
+        return CR_EXIT_USAGE;
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    enum cr_status st = in.all            ? cr_end_all(room, &how, &ended)
+                        : in.user != NULL ? cr_invalidate_by_user(room, &user, &how, &ended)
+                                          : cr_end(room, &id, &how, &ended);
+    exit_status = end_report(&place, st, &ended);
+    cr_close(room);
+    return exit_status;
+}
+
+/* ---- explain */
+
+static int explanation_print(const struct cr_place *place, const char *id,
+                             const struct cr_explanation *e)
+{
+    char user[CR_USER_SHOWN_BYTES];
+    char at[CR_TIME_SHOWN_BYTES];
+    cr_user_show(&e->user, user);
+    if (place->json)
+        return cr_json_print(
+            json_pack("{s:s, s:b, s:s?, s:o, s:s?, s:s?, s:o, s:o, s:o}", "id", id, "live",
+                      (int)e->live, "reason", e->live ? NULL : cr_reason_name(e->reason), "at",
+                      cr_time_json(e->at), "by", e->by[0] == '\0' ? NULL : e->by, "user",
+                      user[0] == '\0' ? NULL : user, "created_at", cr_time_json(e->created_at),
+                      "seen_at", cr_time_json(e->seen_at), "ends_at", cr_time_json(e->ends_at)));
+    if (e->live) {
+        printf("%s is live\n", id);
+    } else {
+        cr_time_show(e->at, at);
+        printf("%s ended: %s\n", id, cr_reason_name(e->reason));
+        printf("  at        %s\n", at);
+        if (e->by[0] != '\0')
+            printf("  by        %s\n", e->by);
+    }
+    if (user[0] != '\0')
+        printf("  user      %s\n", user);
+    const struct {
+        const char *name;
+        cr_time_ms time;
+    } times[] = {{"created", e->created_at}, {"seen", e->seen_at}, {"ends", e->ends_at}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        cr_time_show(times[i].time, at);
+        if (times[i].time != 0)
+            printf("  %-9s %s\n", times[i].name, at);
+    }
+    return CR_EXIT_OK;
+}
+
+int cr_cmd_session_explain(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "ID",
+        .text = "Show what became of a session: live, or when, why and by whom it was ended. This "
+                "is known for 7 days."
+                "\vExample:\n  cloakroom session explain crp_HKTcM7wPq2Nn0aXl5sVbR4dE",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true};
+    struct cr_place place;
+    struct cr_session_id id;
+    struct cr_explanation explanation = {.size = sizeof explanation};
+    int exit_status = CR_EXIT_FAILED;
+    cr_form_read(&form, argc, argv, &place, NULL);
+    if (!id_argument(place.words[0], &id))
+        return CR_EXIT_USAGE;
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    enum cr_status st = cr_explain(room, &id, &explanation);
+    exit_status =
+        st == CR_OK ? explanation_print(&place, id.text, &explanation) : cr_fail(id.text, st);
+    cr_close(room);
+    return exit_status;
+}

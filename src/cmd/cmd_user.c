@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cloakroom user`: accounts with passwords. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "cmd/command.h"
+#include "cmd/secret.h"
+
+#define PAGE 64
+#define KEY_STDIN 0x200
+
+static error_t password_parse(int key, char *argument, struct argp_state *state)
+{
+    bool *from_stdin = state->input;
+    if (key != KEY_STDIN)
+        return ARGP_ERR_UNKNOWN;
+    *from_stdin = true;
+    return 0;
+}
+
+static const struct argp_option password_options[] = {
+    {.name = "password-stdin",
+     .key = KEY_STDIN,
+     .doc = "read the password from standard input, also at a terminal"},
+    {0},
+};
+
+/* An account's name also stands in paths and headers. */
+static bool account_argument(const char *text, struct cr_user *out_user)
+{
+    if (!cr_user_argument(text, out_user))
+        return false;
+    if (cr_text_is_clean(out_user->bytes, out_user->length))
+        return true;
+    cr_complain("the name of an account is UTF-8 without control characters");
+    return false;
+}
+
+static int said_done(const struct cr_place *place, const struct cr_user *user, const char *what)
+{
+    char name[CR_USER_SHOWN_BYTES];
+    cr_user_show(user, name);
+    if (place->json)
+        return cr_json_print(json_pack("{s:s, s:s}", "user", name, "result", what));
+    printf("%s: %s\n", name, what);
+    return CR_EXIT_OK;
+}
+
+static int user_failed(const struct cr_user *user, enum cr_status status)
+{
+    char name[CR_USER_SHOWN_BYTES];
+    cr_user_show(user, name);
+    if (status == CR_CONFLICT)
+        cr_complain("%s has an account already; `cloakroom user passwd` sets another password",
+                    name);
+    else if (status == CR_UNKNOWN_USER)
+        cr_complain("%s has no account; `cloakroom user list` shows who has", name);
+    else if (status == CR_E_INVALID)
+        cr_complain("a password has at least 8 characters; nothing was changed");
+    else
+        return cr_fail(name, status);
+    return CR_EXIT_FAILED;
+}
+
+typedef enum cr_status password_call(struct cr_room *, const struct cr_user *, const void *,
+                                     size_t);
+
+/* `user add`, `user passwd`. */
+static int password_set(const struct cr_form *form, int argc, char **argv, password_call *call,
+                        const char *what)
+{
+    struct cr_place place;
+    struct cr_user user;
+    struct cr_secret secret = {0};
+    bool from_stdin = false;
+    int exit_status = CR_EXIT_FAILED;
+    cr_form_read(form, argc, argv, &place, &from_stdin);
+    if (!account_argument(place.words[0], &user))
+        return CR_EXIT_USAGE;
+    /* First who answers, so that nobody types a password for nothing. */
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    if (cr_secret_read(from_stdin, "Password: ", &secret)) {
+        enum cr_status st = call(room, &user, secret.text, secret.bytes);
+        exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&user, st);
+    } else {
+        exit_status = CR_EXIT_FAILED;
+    }
+    cr_secret_wipe(&secret);
+    cr_close(room);
+    return exit_status;
+}
+
+int cr_cmd_user_add(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "NAME",
+        .text =
+            "Add an account. The password is asked for, or read from standard input."
+            "\vExamples:\n"
+            "  cloakroom user add anna\n"
+            "  printf %s \"$PASSWORD\" | cloakroom user add anna --store sqlite:///srv/app.db\n\n"
+            "A password has 8 to 1024 bytes; every byte counts.",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true,
+        .options = password_options,
+        .parser = password_parse};
+    return password_set(&form, argc, argv, cr_account_add, "added");
+}
+
+int cr_cmd_user_passwd(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "NAME",
+        .text = "Set another password, and end all sessions of the user."
+                "\vExample:\n  cloakroom user passwd anna",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true,
+        .options = password_options,
+        .parser = password_parse};
+    return password_set(&form, argc, argv, cr_account_password, "password set, all sessions ended");
+}
+
+/* Disable, enable, remove: one call, with one name. */
+static int user_change(const struct cr_form *form, int argc, char **argv,
+                       enum cr_status (*call)(struct cr_room *, const struct cr_user *),
+                       const char *what)
+{
+    struct cr_place place;
+    struct cr_user user;
+    int exit_status = CR_EXIT_FAILED;
+    cr_form_read(form, argc, argv, &place, NULL);
+    if (!cr_user_argument(place.words[0], &user))
+        return CR_EXIT_USAGE;
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    enum cr_status st = call(room, &user);
+    exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&user, st);
+    cr_close(room);
+    return exit_status;
+}
+
+static enum cr_status disable_call(struct cr_room *room, const struct cr_user *user)
+{
+    return cr_account_disable(room, user, true);
+}
+
+static enum cr_status enable_call(struct cr_room *room, const struct cr_user *user)
+{
+    return cr_account_disable(room, user, false);
+}
+
+int cr_cmd_user_disable(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "NAME",
+        .text = "Let the user in no more, and end all sessions: when this is done, no worker "
+                "accepts one of them.\vExample:\n  cloakroom user disable anna",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true};
+    return user_change(&form, argc, argv, disable_call, "disabled, all sessions ended");
+}
+
+int cr_cmd_user_enable(int argc, char **argv)
+{
+    static const struct cr_form form = {
+        .words_text = "NAME",
+        .text = "Let a disabled user in again.\vExample:\n  cloakroom user enable anna",
+        .words_least = 1,
+        .words_most = 1,
+        .settings = cr_place_rows,
+        .takes_json = true};
+    return user_change(&form, argc, argv, enable_call, "enabled");
+}
+
+int cr_cmd_user_remove(int argc, char **argv)
+{
+    static const struct cr_form form = {.words_text = "NAME",
+                                        .text =
+                                            "Remove the account, and end all sessions of the user."
+                                            "\vExample:\n  cloakroom user remove anna",
+                                        .words_least = 1,
+                                        .words_most = 1,
+                                        .settings = cr_place_rows,
+                                        .takes_json = true};
+    return user_change(&form, argc, argv, cr_account_remove, "removed, all sessions ended");
+}
+
+/* ---- list */
+
+static void account_print(const struct cr_account *account)
+{
+    char name[CR_USER_SHOWN_BYTES];
+    char created[CR_TIME_SHOWN_BYTES];
+    char password[CR_TIME_SHOWN_BYTES];
+    cr_user_show(&account->user, name);
+    cr_time_show(account->created_at, created);
+    cr_time_show(account->password_at, password);
+    printf("%-24s %-9s %-20s  %-20s\n", name, account->disabled ? "disabled" : "enabled", created,
+           password);
+}
+
+static json_t *account_json(const struct cr_account *account)
+{
+    char name[CR_USER_SHOWN_BYTES];
+    cr_user_show(&account->user, name);
+    return json_pack("{s:s, s:b, s:o, s:o}", "user", name, "disabled", (int)account->disabled,
+                     "created_at", cr_time_json(account->created_at), "password_at",
+                     cr_time_json(account->password_at));
+}
+
+static enum cr_status accounts_show(struct cr_room *room, json_t *json, size_t *out_total)
+{
+    struct cr_account page[PAGE];
+    struct cr_user last;
+    size_t count = 0;
+    *out_total = 0;
+    do {
+        for (size_t i = 0; i < PAGE; i++)
+            page[i] = (struct cr_account){.size = sizeof page[i]};
+        enum cr_status st =
+            cr_account_list(room, *out_total == 0 ? NULL : &last, page, PAGE, &count);
+        if (st != CR_OK)
+            return st;
+        if (*out_total == 0 && count > 0 && json == NULL)
+            printf("%-24s %-9s %-20s  %-20s\n", "USER", "STATE", "CREATED", "PASSWORD SET");
+        for (size_t i = 0; i < count; i++) {
+            if (json == NULL)
+                account_print(&page[i]);
+            else
+                json_array_append_new(json, account_json(&page[i]));
+        }
+        *out_total += count;
+        if (count > 0)
+            last = page[count - 1].user;
+    } while (count == PAGE);
+    return CR_OK;
+}
+
+int cr_cmd_user_list(int argc, char **argv)
+{
+    static const struct cr_form form = {.text =
+                                            "Show the accounts.\vExamples:\n  cloakroom user list\n"
+                                            "  cloakroom user list --json",
+                                        .settings = cr_place_rows,
+                                        .takes_json = true};
+    struct cr_place place;
+    int exit_status = CR_EXIT_FAILED;
+    size_t total = 0;
+    cr_form_read(&form, argc, argv, &place, NULL);
+    struct cr_room *room = cr_place_open(&place, &exit_status);
+    if (room == NULL)
+        return exit_status;
+    json_t *json = place.json ? json_array() : NULL;
+    enum cr_status st = accounts_show(room, json, &total);
+    if (st != CR_OK) {
+        json_decref(json);
+        exit_status = cr_fail("list", st);
+    } else {
+        exit_status = place.json ? cr_json_print(json) : CR_EXIT_OK;
+        if (!place.json && total == 0)
+            fputs("There are no accounts; `cloakroom user add NAME` makes one.\n", stderr);
+    }
+    cr_close(room);
+    return exit_status;
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands share. */
+#include "cmd/command.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/bytes.h"
+#include "cmd/closest.h"
+#include "room/room.h"
+
+#define PATH_CHARS_MAX 512
+
+/* ---- saying */
+
+void cr_complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("cloakroom: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+static int exit_of(enum cr_status status)
+{
+    switch (status) {
+    case CR_OK:
+        return CR_EXIT_OK;
+    case CR_UNAVAILABLE:
+        return CR_EXIT_UNAVAILABLE;
+    case CR_PENDING:
+    case CR_BUSY:
+    case CR_E_UNKNOWN_OUTCOME:
+        return CR_EXIT_LATER;
+    case CR_ASK:
+    case CR_NOT_FOUND:
+    case CR_ENDED:
+    case CR_DENIED:
+    case CR_CONFLICT:
+    case CR_UNKNOWN_USER:
+    case CR_LOST:
+    case CR_E_INVALID:
+    case CR_E_IO:
+    case CR_E_CORRUPT:
+    case CR_E_NO_MEMORY:
+    case CR_E_LIMIT:
+    case CR_E_VERSION:
+    case CR_E_REFUSED:
+    case CR_E_PROTOCOL:
+        return CR_EXIT_FAILED;
+    }
+    return CR_EXIT_FAILED;
+}
+
+int cr_fail(const char *what, enum cr_status status)
+{
+    cr_complain("%s: %s", what, cr_status_text(status));
+    return exit_of(status);
+}
+
+void cr_user_show(const struct cr_user *user, char out[CR_USER_SHOWN_BYTES])
+{
+    size_t length = 0;
+    bool clean = cr_text_is_clean(user->bytes, user->length);
+    for (size_t i = 0; i < user->length; i++) {
+        unsigned char c = user->bytes[i];
+        if (clean || (c > ' ' && c < 127 && c != '%'))
+            out[length++] = (char)c;
+        else
+            length += (size_t)sprintf(out + length, "%%%02X", c);
+    }
+    out[length] = '\0';
+}
+
+void cr_time_show(cr_time_ms time, char out[CR_TIME_SHOWN_BYTES])
+{
+    time_t seconds = (time_t)(time / 1000);
+    struct tm parts;
+    if (time == 0 || gmtime_r(&seconds, &parts) == NULL ||
+        strftime(out, CR_TIME_SHOWN_BYTES, "%Y-%m-%d %H:%M:%SZ", &parts) == 0)
+        strcpy(out, "-");
+}
+
+json_t *cr_time_json(cr_time_ms time)
+{
+    char text[CR_TIME_SHOWN_BYTES];
+    if (time == 0)
+        return json_null();
+    cr_time_show(time, text);
+    text[10] = 'T';
+    return json_string(text);
+}
+
+int cr_json_print(json_t *json)
+{
+    int failed = json == NULL || json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) != 0;
+    putchar('\n');
+    json_decref(json);
+    if (failed || fflush(stdout) != 0) {
+        cr_complain("writing the answer failed");
+        return CR_EXIT_FAILED;
+    }
+    return CR_EXIT_OK;
+}
+
+bool cr_user_argument(const char *text, struct cr_user *out_user)
+{
+    struct cr_session_id id;
+    struct cr_token token;
+    size_t length = strlen(text);
+    if (cr_user_parse(text, length, out_user) == CR_OK)
+        return true;
+    if (cr_session_id_parse(text, length, &id) == CR_OK)
+        cr_complain("'%s' is the id of a session, and a user is meant", text);
+    else if (cr_token_parse(text, length, &token) == CR_OK)
+        cr_complain("that is the token of a session, and a user is meant");
+    else
+        cr_complain("a user's name has 1 to %d bytes, and does not look like a session's",
+                    CR_USER_BYTES_MAX);
+    return false;
+}
+
+/* ---- arguments */
+
+#define OPTIONS_MAX 48
+enum { KEY_CONFIG = 0x400, KEY_JSON, KEY_ROW }; /* KEY_ROW + number of a row */
+
+const char *const cr_place_rows[] = {"store.url", "agent.state", NULL};
+
+struct form_input {
+    const struct cr_form *form;
+    struct cr_place *place;
+    void *input;
+};
+
+static bool option_is_known(const struct argp_option *options, const char *word, size_t length)
+{
+    for (const struct argp_option *o = options; o != NULL && o->name != NULL; o++)
+        if (strncmp(o->name, word, length) == 0)
+            return true;
+    return strncmp("help", word, length) == 0 || strncmp("usage", word, length) == 0;
+}
+
+/* argp only says that it does not know. */
+static void option_check(const struct argp_option *ours, const struct argp_option *theirs,
+                         const char *command, const char *word)
+{
+    const char *names[OPTIONS_MAX + 2] = {"help"};
+    char typed[64];
+    size_t count = 1;
+    size_t length = strcspn(word, "=");
+    if (length == 0 || length >= sizeof typed || option_is_known(ours, word, length) ||
+        option_is_known(theirs, word, length))
+        return;
+    memcpy(typed, word, length);
+    typed[length] = '\0';
+    for (const struct argp_option *o = ours; o->name != NULL && count < OPTIONS_MAX; o++)
+        names[count++] = o->name;
+    for (const struct argp_option *o = theirs; o != NULL && o->name != NULL && count < OPTIONS_MAX;
+         o++)
+        names[count++] = (o->flags & OPTION_HIDDEN) != 0 ? NULL : o->name;
+    const char *near = cr_closest(typed, names, count, sizeof names[0]);
+    if (near == NULL)
+        return;
+    cr_complain("'%s' has no option --%s; did you mean --%s?", command, typed, near);
+    exit(CR_EXIT_USAGE);
+}
+
+static error_t form_parse(int key, char *argument, struct argp_state *state)
+{
+    struct form_input *in = state->input;
+    struct cr_place *place = in->place;
+    const struct cr_form *form = in->form;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        if (form->parser != NULL)
+            state->child_inputs[0] = in->input;
+        return 0;
+    case KEY_CONFIG:
+        place->config = argument;
+        return 0;
+    case KEY_JSON:
+        place->json = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        place->words = state->argv + state->next;
+        place->word_count = state->argc - state->next;
+        return 0;
+    case ARGP_KEY_END:
+        if (place->word_count < form->words_least)
+            argp_error(state, "something is missing: %s", form->words_text);
+        if (form->words_most >= 0 && place->word_count > form->words_most)
+            argp_error(state, "what is '%s' for?", place->words[form->words_most]);
+        return 0;
+    default:
+        if (key < KEY_ROW || key >= KEY_ROW + CR_SETTINGS_MAX)
+            return ARGP_ERR_UNKNOWN;
+        place->given[key - KEY_ROW] = argument;
+        return 0;
+    }
+}
+
+static bool form_takes(const struct cr_form *form, const char *row)
+{
+    for (const char *const *name = form->settings; name != NULL && *name != NULL; name++)
+        if (strcmp(*name, row) == 0)
+            return true;
+    return false;
+}
+
+/* The options that a form takes from the table of settings, and those that many have. */
+static void form_options(const struct cr_form *form, struct argp_option out[OPTIONS_MAX])
+{
+    size_t row_count;
+    size_t count = 0;
+    const struct cr_setting *rows = cr_setting_rows(&row_count);
+    for (size_t i = 0; i < row_count; i++)
+        if (form_takes(form, rows[i].name))
+            out[count++] = (struct argp_option){.name = rows[i].option,
+                                                .key = KEY_ROW + (int)i,
+                                                .arg = rows[i].value,
+                                                .doc = rows[i].text};
+    if (form->settings != NULL)
+        out[count++] = (struct argp_option){.name = "config",
+                                            .key = KEY_CONFIG,
+                                            .arg = "FILE",
+                                            .doc = "settings file; options outweigh it"};
+    if (form->takes_json)
+        out[count++] = (struct argp_option){
+            .name = "json", .key = KEY_JSON, .doc = "answer in JSON, on standard output"};
+    out[count] = (struct argp_option){0};
+}
+
+void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_place *place,
+                  void *input)
+{
+    struct argp_option options[OPTIONS_MAX];
+    struct form_input in = {form, place, input};
+    struct cr_error error = {.size = sizeof error};
+    form_options(form, options);
+    struct argp own = {.options = form->options, .parser = form->parser};
+    struct argp_child children[2] = {{.argp = form->parser == NULL ? NULL : &own}};
+    struct argp argp = {.options = options,
+                        .parser = form_parse,
+                        .args_doc = form->words_text,
+                        .doc = form->text,
+                        .children = children};
+    memset(place, 0, sizeof *place);
+    argp_err_exit_status = CR_EXIT_USAGE;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strncmp(argv[i], "--", 2) == 0)
+            option_check(options, form->options, argv[0], argv[i] + 2);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &in) != 0)
+        exit(CR_EXIT_USAGE);
+    if (cr_place_settings(place, &place->settings, &error) != CR_OK) {
+        cr_complain("%s", error.text);
+        exit(CR_EXIT_USAGE);
+    }
+}
+
+enum cr_status cr_place_settings(const struct cr_place *place, struct cr_settings *out_settings,
+                                 struct cr_error *out_error)
+{
+    struct cr_settings settings;
+    size_t row_count;
+    const struct cr_setting *rows = cr_setting_rows(&row_count);
+    enum cr_status st = CR_OK;
+    cr_settings_init(&settings);
+    if (place->config != NULL)
+        st = cr_settings_read(&settings, place->config, out_error);
+    for (size_t i = 0; st == CR_OK && i < row_count; i++)
+        if (place->given[i] != NULL)
+            st = cr_settings_set(&settings, rows[i].name, place->given[i], out_error);
+    if (st == CR_OK)
+        st = cr_settings_check(&settings, out_error);
+    if (st == CR_OK)
+        *out_settings = settings;
+    return st;
+}
+
+/* ---- opening */
+
+/* Each directory of `path` that is missing. */
+static bool directories_make(char *path)
+{
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        bool failed = mkdir(path, 0700) != 0 && errno != EEXIST;
+        *slash = '/';
+        if (failed)
+            return false;
+    }
+    return mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+/* The store that is meant when none is named: below the user's state directory. */
+static bool default_store(char *out_url, size_t capacity)
+{
+    char path[PATH_CHARS_MAX];
+    const char *state = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int length = 0;
+    if (geteuid() == 0)
+        length = snprintf(path, sizeof path, "/var/lib/cloakroom");
+    else if (state != NULL && state[0] == '/')
+        length = snprintf(path, sizeof path, "%s/cloakroom", state);
+    else if (home != NULL && home[0] == '/')
+        length = snprintf(path, sizeof path, "%s/.local/state/cloakroom", home);
+    if (length <= 0 || length >= (int)sizeof path ||
+        snprintf(out_url, capacity, "sqlite://%s/cloakroom.db", path) >= (int)capacity)
+        return false;
+    return directories_make(path);
+}
+
+/* cloakroom:///PATH: whoever names the socket has said which door. */
+static bool is_socket_url(const char *url)
+{
+    return strncmp(url, "cloakroom:", 10) == 0;
+}
+
+static struct cr_room *open_failed(const struct cr_error *error, enum cr_status status,
+                                   int *out_exit)
+{
+    cr_complain("%s", error->text[0] != '\0' ? error->text : cr_status_text(status));
+    *out_exit = exit_of(status);
+    return NULL;
+}
+
+static struct cr_room *open_socket(const char *url, int *out_exit)
+{
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL;
+    cr_options_init(&options);
+    options.mode = CR_MODE_ATTACH;
+    enum cr_status st = cr_open(url, &options, &room, &error);
+    return st == CR_OK ? room : open_failed(&error, st, out_exit);
+}
+
+static struct cr_room *open_direct(const char *url, const char *state, const char *realm,
+                                   int *out_exit)
+{
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL;
+    if (strncmp(url, "memory:", 7) == 0) {
+        cr_complain("%s lives in its agent, and none runs in %s", url, state);
+        *out_exit = CR_EXIT_UNAVAILABLE;
+        return NULL;
+    }
+    cr_options_init(&options);
+    options.mode = CR_MODE_DIRECT;
+    options.cache = CR_CACHE_NONE;
+    options.declared_workers = 1; /* this is the one, whatever the environment is for */
+    options.realm = realm;
+    enum cr_status st = cr_open(url, &options, &room, &error);
+    if (st == CR_OK)
+        return room;
+    (void)open_failed(&error, st, out_exit);
+    if (st == CR_BUSY || st == CR_E_REFUSED)
+        cr_complain(
+            "no agent answers in %s; if one serves this store elsewhere, name its directory "
+            "with --state",
+            state);
+    return NULL;
+}
+
+bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capacity,
+                   char *out_state, size_t state_capacity)
+{
+    snprintf(out_url, url_capacity, "%s", place->settings.store);
+    snprintf(out_state, state_capacity, "%s", place->settings.state);
+    if (out_url[0] == '\0' && !default_store(out_url, url_capacity)) {
+        cr_complain("which store? Name it with --store URL");
+        return false;
+    }
+    if (is_socket_url(out_url)) {
+        out_state[0] = '\0';
+        return true;
+    }
+    if (out_state[0] != '\0')
+        return true;
+    enum cr_status st = cr_state_directory(out_url, out_state, state_capacity);
+    if (st == CR_E_INVALID)
+        cr_complain("'%s' is not the URL of a store; sqlite:///PATH is one", out_url);
+    else if (st != CR_OK)
+        cr_complain("no place for the sockets of %s: name a directory with --state", out_url);
+    return st == CR_OK;
+}
+
+struct cr_room *cr_place_open(const struct cr_place *place, int *out_exit)
+{
+    char url[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char state[PATH_CHARS_MAX];
+    char door[PATH_CHARS_MAX + 64];
+    int fd = -1;
+    *out_exit = CR_EXIT_USAGE;
+    if (!cr_place_find(place, url, sizeof url, state, sizeof state))
+        return NULL;
+    if (state[0] == '\0')
+        return open_socket(url, out_exit);
+    int length = snprintf(door, sizeof door, "cloakroom://%s/%s", state, CR_AGENT_OPERATOR_SOCKET);
+    if (length >= (int)sizeof door || state[0] != '/') {
+        cr_complain("'%s' is not the path of a directory, from / on", state);
+        return NULL;
+    }
+    /* Only to see whether anybody is there. */
+    enum cr_status st = cr_agent_connect(door + strlen("cloakroom://"), &fd);
+    if (st == CR_OK) {
+        close(fd);
+        return open_socket(door, out_exit);
+    }
+    if (st == CR_UNAVAILABLE)
+        return open_direct(url, state, place->settings.realm, out_exit);
+    cr_complain("%s: %s", door, cr_status_text(st));
+    *out_exit = exit_of(st);
+    return NULL;
+}
