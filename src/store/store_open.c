@@ -34,6 +34,17 @@ static const char *url_rest(const char *url, const char *scheme)
     return strncmp(url, scheme, length) == 0 ? url + length : NULL;
 }
 
+static enum cr_status sqlite_open(const char *rest, const struct cr_store_env *env,
+                                  struct cr_store **out_store, struct cr_error *out_error)
+{
+    if (strncmp(rest, "///", 3) != 0 || rest[3] == '\0')
+        return cr_store_error(out_error, CR_E_INVALID,
+                              "sqlite:%s does not name a file: write sqlite:///PATH with the whole "
+                              "path, such as sqlite:///var/lib/app/sessions.db",
+                              rest);
+    return cr_store_sqlite_open(rest + 2, env, out_store, out_error);
+}
+
 /* fault:PLANFILE,URL */
 static enum cr_status fault_open(const char *rest, const struct cr_store_env *env,
                                  struct cr_store **out_store, struct cr_error *out_error)
@@ -62,6 +73,8 @@ enum cr_status cr_store_open(const char *url, const struct cr_store_env *env,
                              struct cr_store **out_store, struct cr_error *out_error)
 {
     const char *rest;
+    if ((rest = url_rest(url, "sqlite:")) != NULL)
+        return sqlite_open(rest, env, out_store, out_error);
     if ((rest = url_rest(url, "fault:")) != NULL)
         return fault_open(rest, env, out_store, out_error);
     if ((rest = url_rest(url, "memory:")) != NULL) {

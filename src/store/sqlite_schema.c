@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The schema of the SQLite store, and how older ones are brought up to it. A new file is one of
+ * version 0: it goes through every step, so each step is run whenever a store is made. A step, once
+ * released, is never changed. meta.version is where it stands in every version to come.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "store/sqlite.h"
+
+#define APPLICATION_ID "0x43726f6f" /* "Croo": what `file` can tell from */
+
+/* What turns version N into N + 1. */
+static const char *const steps[CR_SQLITE_VERSION] = {
+    [0] =
+        "PRAGMA application_id = " APPLICATION_ID ";"
+        "CREATE TABLE meta ("
+        " version INTEGER NOT NULL, identity BLOB NOT NULL, global_generation INTEGER NOT NULL,"
+        " sum BLOB NOT NULL) STRICT;"
+        "CREATE TABLE users ("
+        " user BLOB PRIMARY KEY, generation INTEGER NOT NULL, sum BLOB NOT NULL)"
+        " STRICT, WITHOUT ROWID;"
+        /* user is NULL for an anonymous session. Data last: it may spill onto pages of its own. */
+        "CREATE TABLE sessions ("
+        " number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user BLOB,"
+        " user_generation INTEGER NOT NULL, global_generation INTEGER NOT NULL,"
+        " created_at INTEGER NOT NULL, authenticated_at INTEGER NOT NULL,"
+        " ends_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, idle INTEGER NOT NULL,"
+        " version INTEGER NOT NULL, hash BLOB NOT NULL, old_hash BLOB,"
+        " old_until INTEGER NOT NULL, sealed BLOB, rights BLOB, address TEXT NOT NULL,"
+        " agent TEXT NOT NULL, sum BLOB NOT NULL, sweep_at INTEGER NOT NULL, data BLOB,"
+        " data_sum BLOB NOT NULL) STRICT;"
+        "CREATE INDEX sessions_by_user ON sessions (user, user_generation, created_at, id)"
+        " WHERE user IS NOT NULL;"
+        "CREATE INDEX sessions_by_sweep ON sessions (sweep_at);"
+        "CREATE TABLE log ("
+        " number INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,"
+        " session TEXT, user BLOB, generation INTEGER NOT NULL, reason INTEGER NOT NULL,"
+        " author TEXT NOT NULL, at INTEGER NOT NULL) STRICT;"
+        "CREATE INDEX log_by_session ON log (session) WHERE kind = 2;"
+        "CREATE INDEX log_by_user ON log (user, generation) WHERE kind = 4;"
+        "CREATE INDEX log_by_all ON log (generation) WHERE kind = 5;"
+        "CREATE TABLE engines ("
+        " identity BLOB PRIMARY KEY, beat INTEGER NOT NULL, position INTEGER NOT NULL,"
+        " lease INTEGER NOT NULL, grace INTEGER NOT NULL, label TEXT NOT NULL)"
+        " STRICT, WITHOUT ROWID;"
+        "CREATE TABLE keys (number INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;"
+        "CREATE TABLE accounts ("
+        " user BLOB PRIMARY KEY, hash TEXT NOT NULL, disabled INTEGER NOT NULL,"
+        " created_at INTEGER NOT NULL, password_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    [1] = "CREATE TABLE leases ("
+          " name TEXT PRIMARY KEY, holder BLOB NOT NULL, fence INTEGER NOT NULL,"
+          " boot_id BLOB NOT NULL, until INTEGER NOT NULL, label TEXT NOT NULL)"
+          " STRICT, WITHOUT ROWID;",
+};
+
+static enum cr_status schema_run(struct cr_sqlite *s, const char *text)
+{
+    return cr_sqlite_status(sqlite3_exec(s->db, text, NULL, NULL, NULL));
+}
+
+/* One number that `text` asks for; *out_found false: no row. */
+static enum cr_status schema_ask(struct cr_sqlite *s, const char *text, bool *out_found,
+                                 int64_t *out_number)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(s->db, text, -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    *out_found = code == SQLITE_ROW;
+    *out_number = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_finalize(statement);
+    return cr_sqlite_status(code);
+}
+
+/* 0: an empty file. CR_E_CORRUPT: a database, but not one of ours. */
+static enum cr_status version_read(struct cr_sqlite *s, int64_t *out_version)
+{
+    bool found;
+    int64_t count = 0;
+    *out_version = 0;
+    enum cr_status st = schema_ask(s, "SELECT count(*) FROM sqlite_schema", &found, &count);
+    if (st != CR_OK || count == 0)
+        return st;
+    st = schema_ask(s, "SELECT version FROM meta", &found, out_version);
+    if (st == CR_OK && (!found || *out_version < 1))
+        st = CR_E_CORRUPT;
+    return st;
+}
+
+/* The rows that a new store has: who it is, one key, and the first row of the log. */
+static enum cr_status rows_first(struct cr_sqlite *s)
+{
+    struct cr_ending_id identity;
+    unsigned char key[CR_KEY_BYTES];
+    sqlite3_stmt *statement = NULL;
+    struct cr_log_row first = {.kind = CR_LOG_FIRST};
+    enum cr_status st = cr_random_fill(s->env.random, &identity, sizeof identity);
+    if (st == CR_OK)
+        st = cr_random_fill(s->env.random, key, sizeof key);
+    if (st != CR_OK)
+        goto out;
+    st = cr_sqlite_status(
+        sqlite3_prepare_v2(s->db, "INSERT INTO meta VALUES (0, ?, 1, x'')", -1, &statement, NULL));
+    if (st != CR_OK)
+        goto out;
+    sqlite3_bind_blob(statement, 1, identity.bytes, sizeof identity.bytes, SQLITE_STATIC);
+    st = cr_sqlite_status(sqlite3_step(statement));
+    sqlite3_finalize(statement);
+    if (st == CR_OK)
+        st = cr_sqlite_status(
+            sqlite3_prepare_v2(s->db, "INSERT INTO keys VALUES (1, ?)", -1, &statement, NULL));
+    if (st != CR_OK)
+        goto out;
+    sqlite3_bind_blob(statement, 1, key, sizeof key, SQLITE_STATIC);
+    st = cr_sqlite_status(sqlite3_step(statement));
+    sqlite3_finalize(statement);
+    if (st == CR_OK)
+        st = cr_sqlite_log_add(s, &first);
+out:
+    cr_bytes_wipe(key, sizeof key);
+    return st;
+}
+
+/* The meta row is summed, so its version is not changed by SQL alone. */
+static enum cr_status version_write(struct cr_sqlite *s, int version)
+{
+    struct cr_meta meta = {0};
+    struct cr_sum sum;
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(s->db, "SELECT identity, global_generation FROM meta", -1,
+                                  &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW &&
+        sqlite3_column_bytes(statement, 0) == (int)sizeof meta.identity.bytes) {
+        memcpy(meta.identity.bytes, sqlite3_column_blob(statement, 0), sizeof meta.identity.bytes);
+        meta.global_generation = (uint64_t)sqlite3_column_int64(statement, 1);
+    }
+    sqlite3_finalize(statement);
+    if (code != SQLITE_ROW)
+        return cr_sqlite_status(code);
+    cr_sqlite_sum_meta(version, &meta.identity, meta.global_generation, &sum);
+    code = sqlite3_prepare_v2(s->db, "UPDATE meta SET version = ?, sum = ?", -1, &statement, NULL);
+    if (code != SQLITE_OK)
+        return cr_sqlite_status(code);
+    sqlite3_bind_int(statement, 1, version);
+    sqlite3_bind_blob(statement, 2, sum.bytes, sizeof sum.bytes, SQLITE_STATIC);
+    code = sqlite3_step(statement);
+    sqlite3_finalize(statement);
+    return cr_sqlite_status(code);
+}
+
+/* Within one transaction: all steps, or none. */
+static enum cr_status steps_run(struct cr_sqlite *s, int64_t from, int to)
+{
+    enum cr_status st = schema_run(s, "BEGIN IMMEDIATE");
+    if (st != CR_OK)
+        return st;
+    for (int64_t version = from; st == CR_OK && version < to; version++) {
+        st = schema_run(s, steps[version]);
+        if (st == CR_OK && version == 0)
+            st = rows_first(s);
+    }
+    if (st == CR_OK)
+        st = version_write(s, to);
+    if (st == CR_OK)
+        st = schema_run(s, "COMMIT");
+    if (st != CR_OK && !sqlite3_get_autocommit(s->db)) {
+        enum cr_status undone = schema_run(s, "ROLLBACK");
+        (void)undone; /* what is not committed is given up with the connection too */
+    }
+    return st;
+}
+
+enum cr_status cr_sqlite_schema(struct cr_sqlite *s, int version, struct cr_error *out_error)
+{
+    CR_ASSERT(version >= 1 && version <= CR_SQLITE_VERSION);
+    int64_t found;
+    enum cr_status st = version_read(s, &found);
+    if (st == CR_E_CORRUPT)
+        return cr_store_error(out_error, st,
+                              "%s is not a store of Cloakroom, or it is damaged (%s). Restore it "
+                              "from a backup, or move it and its -wal file away to start anew: "
+                              "everybody then logs in again.",
+                              s->path, sqlite3_errmsg(s->db));
+    if (st != CR_OK)
+        goto out;
+    if (found > version)
+        return cr_store_error(out_error, CR_E_VERSION,
+                              "%s has schema version %lld; this program knows versions up to %d. "
+                              "Run the newer program that made it.",
+                              s->path, (long long)found, version);
+    if (found < version)
+        st = steps_run(s, found, version);
+out:
+    if (st != CR_OK)
+        return cr_store_error(out_error, st,
+                              "%s: the schema cannot be read or brought to version %d: %s", s->path,
+                              version, sqlite3_errmsg(s->db));
+    return st;
+}
