@@ -132,8 +132,6 @@ static void bucket_relieve(struct cr_table *table, uint64_t bucket, cr_boot_ns n
 
 static bool blocks_reserve(struct cr_table *table, size_t needed, cr_boot_ns now)
 {
-    if (needed > table->view.block_count)
-        return false;
     for (unsigned i = 0; i < RELIEVE_BUCKETS_MAX && table->free_count < needed; i++) {
         bucket_relieve(table, table->hand, now);
         table->hand = (table->hand + 1) % table->view.bucket_count;

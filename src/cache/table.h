@@ -49,7 +49,8 @@ struct cr_table_options {
 };
 #define CR_TABLE_BYTES_MIN (1u << 20)
 
-/* CR_E_LIMIT when the memory cannot be had. `random` gives the key of the user hash. */
+/* CR_E_INVALID below CR_TABLE_BYTES_MIN; CR_E_LIMIT when the memory cannot be had; `random` gives
+ * identity and key of the user hash, and its status when it has none. */
 CR_MUST_CHECK enum cr_status cr_table_create(const struct cr_table_options *options,
                                              struct cr_random *random, struct cr_table **out_table);
 void cr_table_destroy(struct cr_table *table); /* retires first; accepts NULL */
@@ -60,7 +61,8 @@ uint64_t cr_table_clock(const struct cr_table *table);
 
 /* Rule 1. Insert with the clock of before the read. False: refused, because something in the bucket
  * was ended or changed since (stamp < floor), or the user or everybody was (stamp < G or all), or
- * the deadline is past; the answer in hand stays right. Replaces an entry of the same id. */
+ * the deadline is past, or the stamp is above the clock, or there is no room; the answer in hand
+ * stays right. Replaces an entry of the same id. Lengths are within their maxima. */
 bool cr_table_insert(struct cr_table *table, const struct cr_entry *entry, uint64_t stamp,
                      cr_boot_ns now);
 
@@ -70,7 +72,8 @@ uint64_t cr_table_end_all(struct cr_table *table);
 uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id *id);
 
 /* Move an entry's last use to `seen`, and its deadline to seen + idle, but not past absolute_until
- * and never backwards; nothing when the entry is not there. No ending is undone by it. */
+ * and never backwards; nothing when the entry is not there, or its deadline was before that use. No
+ * ending is undone by it. */
 void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen);
 
 /* Rule 5 and "the agent dies": may be believed until then. Never backwards but by retire, which

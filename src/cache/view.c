@@ -278,9 +278,9 @@ static bool header_is_sound(const struct layout_header *header, uint64_t bytes)
 {
     uint64_t stamps = header->stamp_count;
     return header->header_bytes == sizeof *header && header->bytes == bytes &&
-           stamps >= LAYOUT_STAMPS_MIN && stamps <= LAYOUT_STAMPS_MAX &&
-           (stamps & (stamps - 1)) == 0 && header->bucket_count >= 1 &&
-           header->bucket_count <= LAYOUT_COUNT_MAX && header->block_count <= LAYOUT_COUNT_MAX &&
+           stamps >= LAYOUT_STAMPS_MIN && (stamps & (stamps - 1)) == 0 &&
+           header->bucket_count >= 1 && header->bucket_count <= LAYOUT_COUNT_MAX &&
+           header->block_count <= LAYOUT_COUNT_MAX &&
            part_is_inside(bytes, header->stamp_offset, stamps, sizeof(uint64_t)) &&
            part_is_inside(bytes, header->bucket_offset, header->bucket_count,
                           sizeof(struct layout_bucket)) &&

@@ -14,7 +14,8 @@
 #include "tap.h"
 
 #define FIXTURE_CLOCK 1000 /* where the tables' clocks start */
-#define FIXTURE_HOUR_NS (3600 * 1000 * CR_NS_PER_MS)
+#define FIXTURE_HOUR_MS 3600000LL
+#define FIXTURE_HOUR_NS (3600000ULL * CR_NS_PER_MS)
 
 struct fixture {
     struct cr_table *table;
@@ -84,8 +85,8 @@ static inline void fixture_user(unsigned number, struct cr_user *out)
     out->length = (uint8_t)snprintf((char *)out->bytes, sizeof out->bytes, "user-%u", number);
 }
 
-/* Session `number` of user `user`, seen at `now`, good for an hour; `bytes` of rights and of data,
- * which say the number. */
+/* Session `number` of user `user`, seen at `now`, good for an hour; `bytes` of data and an eighth
+ * of it of rights, which say the number. Up to 56 bytes need no block. */
 static inline void fixture_entry(uint64_t number, unsigned user, cr_boot_ns now, size_t bytes,
                                  struct cr_entry *out)
 {
@@ -98,14 +99,15 @@ static inline void fixture_entry(uint64_t number, unsigned user, cr_boot_ns now,
     out->deadline = now + FIXTURE_HOUR_NS;
     out->absolute_until = now + 12 * FIXTURE_HOUR_NS;
     out->seen = now;
-    out->idle = 3600 * 1000;
+    out->idle = FIXTURE_HOUR_MS;
     out->created_at = 1700000000000 + (cr_time_ms)number;
     out->authenticated_at = out->created_at + 1;
     out->seen_at = out->created_at + 2;
     out->expires_at = out->seen_at + out->idle;
-    out->ends_at = out->created_at + 12 * 3600 * 1000;
+    out->ends_at = out->created_at + 12 * FIXTURE_HOUR_MS;
     out->version = number + 3;
-    out->rights_bytes = (uint16_t)(bytes < CR_RIGHTS_BYTES_MAX ? bytes : CR_RIGHTS_BYTES_MAX);
+    out->rights_bytes =
+        (uint16_t)(bytes < CR_DATA_CACHED_BYTES_MAX ? bytes / 8 : CR_RIGHTS_BYTES_MAX);
     out->data_bytes = (uint32_t)bytes;
     for (size_t i = 0; i < out->rights_bytes; i++)
         out->rights[i] = (unsigned char)(number + i);
@@ -134,7 +136,7 @@ static inline bool fixture_same(const struct cr_entry *a, const struct cr_entry 
 static inline bool fixture_insert(struct fixture *f, uint64_t number, unsigned user, uint64_t stamp)
 {
     struct cr_entry entry;
-    fixture_entry(number, user, f->clock.now_boot, 64, &entry);
+    fixture_entry(number, user, f->clock.now_boot, 56, &entry);
     return cr_table_insert(f->table, &entry, stamp, f->clock.now_boot);
 }
 
@@ -158,6 +160,15 @@ static inline bool fixture_finds(struct fixture *f, uint64_t number)
 {
     struct cr_entry out;
     return fixture_find(f, number, &out);
+}
+
+/* How many of the sessions `first` to `end` - 1 are found. */
+static inline uint64_t fixture_found(struct fixture *f, uint64_t first, uint64_t end)
+{
+    uint64_t found = 0;
+    for (uint64_t number = first; number < end; number++)
+        found += fixture_finds(f, number);
+    return found;
 }
 
 static inline uint64_t fixture_end_user(struct fixture *f, unsigned number)
