@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -50,8 +51,8 @@ struct peer {
     struct cr_peers *peers;
     struct peer *prev, *next;
     struct cr_client *client;
-    struct cr_watch *watch;
-    int fd;
+    struct cr_watch *watch, *death; /* of the connection, and of the process */
+    int fd, pid_fd;
     long pid;
     int watched; /* events */
     bool doomed;
@@ -117,8 +118,11 @@ static void peer_free(struct peer *peer)
     struct cr_peers *peers = peer->peers;
     cr_client_destroy(peer->client);
     cr_watch_destroy(peer->watch);
+    cr_watch_destroy(peer->death);
     if (peer->fd >= 0)
         close(peer->fd);
+    if (peer->pid_fd >= 0)
+        close(peer->pid_fd);
     while (peer->first != NULL) {
         struct outgoing *message = peer->first;
         peer->first = message->next;
@@ -349,6 +353,28 @@ static bool door_admits(const struct door *door, const struct ucred *who)
     return is_ours || (door->mode & 0066) != 0;
 }
 
+static void peer_died(void *context, int events)
+{
+    struct peer *peer = context;
+    cr_watch_events(peer->death, 0); /* it stays readable */
+    peer_doom(peer, NULL);
+}
+
+/*
+ * Children that a process forked keep its connection open after it was killed; its locks must be
+ * free all the same. Not for http peers: their supervisor connected for them. What cannot be
+ * watched (another container's process, or it is gone already) is known by its connection alone.
+ */
+static void peer_watch_process(struct peer *peer, enum cr_role role)
+{
+    if (role == CR_ROLE_HTTP || peer->pid <= 0)
+        return;
+    peer->pid_fd = (int)syscall(SYS_pidfd_open, (pid_t)peer->pid, 0);
+    if (peer->pid_fd >= 0 &&
+        cr_watch_create(peer->peers->loop, peer->pid_fd, peer_died, peer, &peer->death) == CR_OK)
+        cr_watch_events(peer->death, CR_LOOP_READ);
+}
+
 static enum cr_status peer_create(struct door *door, int fd, const struct ucred *who)
 {
     struct cr_peers *peers = door->peers;
@@ -358,7 +384,8 @@ static enum cr_status peer_create(struct door *door, int fd, const struct ucred 
         close(fd);
         return CR_E_NO_MEMORY;
     }
-    *peer = (struct peer){.peers = peers, .fd = fd, .pid = who->pid, .next = peers->list};
+    *peer =
+        (struct peer){.peers = peers, .fd = fd, .pid_fd = -1, .pid = who->pid, .next = peers->list};
     peer->last = &peer->first;
     if (peer->next != NULL)
         peer->next->prev = peer;
@@ -375,6 +402,7 @@ static enum cr_status peer_create(struct door *door, int fd, const struct ucred 
         return st;
     }
     peer_watch(peer);
+    peer_watch_process(peer, door->role);
     peers->changed(peers->context, peers->count);
     return CR_OK;
 }

@@ -84,7 +84,8 @@ static void holder_read(int fd, char *out, size_t capacity)
     out[strcspn(out, "\n")] = '\0';
 }
 
-enum cr_status cr_agent_state_lock(const char *state, int *out_fd, struct cr_error *out_error)
+enum cr_status cr_agent_state_lock(const char *state, int *out_fd, bool *out_crashed,
+                                   struct cr_error *out_error)
 {
     char path[PATH_MAX], holder[32];
     if (!cr_agent_state_path(state, CR_AGENT_LOCK_FILE, path)) {
@@ -104,11 +105,24 @@ enum cr_status cr_agent_state_lock(const char *state, int *out_fd, struct cr_err
         close(fd);
         return st;
     }
-    /* For people: the lock itself is what counts. */
+    /* Who is the agent is what the lock says; the pid is for people, and says that there was one.
+     */
+    holder_read(fd, holder, sizeof holder);
+    *out_crashed = holder[0] != '\0';
     if (ftruncate(fd, 0) == 0)
         (void)dprintf(fd, "%ld\n", (long)getpid());
     *out_fd = fd;
     return CR_OK;
+}
+
+void cr_agent_state_unlock(int fd, bool clean)
+{
+    if (fd < 0)
+        return;
+    /* If that fails the next one waits for a table that is gone: harmless. */
+    int failed = clean ? ftruncate(fd, 0) : 0;
+    (void)failed;
+    close(fd);
 }
 
 enum cr_status cr_agent_state_log(const char *state, struct cr_error *out_error)
