@@ -31,6 +31,8 @@
  * is. Cleared after each request, so no larger than needed. */
 #define MEMORY_BYTES (24 * 1024)
 
+#define DRAIN_ROUNDS 16 /* in each, the library accepts some ten connections */
+
 enum phase { PHASE_FIRST, PHASE_HEAD, PHASE_BODY, PHASE_REPLY, PHASE_IDLE, PHASE_COUNT };
 
 static const cr_span_ms phase_span[PHASE_COUNT] = {
@@ -535,6 +537,10 @@ void cr_front_drain(struct cr_front *front)
 {
     if (front->draining)
         return;
+    /* Who has connected already is let in: no one else would answer them. */
+    for (size_t i = 0; i < front->daemon_count; i++)
+        for (unsigned round = 0; round < DRAIN_ROUNDS; round++)
+            (void)MHD_run(front->daemons[i]);
     front->draining = true;
     for (size_t i = 0; i < front->daemon_count; i++)
         (void)MHD_quiesce_daemon(front->daemons[i]);

@@ -32,7 +32,8 @@ struct cr_server_options {
     enum cr_policy on_login;
     unsigned keep_count;         /* with CR_POLICY_KEEP_N */
     cr_span_ms idle, absolute;   /* of sessions made here; 0: the agent's defaults */
-    const char *clear_site_data; /* at log-out; NULL: "cookies"; empty: not sent */
+    const char *clear_site_data; /* what a log-out clears in the browser, as the header's words
+                                    (cookies,storage); NULL: cookies; empty: nothing */
     /* A proxy in front speaks TLS: the cookie is __Host-cloakroom also on a loopback address.
      * Without it a server that listens on loopback alone is for development, and says so. */
     bool behind_tls;

@@ -212,10 +212,10 @@ static void agent_ended(struct supervisor *s, int status)
 {
     char how[32];
     cr_child_how(status, how, sizeof how);
-    s->agent_serves = false;
     /* What it had to say may still be on its way. */
     while (s->agent_ready >= 0)
         agent_line_take(s);
+    s->agent_serves = false;
     if (s->stage == STAGE_STOPPING) {
         s->stage = STAGE_GONE;
         return;
@@ -243,10 +243,27 @@ static bool is_dev(const struct supervisor *s)
     return loopback;
 }
 
+/* cookies, storage -> "cookies", "storage". False: too long, or no words. */
+static bool words_quote(const char *words, char *out, size_t capacity)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    while (*(words += strspn(words, ", ")) != '\0') {
+        size_t count = strspn(words, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*");
+        int wrote = snprintf(out + used, capacity - used, "%s\"%.*s\"", used > 0 ? ", " : "",
+                             (int)count, words);
+        if (count == 0 || wrote < 0 || (size_t)wrote >= capacity - used)
+            return false;
+        used += (size_t)wrote;
+        words += count;
+    }
+    return true;
+}
+
 static enum cr_status worker_hand_over(const struct supervisor *s, struct worker_slot *worker)
 {
     const struct cr_server_options *options = s->options;
-    const char *clear = options->clear_site_data != NULL ? options->clear_site_data : "\"cookies\"";
+    const char *clear = options->clear_site_data != NULL ? options->clear_site_data : "cookies";
     struct cr_control message = {
         .kind = CR_CONTROL_START,
         .settings =
@@ -263,9 +280,9 @@ static enum cr_status worker_hand_over(const struct supervisor *s, struct worker
             },
         .fd_count = options->listen_count,
     };
-    if (strlen(clear) >= sizeof message.settings.clear_site_data)
-        return CR_E_INVALID;
-    memcpy(message.settings.clear_site_data, clear, strlen(clear) + 1);
+    bool quoted = words_quote(clear, message.settings.clear_site_data,
+                              sizeof message.settings.clear_site_data);
+    CR_ASSERT(quoted); /* settings_check */
     memcpy(message.fds, worker->listen, sizeof(int) * options->listen_count);
     return cr_control_send(worker->control, &message);
 }
@@ -528,6 +545,19 @@ static bool listen_all(struct supervisor *s)
     return true;
 }
 
+/* What is wrong is said before anything is opened. */
+static bool settings_check(const struct cr_server_options *options)
+{
+    struct cr_worker_settings settings;
+    if (options->clear_site_data == NULL ||
+        words_quote(options->clear_site_data, settings.clear_site_data,
+                    sizeof settings.clear_site_data))
+        return true;
+    cr_log(CR_LOG_ERROR, "%s is not a list of what Clear-Site-Data can name, such as cookies",
+           options->clear_site_data);
+    return false;
+}
+
 static bool signals_open(struct supervisor *s)
 {
     static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
@@ -582,7 +612,7 @@ int cr_server_main(const struct cr_server_options *options)
         cr_log(CR_LOG_ERROR, "the state directory's path is too long for a socket: %s",
                options->state);
         s->failed = true;
-    } else if (!signals_open(s) || !listen_all(s)) {
+    } else if (!settings_check(options) || !signals_open(s) || !listen_all(s)) {
         s->failed = true;
     } else {
         supervise(s);
