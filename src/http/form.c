@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,12 @@ static void hex_lower(char *text, size_t count)
                     text[k] = (char)(text[k] + ('a' - 'A'));
 }
 
+static enum cr_status form_wrong(struct cr_http_form *form, const char *name, const char *what)
+{
+    (void)snprintf(form->wrong, sizeof form->wrong, "`%s` %s", name, what);
+    return CR_E_INVALID;
+}
+
 static enum cr_status pair_take(struct cr_http_form *form, char *pair, size_t count)
 {
     char *equals = memchr(pair, '=', count);
@@ -96,12 +103,15 @@ static enum cr_status pair_take(struct cr_http_form *form, char *pair, size_t co
     size_t value_count = count - (size_t)(value - pair), name_count;
     *equals = '\0';
     if (!percent_decode(pair, (size_t)(equals - pair), &name_count))
-        return CR_E_INVALID;
+        return form_wrong(form, "%", "is not followed by two hexadecimal digits.");
     struct cr_http_form_field *field = form_field(form, pair, name_count);
     if (field == NULL)
         return CR_OK;
-    if (field->bytes != NULL || !percent_decode(value, value_count, &field->count))
-        return CR_E_INVALID;
+    if (field->bytes != NULL)
+        return form_wrong(form, field->name, "is there twice.");
+    if (!percent_decode(value, value_count, &field->count))
+        return form_wrong(form, field->name,
+                          "has a % that is not followed by two hexadecimal digits.");
     field->bytes = value;
     return CR_OK;
 }
@@ -167,7 +177,7 @@ static enum cr_status object_take(struct cr_http_form *form, json_t *object, siz
         if (value == NULL)
             continue;
         if (!json_is_string(value))
-            return CR_E_INVALID;
+            return form_wrong(form, field->name, "is not a string.");
         field->count = json_string_length(value);
         CR_ASSERT(field->count < (size_t)(form->memory + bytes - to));
         memcpy(to, json_string_value(value), field->count + 1);
@@ -177,16 +187,36 @@ static enum cr_status object_take(struct cr_http_form *form, json_t *object, siz
     return CR_OK;
 }
 
+/* The parser's own sentence would quote what was sent, and that may be a password. */
+static void json_wrong(struct cr_http_form *form, const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+    const char *what = code == json_error_invalid_utf8             ? "has bytes that are not UTF-8"
+                       : code == json_error_duplicate_key          ? "has a name twice"
+                       : code == json_error_end_of_input_expected  ? "goes on after its end"
+                       : code == json_error_premature_end_of_input ? "ends too early"
+                                                                   : "is not well formed";
+    (void)snprintf(form->wrong, sizeof form->wrong, "The JSON %s (line %d, column %d).", what,
+                   error->line, error->column);
+}
+
 enum cr_status cr_http_form_json(struct cr_http_form *form, struct cr_http_text text)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, secret_json);
     /* NUL is a character of a password like any other (ASVS E8). */
+    json_error_t error;
     json_t *object = json_loadb(text.count > 0 ? text.bytes : "", text.count,
-                                JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+                                JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     enum cr_status st = CR_E_INVALID;
-    if (!json_is_object(object))
+    if (object == NULL) {
+        json_wrong(form, &error);
         goto out;
+    }
+    if (!json_is_object(object)) {
+        (void)snprintf(form->wrong, sizeof form->wrong, "The JSON is not an object.");
+        goto out;
+    }
     /* No string is longer than its JSON, and each has a quote more than its NUL needs. */
     st = object_take(form, object, text.count + 1);
 out:

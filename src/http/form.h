@@ -22,14 +22,15 @@ struct cr_http_form {
     size_t count;
     char *memory;
     size_t memory_bytes;
+    char wrong[160]; /* with CR_E_INVALID: what is, for the client; quotes nothing of the text */
 };
 
 /* `names` ends with NULL, at most CR_HTTP_FORM_FIELDS_MAX. */
 void cr_http_form_init(struct cr_http_form *form, const char *const *names);
 void cr_http_form_fini(struct cr_http_form *form); /* accepts zeroed */
 
-/* CR_E_INVALID: not of the form (broken %XX, a named field twice, not a JSON object of strings);
- * CR_E_NO_MEMORY. */
+/* CR_E_INVALID: not of the form (broken %XX, a named field twice, not a JSON object of strings), and
+ * form->wrong says which; CR_E_NO_MEMORY. */
 CR_MUST_CHECK enum cr_status cr_http_form_urlencoded(struct cr_http_form *form,
                                                      struct cr_http_text text);
 CR_MUST_CHECK enum cr_status cr_http_form_json(struct cr_http_form *form, struct cr_http_text text);

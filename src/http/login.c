@@ -138,11 +138,11 @@ static const char *login_read(struct cr_http_exchange *x, const struct cr_http_f
     const struct cr_http_form_field *password = cr_http_form_get(form, "password");
     const struct cr_http_form_field *mode = cr_http_form_get(form, "mode");
     if (user == NULL || password == NULL)
-        return "`user` and `password` are needed.";
+        return "Both `user` and `password` are needed.";
     if (!cr_text_is_clean((const unsigned char *)user->bytes, user->count) ||
         cr_user_parse(user->bytes, user->count, &x->user) != CR_OK)
         return "`user` is not the name of a user: 1 to 128 bytes of UTF-8 without control "
-               "characters.";
+               "characters, and not a session id or a token.";
     if (password->count == 0 || password->count > CR_PASSWORD_BYTES_MAX)
         return "`password` is empty, or longer than 1024 bytes.";
     if (mode != NULL && !field_is(mode, "cookie") && !field_is(mode, "bearer"))
@@ -165,9 +165,7 @@ enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
     }
     st = x->by_form ? cr_http_form_urlencoded(&form, x->body_sent)
                     : cr_http_form_json(&form, x->body_sent);
-    const char *wrong = st == CR_OK          ? login_read(x, &form)
-                        : st == CR_E_INVALID ? "The body is not of the form that its type says."
-                                             : NULL;
+    const char *wrong = st == CR_OK ? login_read(x, &form) : st == CR_E_INVALID ? form.wrong : NULL;
     if (wrong != NULL)
         progress = login_refuse(x, 400, wrong);
     else if (st != CR_OK)
