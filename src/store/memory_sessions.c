@@ -578,24 +578,27 @@ static bool dies_with_all(const struct sweep *sweep, const struct cr_record *rec
     return record->global_generation < generation;
 }
 
-/* What one old log row ended goes before the row itself, so that no dead session outlives it. */
-static enum cr_status sweep_row(struct sweep *sweep, const struct cr_log_row *row)
+/* What one old log row ended goes before the row itself, so that no dead session outlives it; the
+ * last row stays. *out_more: there may be another old one. */
+static enum cr_status sweep_row(struct sweep *sweep, const struct cr_log_row *row, bool *out_more)
 {
+    struct memory *memory = sweep->memory;
     enum cr_status st = CR_OK;
+    *out_more = false;
     if (row->kind == CR_LOG_USER_ENDED)
         st = sweep_sessions(sweep, &row->user, dies_with_user, row->generation);
     else if (row->kind == CR_LOG_ALL_ENDED)
         st = sweep_sessions(sweep, NULL, dies_with_all, row->generation);
-    if (st != CR_OK || sweep->session_count >= sweep->limit)
+    if (st != CR_OK || sweep->session_count >= sweep->limit ||
+        row->number == memory->counters.log_last)
         return st;
-    struct memory *memory = sweep->memory;
     struct cr_row *item = cr_rows_find(&memory->log, &row->number, sizeof row->number);
     CR_ASSERT(item != NULL && row->number == memory->counters.log_first);
     st = cr_rows_remove(&memory->log, &memory->undo, item);
-    if (st == CR_OK) {
-        memory->counters.log_first++;
-        sweep->log_count++;
-    }
+    if (st != CR_OK)
+        return st;
+    memory->counters.log_first++;
+    *out_more = ++sweep->log_count < sweep->limit;
     return st;
 }
 
@@ -603,16 +606,15 @@ enum cr_status cr_memory_sweep(struct cr_store *store, size_t limit, size_t *out
 {
     struct memory_call call;
     struct memory *memory = cr_memory_enter(store, &call);
-    const struct memory_counters *counters = &memory->counters;
     struct sweep sweep = {.memory = memory, .limit = limit};
     sweep.before = cr_memory_now(memory) - CR_REMEMBER_MS;
     enum cr_status st = sweep_sessions(&sweep, NULL, dies_by_time, 0);
-    while (st == CR_OK && sweep.session_count < limit && sweep.log_count < limit &&
-           counters->log_first < counters->log_last) {
-        const struct cr_log_row *row = cr_memory_log_at(memory, counters->log_first);
+    bool more = sweep.session_count < limit;
+    while (st == CR_OK && more) {
+        const struct cr_log_row *row = cr_memory_log_at(memory, memory->counters.log_first);
         if (row == NULL || row->at > sweep.before)
             break;
-        st = sweep_row(&sweep, row);
+        st = sweep_row(&sweep, row, &more);
     }
     *out_count = sweep.session_count + sweep.log_count;
     return cr_memory_leave(&call, st);

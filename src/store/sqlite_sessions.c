@@ -526,47 +526,53 @@ static enum cr_status sweep_by_time(struct cr_sqlite *s, cr_time_ms before, size
     return st;
 }
 
-/* What one old log row ended goes before the row itself, so that no dead session outlives it. */
-static enum cr_status sweep_row(struct cr_sqlite *s, const struct cr_log_row *row, size_t limit,
-                                size_t *count, size_t *log_count)
+struct sweep {
+    cr_time_ms before; /* what died before this goes */
+    size_t limit, session_count, log_count;
+    uint64_t last; /* the newest log row, which stays */
+};
+
+/* What one old log row ended goes before the row itself, so that no dead session outlives it.
+ * *out_more: there may be another old one. */
+static enum cr_status sweep_row(struct cr_sqlite *s, struct sweep *sweep,
+                                const struct cr_log_row *row, bool *out_more)
 {
     struct cr_query query;
+    *out_more = false;
     if (row->kind == CR_LOG_USER_ENDED || row->kind == CR_LOG_ALL_ENDED) {
         cr_query_open(&query, s, row->kind == CR_LOG_USER_ENDED ? SQL_SWEEP_USER : SQL_SWEEP_ALL);
         if (row->kind == CR_LOG_USER_ENDED)
             cr_query_bind_user(&query, &row->user);
         cr_query_bind_uint(&query, row->generation);
-        cr_query_bind_uint(&query, limit - *count);
+        cr_query_bind_uint(&query, sweep->limit - sweep->session_count);
         enum cr_status st = cr_query_change(&query);
         if (st != CR_OK)
             return st;
-        *count += (size_t)sqlite3_changes(s->db);
-        if (*count >= limit)
-            return CR_OK;
+        sweep->session_count += (size_t)sqlite3_changes(s->db);
     }
-    ++*log_count;
+    if (sweep->session_count >= sweep->limit || row->number == sweep->last)
+        return CR_OK;
+    *out_more = ++sweep->log_count < sweep->limit;
     cr_query_open(&query, s, SQL_LOG_DELETE);
     cr_query_bind_uint(&query, row->number);
     return cr_query_change(&query);
 }
 
-static enum cr_status sweep_log(struct cr_sqlite *s, cr_time_ms before, size_t limit, size_t *count,
-                                size_t *log_count)
+static enum cr_status sweep_log(struct cr_sqlite *s, struct sweep *sweep)
 {
     struct cr_log_rows rows = {0};
     struct cr_log_row last;
     enum cr_status st = cr_sqlite_log_last(&s->store, &last);
     bool more = st == CR_OK;
-    while (st == CR_OK && more && *count < limit && *log_count < limit) {
+    sweep->last = more ? last.number : 0;
+    while (st == CR_OK && more) {
         rows.count = 0;
         st = cr_sqlite_log_rows(s, 0, CHUNK, &rows);
-        for (size_t i = 0; st == CR_OK && i < rows.count; i++) {
-            const struct cr_log_row *row = &rows.rows[i];
-            more = row->at <= before && row->number < last.number && *count < limit &&
-                   *log_count < limit;
-            if (!more)
-                break;
-            st = sweep_row(s, row, limit, count, log_count);
+        more = rows.count > 0;
+        for (size_t i = 0; st == CR_OK && more && i < rows.count; i++) {
+            more = rows.rows[i].at <= sweep->before;
+            if (more)
+                st = sweep_row(s, sweep, &rows.rows[i], &more);
         }
     }
     cr_log_rows_fini(&rows);
@@ -576,11 +582,10 @@ static enum cr_status sweep_log(struct cr_sqlite *s, cr_time_ms before, size_t l
 enum cr_status cr_sqlite_sweep(struct cr_store *store, size_t limit, size_t *out_count)
 {
     struct cr_sqlite *s = cr_sqlite_of(store);
-    cr_time_ms before = cr_sqlite_now(s) - CR_REMEMBER_MS;
-    size_t count = 0, log_count = 0;
-    enum cr_status st = sweep_by_time(s, before, limit, &count);
-    if (st == CR_OK && count < limit)
-        st = sweep_log(s, before, limit, &count, &log_count);
-    *out_count = count + log_count;
+    struct sweep sweep = {.before = cr_sqlite_now(s) - CR_REMEMBER_MS, .limit = limit};
+    enum cr_status st = sweep_by_time(s, sweep.before, limit, &sweep.session_count);
+    if (st == CR_OK && sweep.session_count < limit)
+        st = sweep_log(s, &sweep);
+    *out_count = sweep.session_count + sweep.log_count;
     return cr_sqlite_break(s, st);
 }

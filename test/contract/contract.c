@@ -138,8 +138,8 @@ size_t live_count(struct fixture *f, const char *name)
 int main(int argc, char **argv)
 {
     const struct contract_part parts[] = {
-        contract_sessions,
-        contract_batches,
+        contract_sessions, contract_login,    contract_endings, contract_log,
+        contract_engines,  contract_accounts, contract_leases,  contract_batches,
     };
     struct tap_test tests[200];
     size_t count = 0;
