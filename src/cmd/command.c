@@ -331,7 +331,7 @@ static struct cr_room *open_failed(const struct cr_error *error, enum cr_status 
                                    int *out_exit)
 {
     cr_complain("%s", error->text[0] != '\0' ? error->text : cr_status_text(status));
-    *out_exit = exit_of(status);
+    *out_exit = status == CR_E_INVALID ? CR_EXIT_USAGE : exit_of(status); /* the URL */
     return NULL;
 }
 
