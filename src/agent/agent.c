@@ -48,6 +48,7 @@ struct agent {
     int lock_fd;
     bool serves;
     bool crashed; /* the agent before us: its table may be believed for a moment yet */
+    bool stopping;
 };
 
 static const char *realm_of(const struct cr_agent_options *options)
@@ -217,11 +218,28 @@ static enum cr_status agent_doors(struct agent *agent, struct cr_error *error)
 
 /* Signals. */
 
+static void agent_stopped(void *context)
+{
+    struct agent *agent = context;
+    cr_loop_uv_stop(agent->loop);
+}
+
+/* Locks are given back while the loop still runs, or they would stay held until they run out. */
 static void agent_stop(void *context, int signal_number)
 {
     struct agent *agent = context;
+    if (agent->stopping)
+        return;
+    agent->stopping = true;
     cr_log(CR_LOG_INFO, "the agent stops: %s", strsignal(signal_number));
-    cr_loop_uv_stop(agent->loop);
+    if (agent->peers != NULL)
+        cr_peers_close_doors(agent->peers);
+    if (agent->service != NULL)
+        cr_service_stop(agent->service);
+    if (agent->leases != NULL)
+        cr_leases_close(agent->leases, agent_stopped, agent);
+    else
+        agent_stopped(agent);
 }
 
 static void agent_reload(void *context, int signal_number)
@@ -323,7 +341,6 @@ int cr_agent_main(const struct cr_agent_options *options)
     CR_ASSERT(options->store != NULL && options->state != NULL);
     if (options->automatic)
         agent_detach();
-    cr_log_open("agent", CR_LOG_INFO, false);
     enum cr_status st = agent_start(&agent, &error);
     if (st != CR_OK && error.text[0] == '\0')
         cr_agent_error(&error, st, "%s", cr_status_text(st));

@@ -42,9 +42,9 @@ struct cr_agent_options {
     void *context;
 };
 
-/* Runs until SIGTERM or SIGINT. Takes its signals over; call it in a process of one thread, which
- * exits with the answer: 0 after a clean stop, 1 when it failed (said in the log), and
- * CR_AGENT_EXIT_BUSY when another agent serves this state directory. */
+/* Runs until SIGTERM or SIGINT. The caller has opened the log. Takes its signals over; call it in a
+ * process of one thread, which exits with the answer: 0 after a clean stop, 1 when it failed (said
+ * in the log), and CR_AGENT_EXIT_BUSY when another agent serves this state directory. */
 #define CR_AGENT_EXIT_BUSY 3
 int cr_agent_main(const struct cr_agent_options *options);
 

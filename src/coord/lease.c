@@ -60,7 +60,10 @@ struct cr_leases {
     struct cr_engine *engine;
     struct cr_loop *loop;
     struct cr_holding *first;
-    bool closing; /* destroyed: freed with its last holding */
+    bool closing;                  /* nothing is taken any more, and nobody woken */
+    bool destroyed;                /* freed with its last holding */
+    void (*closed)(void *context); /* called with the last one; NULL: nobody waits for that */
+    void *closed_context;
 };
 
 static void holding_give_back(struct cr_holding *h);
@@ -83,6 +86,18 @@ static void leases_wake(struct cr_leases *leases, const char *name)
     }
 }
 
+/* The last holding of a closing has gone. */
+static void leases_end(struct cr_leases *leases)
+{
+    void (*closed)(void *) = leases->closed;
+    void *context = leases->closed_context;
+    leases->closed = NULL;
+    if (leases->destroyed)
+        free(leases);
+    if (closed != NULL)
+        closed(context);
+}
+
 static void holding_free(struct cr_holding *h)
 {
     struct cr_leases *leases = h->leases;
@@ -94,7 +109,7 @@ static void holding_free(struct cr_holding *h)
     *at = h->next;
     free(h);
     if (leases->closing && leases->first == NULL)
-        free(leases);
+        leases_end(leases);
 }
 
 /* Nobody may believe it any more. Frees, or goes on alone to tell the store. */
@@ -369,26 +384,45 @@ enum cr_status cr_leases_create(struct cr_engine *engine, struct cr_leases **out
     return CR_OK;
 }
 
-void cr_leases_destroy(struct cr_leases *leases)
+static void leases_give_all(struct cr_leases *leases)
 {
-    if (leases == NULL)
-        return;
-    if (leases->first == NULL) {
-        free(leases);
-        return;
-    }
     leases->closing = true;
-    /* Nobody is to be woken by what another gives back. */
     for (struct cr_holding *h = leases->first; h != NULL; h = h->next) {
         h->state = HOLDING_GIVING;
         cr_timer_stop(leases->loop, &h->timer);
     }
     struct cr_holding *next = NULL;
     for (struct cr_holding *h = leases->first; h != NULL; h = next) {
-        next = h->next; /* the last one to go takes `leases` with it */
+        next = h->next; /* the last one to go may take `leases` with it */
         if (!h->in_call)
             holding_drop(h);
     }
+}
+
+void cr_leases_close(struct cr_leases *leases, void (*closed)(void *context), void *context)
+{
+    CR_ASSERT(!leases->closing);
+    if (leases->first == NULL) {
+        leases->closing = true;
+        closed(context);
+        return;
+    }
+    leases->closed = closed;
+    leases->closed_context = context;
+    leases_give_all(leases);
+}
+
+void cr_leases_destroy(struct cr_leases *leases)
+{
+    if (leases == NULL)
+        return;
+    leases->closed = NULL;
+    if (leases->first == NULL) {
+        free(leases);
+        return;
+    }
+    leases->destroyed = true;
+    leases_give_all(leases);
 }
 
 /* Somebody before it in this process has the name, or waits for it. */
@@ -407,6 +441,8 @@ enum cr_status cr_holding_take(struct cr_leases *leases, const char *name, const
     size_t length = strlen(name);
     if (length == 0 || length > CR_LEASE_NAME_BYTES_MAX || wait < 0 || wait > CR_SPAN_MS_MAX)
         return CR_E_INVALID;
+    if (leases->closing)
+        return CR_UNAVAILABLE;
     struct cr_holding *h = calloc(1, sizeof *h);
     if (h == NULL)
         return CR_E_NO_MEMORY;

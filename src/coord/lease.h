@@ -21,7 +21,11 @@ struct cr_holding;
 
 CR_MUST_CHECK enum cr_status cr_leases_create(struct cr_engine *engine,
                                               struct cr_leases **out_leases);
-/* Gives back what is held (asynchronously, before the engine goes). Accepts NULL. */
+/* A clean stop: gives back what is held, tells nobody, and calls `closed` when the store has all of
+ * it back, or cannot be asked; possibly before it returns. Nothing is taken any more. Without it
+ * what is held stays held until it runs out. */
+void cr_leases_close(struct cr_leases *leases, void (*closed)(void *context), void *context);
+/* Accepts NULL. */
 void cr_leases_destroy(struct cr_leases *leases);
 
 /* Told on the loop's thread. `taken`: once; with CR_OK the fence, and until when it is trusted;

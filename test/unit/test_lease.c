@@ -429,6 +429,34 @@ static void a_process_that_ends_well_gives_everything_back(void)
     world_close(&w);
 }
 
+static void closed(void *context)
+{
+    ++*(int *)context;
+}
+
+static void a_clean_stop_is_told_when_the_store_has_everything_back(void)
+{
+    struct world w;
+    struct holder a, b, c;
+    int count = 0;
+    world_open(&w);
+    holder_take(&a, &w.hosts[0], "x", 0);
+    holder_take(&b, &w.hosts[0], "y", 0);
+    holder_take(&c, &w.hosts[0], "x", 60000);
+    cr_leases_close(w.hosts[0].leases, closed, &count);
+    CHECK_INT(count, 1);
+    CHECK_INT(c.taken + a.losses + b.losses, 0); /* nobody is told */
+    CHECK_STATUS(cr_holding_take(w.hosts[0].leases, "z", "t", 0, &holder_events, &c, &c.holding),
+                 CR_UNAVAILABLE);
+    holder_take(&a, &w.hosts[1], "x", 0);
+    holder_take(&b, &w.hosts[1], "y", 0);
+    CHECK_STATUS(a.status, CR_OK);
+    CHECK_STATUS(b.status, CR_OK);
+    cr_leases_close(w.hosts[1].leases, closed, &count);
+    CHECK_INT(count, 2);
+    world_close(&w);
+}
+
 /* Whatever happens: no two trust at one instant, and fences rise in the order of taking. */
 static void no_two_trust_one_lease_and_fences_rise(void)
 {
@@ -485,6 +513,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(who_stops_waiting_for_a_lost_outcome_leaves_nothing_behind),
     TAP_TEST(what_could_not_be_given_back_is_given_back_later),
     TAP_TEST(a_process_that_ends_well_gives_everything_back),
+    TAP_TEST(a_clean_stop_is_told_when_the_store_has_everything_back),
     TAP_TEST(no_two_trust_one_lease_and_fences_rise),
 };
 
