@@ -176,6 +176,7 @@ int cr_cmd_serve(int argc, char **argv)
         return CR_EXIT_USAGE;
     }
     agent_arguments(&s, arguments);
+    cr_log_open("serve", (enum cr_log_level)settings->log_level, settings->log_json != 0);
     struct cr_server_options options = {.listen = s.addresses,
                                         .listen_count = s.address_count,
                                         .workers = (unsigned)settings->workers,
