@@ -49,11 +49,12 @@ static bool url_begins(const struct cr_room *room, const char *prefix)
     return room->url != NULL && strncmp(room->url, prefix, strlen(prefix)) == 0;
 }
 
-/* The pid that the store's refusal names, as "pid 4711"; 0: none. */
+/* The pid that the store's refusal names, as "held by process 4711"; 0: none. */
 static long holder_named(const struct cr_error *error)
 {
-    const char *at = strstr(error->text, "pid ");
-    return at != NULL ? strtol(at + 4, NULL, 10) : 0;
+    static const char before[] = "held by process ";
+    const char *at = strstr(error->text, before);
+    return at != NULL ? strtol(at + sizeof before - 1, NULL, 10) : 0;
 }
 
 /* Seen from what is asked for and what else runs: is this process going to stay alone? */
@@ -84,8 +85,19 @@ static enum cr_status direct_store(struct cr_room *room, struct cr_check_facts *
         st = cr_store_open(room->url, &env, out_store, error);
     if (st != CR_BUSY)
         return st;
-    cr_check_facts_other(facts, holder_named(error));
-    return facts->other > 0 ? cr_check_processes(facts, error) : CR_E_REFUSED;
+    long holder = holder_named(error);
+    if (holder > 0) {
+        cr_check_facts_other(facts, holder);
+        return cr_check_processes(facts, error);
+    }
+    char seen[300];
+    (void)snprintf(seen, sizeof seen, "%.290s", error->text);
+    cr_room_error(
+        error, CR_E_REFUSED,
+        "CR-101 refused: direct mode keeps the store in one process.\nSeen: %s.\nFix: end "
+        "that process first, or open without direct mode, so that an agent serves both",
+        seen);
+    return CR_E_REFUSED;
 }
 
 /* Takes `store` over, also when it fails. */

@@ -340,6 +340,7 @@ void agents_worker_end(struct test_worker *worker, int signal_number)
         return;
     if (signal_number != 0)
         (void)kill(worker->pid, signal_number);
+    (void)shutdown(worker->fd, SHUT_RDWR); /* later workers have inherited it */
     close(worker->fd);
     (void)waitpid(worker->pid, NULL, 0);
     worker->pid = 0;

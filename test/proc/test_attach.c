@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Programs attached to an agent: what they see of each other, and when it dies. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cloakroom/table.h>
+
+#include "agents.h"
+#include "base/clock.h"
+#include "room/room.h"
+#include "tap.h"
+
+#define NOBODY 65534
+
+static bool is_mapped(struct cr_room *room)
+{
+    struct cr_stats stats = {.size = sizeof stats};
+    return CHECK_STATUS(cr_stats(room, &stats), CR_OK) && stats.mapped;
+}
+
+static void a_session_made_in_one_program_is_known_to_all_and_ended_in_all(void)
+{
+    struct test_agent agent;
+    struct test_worker workers[2];
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    for (int i = 0; i < 2; i++) {
+        if (!CHECK(agents_worker(&workers[i], agent.url, NULL, 0)))
+            return;
+    }
+    struct worker_reply before = {0};
+    for (int round = 0; round < 300; round++) { /* ASVS D1, over two processes */
+        const struct test_worker *first = &workers[round % 2], *second = &workers[1 - round % 2];
+        struct worker_reply made = agents_ask(first, WORKER_LOGIN, NULL, "anna", 0);
+        CHECK_STATUS(made.status, CR_OK);
+        if (round > 0) {
+            /* The login ended the one before, and its answer came after that. */
+            CHECK_STATUS(agents_ask(second, WORKER_VALIDATE, &before.token, NULL, 0).status,
+                         CR_ENDED);
+            CHECK_STATUS(agents_ask(first, WORKER_VALIDATE, &before.token, NULL, 0).status,
+                         CR_ENDED);
+        }
+        CHECK_STATUS(agents_ask(second, WORKER_VALIDATE, &made.token, NULL, 0).status, CR_OK);
+        CHECK_STATUS(agents_ask(first, WORKER_VALIDATE, &made.token, NULL, 0).status, CR_OK);
+        CHECK_STATUS(agents_ask(first, WORKER_CACHED, &made.token, NULL, 0).status, CR_OK);
+        if (round % 3 == 0) {
+            CHECK_STATUS(agents_ask(second, WORKER_END_USER, NULL, "anna", 0).status, CR_OK);
+            CHECK_STATUS(agents_ask(first, WORKER_CACHED, &made.token, NULL, 0).status, CR_ASK);
+            CHECK_STATUS(agents_ask(first, WORKER_VALIDATE, &made.token, NULL, 0).status, CR_ENDED);
+        }
+        before = made;
+    }
+    for (int i = 0; i < 2; i++)
+        agents_worker_end(&workers[i], 0);
+    agents_teardown(&agent);
+}
+
+static void a_hit_asks_nobody(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    CHECK(is_mapped(room));
+    CHECK_STATUS(agents_validate(room, &login.signed_token), CR_OK);
+    /* The agent is stopped: whoever asked it would wait for ever. Its table is good for a second.
+     */
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    struct cr_session session = CR_SESSION_INIT;
+    CHECK_STATUS(cr_validate_cached(room, &login.signed_token, &session), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void a_stopped_agents_table_is_not_believed_for_long(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_session session = CR_SESSION_INIT;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    CHECK_STATUS(agents_validate(room, &login.signed_token), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    struct cr_clock *clock = cr_clock_system();
+    cr_boot_ns begun = cr_clock_boot(clock);
+    while (cr_validate_cached(room, &login.signed_token, &session) == CR_OK &&
+           cr_boot_between(begun, cr_clock_boot(clock)) < 10000)
+        (void)poll(NULL, 0, 5);
+    CHECK(cr_boot_between(begun, cr_clock_boot(clock)) < 10000);
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    CHECK_STATUS(agents_validate(room, &login.signed_token), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void a_killed_agent_is_waited_for_and_nobody_is_logged_out_meanwhile(void)
+{
+    struct test_agent agent;
+    struct test_worker workers[2];
+    if (!agents_setup(&agent, "sqlite") || !agents_start(&agent, NULL))
+        return;
+    for (int i = 0; i < 2; i++) {
+        if (!CHECK(agents_worker(&workers[i], agent.url, NULL, 0)))
+            return;
+    }
+    for (int round = 0; round < 5; round++) { /* ASVS D9 */
+        struct worker_reply ended = agents_ask(&workers[0], WORKER_LOGIN, NULL, "ben", 0);
+        struct worker_reply made = agents_ask(&workers[0], WORKER_LOGIN, NULL, "anna", 0);
+        CHECK_STATUS(made.status, CR_OK);
+        CHECK_STATUS(ended.status, CR_OK);
+        CHECK_STATUS(agents_ask(&workers[1], WORKER_VALIDATE, &ended.token, NULL, 0).status, CR_OK);
+        CHECK_STATUS(agents_ask(&workers[0], WORKER_END_USER, NULL, "ben", 0).status, CR_OK);
+        CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+        struct worker_request asks[2] = {{.op = WORKER_VALIDATE, .token = made.token},
+                                         {.op = WORKER_VALIDATE, .token = ended.token}};
+        agents_tell(&workers[0], &asks[0]);
+        agents_tell(&workers[1], &asks[1]);
+        if (!agents_start(&agent, NULL))
+            return;
+        CHECK_STATUS(agents_hear(&workers[0]).status, CR_OK);
+        CHECK_STATUS(agents_hear(&workers[1]).status, CR_ENDED);
+        CHECK_STATUS(agents_ask(&workers[1], WORKER_VALIDATE, &made.token, NULL, 0).status, CR_OK);
+        CHECK_STATUS(agents_ask(&workers[1], WORKER_END_USER, NULL, "anna", 0).status, CR_OK);
+        CHECK_STATUS(agents_ask(&workers[0], WORKER_VALIDATE, &made.token, NULL, 0).status,
+                     CR_ENDED);
+    }
+    for (int i = 0; i < 2; i++)
+        agents_worker_end(&workers[i], 0);
+    agents_teardown(&agent);
+}
+
+static void without_an_agent_the_answer_is_unavailable_and_never_not_found(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL, *none = NULL;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    cr_options_init(&options);
+    options.timeout = 1500;
+    if (!CHECK_STATUS(cr_open(agent.url, &options, &room, NULL), CR_OK) ||
+        !agents_login(room, "anna", &login))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    struct cr_session session = CR_SESSION_INIT;
+    CHECK_STATUS(cr_validate_strict(room, &login.signed_token, &session), CR_UNAVAILABLE);
+    CHECK_STATUS(cr_end(room, &login.session.id, NULL, NULL), CR_UNAVAILABLE);
+    CHECK_STATUS(cr_open(agent.url, &options, &none, &error), CR_UNAVAILABLE);
+    CHECK(strstr(error.text, "no agent listens on") != NULL);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void a_forked_child_joins_anew_and_leaves_its_parent_alone(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    int status = 0;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    struct cr_call *call;
+    CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct cr_session session = CR_SESSION_INIT;
+        struct cr_stats stats = {.size = sizeof stats};
+        int failed = 0;
+        /* What its parent began is its parent's. */
+        failed |= cr_validate_finish(call, &session) != CR_UNAVAILABLE ? 1 : 0;
+        failed |= cr_validate(room, &login.signed_token, &session) != CR_OK ? 2 : 0;
+        failed |= cr_validate_cached(room, &login.signed_token, &session) != CR_OK ? 4 : 0;
+        failed |= cr_stats(room, &stats) != CR_OK || stats.attached_workers != 2 ? 8 : 0;
+        struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+        failed |= cr_validate_begin(room, &login.signed_token, true, &call) != CR_OK ? 16 : 0;
+        while (!cr_call_done(call) && poll(&ready, 1, 10000) == 1)
+            cr_room_poll(room);
+        failed |= cr_validate_finish(call, &session) != CR_OK ? 32 : 0;
+        cr_close(room);
+        _exit(failed);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(status, 0);
+    struct cr_session session = CR_SESSION_INIT;
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    CHECK_STATUS(cr_validate_strict(room, &login.signed_token, &session), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void many_calls_may_be_under_way_at_once(void)
+{
+    enum { CALLS = 900 };
+    static struct cr_call *calls[CALLS];
+    struct test_agent agent;
+    struct cr_login login, ended;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &ended) || !agents_login(room, "anna", &login))
+        return;
+    for (size_t i = 0; i < CALLS; i++) {
+        const struct cr_token *token = i % 2 == 0 ? &login.signed_token : &ended.signed_token;
+        if (!CHECK_STATUS(cr_validate_begin(room, token, true, &calls[i]), CR_OK))
+            return;
+    }
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    for (size_t i = 0; i < CALLS; i++) {
+        while (!cr_call_done(calls[i])) {
+            if (!CHECK_INT(poll(&ready, 1, 20000), 1))
+                return;
+            cr_room_poll(room);
+        }
+    }
+    for (size_t i = 0; i < CALLS; i++) {
+        struct cr_session session = CR_SESSION_INIT;
+        if (i % 7 == 0)
+            cr_call_cancel(calls[i]);
+        else
+            CHECK_STATUS(cr_validate_finish(calls[i], &session), i % 2 == 0 ? CR_OK : CR_ENDED);
+    }
+    /* More than a room carries is refused, and does no harm. */
+    size_t taken = 0;
+    static struct cr_call *more[1100];
+    while (taken < 1100 &&
+           cr_validate_begin(room, &login.signed_token, true, &more[taken]) == CR_OK)
+        taken++;
+    CHECK_UINT(taken, 1000);
+    for (size_t i = 0; i < taken; i++)
+        cr_call_cancel(more[i]);
+    CHECK_STATUS(agents_validate(room, &login.signed_token), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Threads. */
+
+struct crowd {
+    struct cr_room *room;
+    const struct cr_token *live, *ended;
+    atomic_uint wrong, asked;
+    atomic_bool stop;
+};
+
+static void *crowd_run(void *argument)
+{
+    struct crowd *crowd = argument;
+    while (!atomic_load(&crowd->stop)) {
+        struct cr_session session = CR_SESSION_INIT;
+        enum cr_status live = cr_validate_strict(crowd->room, crowd->live, &session);
+        enum cr_status ended = cr_validate(crowd->room, crowd->ended, &session);
+        enum cr_status cached = cr_validate(crowd->room, crowd->live, &session);
+        if (live != CR_OK || ended != CR_ENDED || cached != CR_OK)
+            atomic_fetch_add(&crowd->wrong, 1);
+        atomic_fetch_add(&crowd->asked, 1);
+    }
+    return NULL;
+}
+
+static void crowd_start(struct crowd *crowd, pthread_t *threads, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, crowd_run, crowd), 0);
+}
+
+static void crowd_stop(struct crowd *crowd, const pthread_t *threads, size_t count)
+{
+    atomic_store(&crowd->stop, true);
+    for (size_t i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_UINT(atomic_load(&crowd->wrong), 0);
+}
+
+static void crowd_wait(struct crowd *crowd, unsigned more)
+{
+    unsigned from = atomic_load(&crowd->asked);
+    for (int i = 0; i < 20000 && atomic_load(&crowd->asked) - from < more; i++)
+        (void)poll(NULL, 0, 1);
+    CHECK(atomic_load(&crowd->asked) - from >= more);
+}
+
+static void many_threads_share_one_room(void)
+{
+    enum { THREADS = 6 };
+    struct test_agent agent;
+    struct cr_login login, ended;
+    pthread_t threads[THREADS];
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &ended) || !agents_login(room, "anna", &login))
+        return;
+    struct crowd crowd = {.room = room, .live = &login.signed_token, .ended = &ended.signed_token};
+    crowd_start(&crowd, threads, THREADS);
+    crowd_wait(&crowd, 300);
+    crowd_stop(&crowd, threads, THREADS);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Each SIGHUP takes the next cache. */
+static bool next_cache(void *context, struct cr_agent_settings *out_settings)
+{
+    static const enum cr_cache caches[] = {CR_CACHE_NONE, CR_CACHE_SHARED, CR_CACHE_MEMORY,
+                                           CR_CACHE_SHARED};
+    unsigned *turn = context;
+    out_settings->cache = caches[*turn % 4];
+    out_settings->cache_bytes = (4u + *turn % 3) << 20;
+    ++*turn;
+    return true;
+}
+
+static enum cr_cache cache_now(struct cr_room *room)
+{
+    struct cr_stats stats = {.size = sizeof stats};
+    return CHECK_STATUS(cr_stats(room, &stats), CR_OK) ? stats.cache : CR_CACHE_DEFAULT;
+}
+
+static void the_cache_is_switched_while_threads_validate_and_nobody_is_refused(void)
+{
+    enum { THREADS = 3, TURNS = 12 };
+    struct test_agent agent;
+    struct cr_login login, ended, while_off;
+    pthread_t threads[THREADS];
+    unsigned turn = 0;
+    struct cr_agent_options options = {.reload = next_cache, .context = &turn};
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, &options))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    struct cr_room *other = agents_join(&agent, "app.sock");
+    if (room == NULL || other == NULL || !agents_login(room, "anna", &ended) ||
+        !agents_login(room, "anna", &login))
+        return;
+    struct crowd crowd = {.room = room, .live = &login.signed_token, .ended = &ended.signed_token};
+    crowd_start(&crowd, threads, THREADS);
+    static const enum cr_cache expected[] = {CR_CACHE_NONE, CR_CACHE_SHARED, CR_CACHE_MEMORY,
+                                             CR_CACHE_SHARED};
+    bool has_ended = false;
+    for (int i = 0; i < TURNS; i++) {
+        CHECK_INT(agents_signal(&agent, SIGHUP), 0);
+        for (int k = 0; k < 5000 && cache_now(other) != expected[i % 4]; k++)
+            (void)poll(NULL, 0, 1);
+        CHECK_INT(cache_now(other), expected[i % 4]);
+        CHECK_INT(is_mapped(other), expected[i % 4] == CR_CACHE_SHARED);
+        if (has_ended)
+            CHECK_STATUS(agents_validate(other, &while_off.signed_token), CR_ENDED);
+        if (expected[i % 4] == CR_CACHE_NONE) {
+            /* Ended while the cache is off: never accepted after. */
+            struct cr_user ben = agents_user("ben");
+            CHECK(agents_login(other, "ben", &while_off));
+            CHECK_STATUS(agents_validate(other, &while_off.signed_token), CR_OK);
+            CHECK_STATUS(cr_invalidate_by_user(other, &ben, NULL, NULL), CR_OK);
+            has_ended = true;
+        }
+        crowd_wait(&crowd, 20);
+    }
+    crowd_stop(&crowd, threads, THREADS);
+    cr_close(other);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Handed descriptors. */
+
+static int http_connect(const struct test_agent *agent)
+{
+    char path[AGENTS_PATH_MAX];
+    int fd = -1;
+    (void)snprintf(path, sizeof path, "%.100s/http.sock", agent->dir);
+    CHECK_STATUS(cr_agent_connect(path, &fd), CR_OK);
+    return fd;
+}
+
+static void a_room_over_a_handed_descriptor_goes_on_with_a_fresh_one(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_call *validation, *lost;
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_room *http = NULL;
+    if (!agents_setup(&agent, "sqlite") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login) ||
+        !CHECK_STATUS(cr_room_open_fd(http_connect(&agent), NULL, &http, NULL), CR_OK))
+        return;
+    CHECK(cr_room_is_connected(http));
+    CHECK_STATUS(agents_validate(http, &login.signed_token), CR_OK);
+    /* Stopped first, so that both are certainly under way when it dies. */
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    struct cr_user anna = agents_user("anna");
+    struct cr_login_options options = {.size = sizeof options, .policy = CR_POLICY_KEEP};
+    CHECK_STATUS(cr_validate_begin(http, &login.signed_token, true, &validation), CR_OK);
+    CHECK_STATUS(cr_login_password_begin(http, &anna, "secret", 6, &options, &lost), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    struct cr_login nothing;
+    CHECK_STATUS(cr_login_password_finish(lost, &nothing), CR_UNAVAILABLE);
+    CHECK(!cr_room_is_connected(http));
+    CHECK(!cr_call_done(validation));
+    if (!agents_start(&agent, NULL))
+        return;
+    cr_room_replace_fd(http, http_connect(&agent));
+    CHECK_STATUS(cr_validate_finish(validation, &session), CR_OK);
+    CHECK(cr_room_is_connected(http));
+    cr_close(http);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Agents that are started by who needs one. */
+
+static void the_first_worker_starts_the_agent_and_the_last_one_lets_it_go(void)
+{
+    struct test_agent agent;
+    struct test_worker workers[3];
+    struct cr_options options;
+    char lock[AGENTS_PATH_MAX + 16];
+    if (!agents_setup(&agent, "sqlite"))
+        return;
+    /* Root starts none, so that its tests run as somebody else. */
+    uid_t uid = geteuid() == 0 ? NOBODY : 0;
+    if (uid != 0 && !CHECK_INT(chown(agent.dir, uid, uid), 0))
+        return;
+    cr_options_init(&options);
+    options.program = AGENTS_PROGRAM;
+    options.state = agent.dir;
+    for (int i = 0; i < 3; i++) {
+        if (!CHECK(agents_worker(&workers[i], agent.store, &options, uid)))
+            return;
+    }
+    struct worker_reply made = agents_ask(&workers[0], WORKER_LOGIN, NULL, "anna", 0);
+    CHECK_STATUS(made.status, CR_OK);
+    CHECK_STATUS(agents_ask(&workers[1], WORKER_VALIDATE, &made.token, NULL, 0).status, CR_OK);
+    CHECK_STATUS(agents_ask(&workers[2], WORKER_FORK, &made.token, NULL, 0).status, CR_OK);
+
+    /* It is killed: they start another. */
+    (void)snprintf(lock, sizeof lock, "%s/agent.lock", agent.dir);
+    FILE *file = fopen(lock, "r");
+    long pid = 0;
+    CHECK(file != NULL && fscanf(file, "%ld", &pid) == 1);
+    if (file != NULL)
+        (void)fclose(file);
+    if (CHECK(pid > 1))
+        CHECK_INT(kill((pid_t)pid, SIGKILL), 0);
+    struct worker_request ask = {.op = WORKER_VALIDATE, .token = made.token};
+    for (int i = 0; i < 3; i++)
+        agents_tell(&workers[i], &ask);
+    for (int i = 0; i < 3; i++)
+        CHECK_STATUS(agents_hear(&workers[i]).status, CR_OK);
+    CHECK_STATUS(agents_ask(&workers[0], WORKER_END_USER, NULL, "anna", 0).status, CR_OK);
+    CHECK_STATUS(agents_ask(&workers[1], WORKER_VALIDATE, &made.token, NULL, 0).status, CR_ENDED);
+
+    /* They go, and so does it. */
+    for (int i = 0; i < 3; i++)
+        agents_worker_end(&workers[i], i == 0 ? SIGKILL : 0);
+    char path[AGENTS_PATH_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/app.sock", agent.dir);
+    for (int i = 0; i < 10000 && access(path, F_OK) == 0; i++)
+        (void)poll(NULL, 0, 1);
+    CHECK(access(path, F_OK) != 0);
+    agents_teardown(&agent);
+}
+
+static void root_starts_no_agent_and_is_told_what_to_do(void)
+{
+    struct test_agent agent;
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL;
+    if (geteuid() != 0) {
+        tap_skip("not root");
+        return;
+    }
+    if (!agents_setup(&agent, "memory"))
+        return;
+    cr_options_init(&options);
+    options.program = AGENTS_PROGRAM;
+    options.state = agent.dir;
+    CHECK_STATUS(cr_open(agent.store, &options, &room, &error), CR_E_REFUSED);
+    CHECK(strstr(error.text, "root") != NULL && strstr(error.text, "cloakroom agent") != NULL);
+    agents_teardown(&agent);
+}
+
+static void a_second_direct_process_is_refused_and_a_crashed_one_locks_nobody_out(void)
+{
+    struct test_agent agent;
+    struct test_worker first, second;
+    struct cr_options options;
+    if (!agents_setup(&agent, "sqlite"))
+        return;
+    cr_options_init(&options);
+    options.mode = CR_MODE_DIRECT;
+    options.declared_workers = 1;
+    if (!CHECK(agents_worker(&first, agent.store, &options, 0)))
+        return;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = NULL;
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "%ld", (long)first.pid);
+    CHECK_STATUS(cr_open(agent.store, &options, &room, &error), CR_E_REFUSED);
+    CHECK(strstr(error.text, "CR-101") != NULL);
+    CHECK(strstr(error.text, pid) != NULL);
+    agents_worker_end(&first, SIGKILL);
+    if (CHECK(agents_worker(&second, agent.store, &options, 0)))
+        agents_worker_end(&second, 0);
+    agents_teardown(&agent);
+}
+
+/* The application's own table. */
+
+static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_nothing(void)
+{
+    struct test_agent agent;
+    struct cr_value value = {.size = sizeof value};
+    struct cr_ticket ticket;
+    struct cr_user anna = agents_user("anna");
+    if (!agents_setup(&agent, "table") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *one = agents_join(&agent, "app.sock"), *two = agents_join(&agent, "app.sock");
+    if (one == NULL || two == NULL)
+        return;
+    CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
+    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
+    CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_OK);
+    CHECK_MEM(value.data, "value", 5);
+    CHECK_STATUS(cr_invalidate(two, "key", 3), CR_OK);
+    CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
+    for (int i = 0; i < 50; i++) /* its clock is well ahead of a new one's */
+        CHECK_STATUS(cr_invalidate(two, "key", 3), CR_OK);
+    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    if (!agents_start(&agent, NULL))
+        return;
+    CHECK_STATUS(cr_invalidate_by_user(two, &anna, NULL, NULL), CR_OK);
+    CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
+    CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
+    CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_ASK);
+    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
+    CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_OK);
+    cr_close(one);
+    cr_close(two);
+    agents_teardown(&agent);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct tap_test tests[] = {
+        TAP_TEST(a_session_made_in_one_program_is_known_to_all_and_ended_in_all),
+        TAP_TEST(a_hit_asks_nobody),
+        TAP_TEST(a_stopped_agents_table_is_not_believed_for_long),
+        TAP_TEST(a_killed_agent_is_waited_for_and_nobody_is_logged_out_meanwhile),
+        TAP_TEST(without_an_agent_the_answer_is_unavailable_and_never_not_found),
+        TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
+        TAP_TEST(many_calls_may_be_under_way_at_once),
+        TAP_TEST(many_threads_share_one_room),
+        TAP_TEST(the_cache_is_switched_while_threads_validate_and_nobody_is_refused),
+        TAP_TEST(a_room_over_a_handed_descriptor_goes_on_with_a_fresh_one),
+        TAP_TEST(the_first_worker_starts_the_agent_and_the_last_one_lets_it_go),
+        TAP_TEST(root_starts_no_agent_and_is_told_what_to_do),
+        TAP_TEST(a_second_direct_process_is_refused_and_a_crashed_one_locks_nobody_out),
+        TAP_TEST(an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_nothing),
+    };
+    int status;
+    if (agents_main(argc, argv, &status))
+        return status;
+    return TAP_MAIN(tests, argc, argv);
+}
