@@ -109,6 +109,8 @@ void cr_engine_op_read(struct op *op,
     op->call.done = done;
     if (op->engine->queue == NULL)
         cr_engine_op_status(op, CR_E_INVALID);
+    else if (op->engine->closing) /* the second step of a call: its pool may be gone already */
+        cr_engine_op_status(op, CR_UNAVAILABLE);
     else if (!cr_store_queue_read(op->engine->queue, &op->call))
         cr_engine_op_status(op, CR_BUSY);
 }
@@ -121,6 +123,8 @@ void cr_engine_op_write(struct op *op,
     op->call.done = done;
     if (op->engine->queue == NULL)
         cr_engine_op_status(op, CR_E_INVALID);
+    else if (op->engine->closing) /* the second step of a call: its pool may be gone already */
+        cr_engine_op_status(op, CR_UNAVAILABLE);
     else if (!cr_store_queue_write(op->engine->queue, &op->call))
         cr_engine_op_status(op, CR_BUSY);
 }

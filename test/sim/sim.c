@@ -22,6 +22,7 @@ struct sim_pool {
     struct cr_pool pool;
     struct sim_pool *next;
     struct cr_works waiting;
+    bool stopping; /* takes no more */
     struct sim_run runs[POOL_THREADS_MAX];
 };
 
@@ -90,7 +91,7 @@ static void run_start(struct sim *sim, struct sim_pool *pool, struct sim_run *ru
 static bool host_pool_submit(struct cr_pool *base, struct cr_work *work)
 {
     struct sim_pool *pool = (struct sim_pool *)(void *)base;
-    if (pool->waiting.count >= base->options.queue_max)
+    if (pool->stopping || pool->waiting.count >= base->options.queue_max)
         return false;
     cr_works_add(&pool->waiting, work);
     for (unsigned i = 0; i < base->options.threads; i++)
@@ -108,6 +109,7 @@ static void host_pool_destroy(struct cr_pool *base)
     struct sim_host *host = host_of(base->loop);
     struct sim_pool *pool = (struct sim_pool *)(void *)base, **link = &host->pools;
     /* What runs is waited for; what waits is dropped. A killed host's calls went nowhere. */
+    pool->stopping = true;
     pool->waiting = (struct cr_works){0};
     for (unsigned i = 0; i < base->options.threads && host->alive; i++)
         while (pool->runs[i].busy)
@@ -180,6 +182,13 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
         .table_changed = host_table_changed,
         .context = host,
     };
+    if (sim->exclusive) {
+        sim->exclusive_ops = *store->ops;
+        sim->exclusive_ops.exclusive = true;
+        store->ops = &sim->exclusive_ops;
+        host->rate = sim->hosts[0].rate;
+        host->boot_start = sim->hosts[0].boot_start;
+    }
     host->paused = false;
     host->alive = true;
     st = cr_engine_create(&options, &host->engine, NULL);
@@ -188,6 +197,14 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
         cr_store_destroy(store);
     }
     return st;
+}
+
+void sim_host_stop(struct sim *sim, size_t index)
+{
+    struct sim_host *host = &sim->hosts[index];
+    cr_engine_destroy(host->engine);
+    host->engine = NULL;
+    host->alive = false;
 }
 
 void sim_host_kill(struct sim *sim, size_t index)

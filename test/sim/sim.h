@@ -38,6 +38,10 @@ struct sim_host {
 struct sim {
     cr_boot_ns now;
     bool rough; /* store calls take up to seconds */
+    /* The store is held by one engine at a time. Hosts are then agents of one machine, one after
+     * another: they have one clock. Set it before the first is started. */
+    bool exclusive;
+    struct cr_store_ops exclusive_ops;
     struct cr_random_seeded random;
     struct cr_clock_fake store_clock;
     struct cr_store_env store_env;
@@ -53,6 +57,8 @@ uint64_t sim_below(struct sim *sim, uint64_t bound);
 
 /* Opens the store and makes an engine. */
 enum cr_status sim_host_start(struct sim *sim, size_t host, enum cr_cache cache);
+/* A clean stop: answers what is under way. */
+void sim_host_stop(struct sim *sim, size_t host);
 /* Stops dead: whatever it was doing is not answered. Its table can still be read through a view. */
 void sim_host_kill(struct sim *sim, size_t host);
 /* Frees what a killed host left behind. */

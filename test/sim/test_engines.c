@@ -160,9 +160,7 @@ static void a_clean_stop_is_not_waited_for(void)
     struct sim sim;
     start_two(&sim);
     log_in(&sim, 0, "ada", CR_POLICY_KEEP);
-    cr_engine_destroy(sim.hosts[1].engine);
-    sim.hosts[1].engine = NULL;
-    sim.hosts[1].alive = false;
+    sim_host_stop(&sim, 1);
     cr_boot_ns began = sim.now;
     struct sim_answer ended = end_user(&sim, 0, "ada", false);
     CHECK_STATUS(ended.status, CR_OK);

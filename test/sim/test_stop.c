@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stopping: every call is answered once.
+ */
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* One call of each kind, each on a session or user of its own. */
+enum {
+    VALIDATE,
+    VALIDATE_STRICT,
+    LOGIN_KEEP,
+    LOGIN_REPLACE,
+    LOGIN_KEEP_N,
+    LOGIN_UPGRADE,
+    DATA_READ,
+    DATA_WRITE,
+    RIGHTS_WRITE,
+    ROTATE_RENEW,
+    ROTATE_PRIVILEGE,
+    END_ONE,
+    END_USER,
+    END_OTHERS,
+    ACCOUNT_CHANGE,
+    LIST,
+    EXPLAIN,
+    KINDS
+};
+
+static const char *const names[KINDS] = {
+    [VALIDATE] = "validate",
+    [VALIDATE_STRICT] = "validate, strict",
+    [LOGIN_KEEP] = "login, keep",
+    [LOGIN_REPLACE] = "login, replace",
+    [LOGIN_KEEP_N] = "login, keep N",
+    [LOGIN_UPGRADE] = "login of an anonymous session",
+    [DATA_READ] = "data read",
+    [DATA_WRITE] = "data write",
+    [RIGHTS_WRITE] = "rights write",
+    [ROTATE_RENEW] = "rotate, renew",
+    [ROTATE_PRIVILEGE] = "rotate, privilege",
+    [END_ONE] = "end one",
+    [END_USER] = "end user",
+    [END_OTHERS] = "end others",
+    [ACCOUNT_CHANGE] = "account",
+    [LIST] = "list",
+    [EXPLAIN] = "explain",
+};
+
+struct party {
+    struct sim sim;
+    struct sim_answer before[KINDS]; /* a session of each kind's user, made in peace */
+    struct sim_answer calls[KINDS];
+};
+
+static struct cr_user user_of(int kind)
+{
+    struct cr_user user = {.length = 2};
+    user.bytes[0] = 'u';
+    user.bytes[1] = (unsigned char)('a' + kind);
+    return user;
+}
+
+static struct sim_answer make(struct sim *sim, size_t host, const struct cr_user *user)
+{
+    struct sim_answer answer = {.sim = sim};
+    struct cr_create_request request = {.user = *user, .policy = CR_POLICY_KEEP};
+    cr_engine_create_session(sim->hosts[host].engine, &request, sim_answered, &answer);
+    sim_run(sim, 20000, &answer.done);
+    CHECK_STATUS(answer.status, CR_OK);
+    return answer;
+}
+
+static void party_init(struct party *party, size_t hosts, bool exclusive)
+{
+    sim_init(&party->sim, tap_random(), hosts);
+    party->sim.exclusive = exclusive;
+    for (size_t i = 0; i < (exclusive ? 1 : hosts); i++)
+        CHECK_STATUS(sim_host_start(&party->sim, i, CR_CACHE_SHARED), CR_OK);
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct cr_user user = user_of(kind);
+        if (kind == LOGIN_UPGRADE)
+            user.length = 0;
+        party->before[kind] = make(&party->sim, 0, &user);
+        party->calls[kind] = (struct sim_answer){.sim = &party->sim};
+    }
+    struct sim_answer account = {.sim = &party->sim};
+    struct cr_user user = user_of(ACCOUNT_CHANGE);
+    struct cr_account_change add = {
+        .add = true, .hash = "first", .ending = {.reason = CR_REASON_ADMIN, .by = "test"}};
+    cr_engine_account_change(party->sim.hosts[0].engine, &user, &add, sim_answered, &account);
+    sim_run(&party->sim, 20000, &account.done);
+    CHECK_STATUS(account.status, CR_OK);
+    /* It ended what was there. */
+    party->before[ACCOUNT_CHANGE] = make(&party->sim, 0, &user);
+}
+
+static void login(struct party *party, int kind, struct cr_create_request *request)
+{
+    request->user = user_of(kind);
+    cr_engine_create_session(party->sim.hosts[0].engine, request, sim_answered,
+                             &party->calls[kind]);
+}
+
+static void ask(struct party *party, int kind)
+{
+    struct cr_engine *engine = party->sim.hosts[0].engine;
+    const struct sim_answer *before = &party->before[kind];
+    struct sim_answer *call = &party->calls[kind];
+    struct cr_create_request request = {.policy = CR_POLICY_KEEP};
+    struct cr_end_request end = {.reason = CR_REASON_ADMIN, .by = "test"};
+    struct cr_user user = user_of(kind);
+    struct cr_account_change account = {.hash = "second",
+                                        .ending = {.reason = CR_REASON_PASSWORD, .by = "test"}};
+    static const struct cr_session_id none;
+    switch (kind) {
+    case VALIDATE:
+    case VALIDATE_STRICT:
+        cr_engine_validate(engine, &before->token, kind == VALIDATE_STRICT, sim_answered, call);
+        break;
+    case LOGIN_KEEP:
+        login(party, kind, &request);
+        break;
+    case LOGIN_REPLACE:
+        request.policy = CR_POLICY_REPLACE;
+        login(party, kind, &request);
+        break;
+    case LOGIN_KEEP_N:
+        request.policy = CR_POLICY_KEEP_N;
+        request.keep_count = 1;
+        login(party, kind, &request);
+        break;
+    case LOGIN_UPGRADE:
+        request.has_anonymous = true;
+        request.anonymous = before->token;
+        login(party, kind, &request);
+        break;
+    case DATA_READ:
+        cr_engine_data_read(engine, &before->id, sim_answered, call);
+        break;
+    case DATA_WRITE:
+        cr_engine_data_write(engine, &before->id, 1, "data", 4, sim_answered, call);
+        break;
+    case RIGHTS_WRITE:
+        cr_engine_rights_write(engine, &before->id, "rights", 6, sim_answered, call);
+        break;
+    case ROTATE_RENEW:
+        cr_engine_rotate(engine, &before->token, CR_ROTATE_RENEW, sim_answered, call);
+        break;
+    case ROTATE_PRIVILEGE:
+        cr_engine_rotate(engine, &before->token, CR_ROTATE_PRIVILEGE, sim_answered, call);
+        break;
+    case END_ONE:
+        cr_engine_end(engine, &before->id, &end, sim_answered, call);
+        break;
+    case END_USER:
+        cr_engine_end_user(engine, &user, &end, sim_answered, call);
+        break;
+    case END_OTHERS:
+        cr_engine_end_others(engine, &call->id, &end, sim_answered, call);
+        break;
+    case ACCOUNT_CHANGE:
+        cr_engine_account_change(engine, &user, &account, sim_answered, call);
+        break;
+    case LIST:
+        cr_engine_list(engine, &user, 0, &none, 4, sim_answered, call);
+        break;
+    case EXPLAIN:
+        cr_engine_explain(engine, &before->id, sim_answered, call);
+        break;
+    }
+}
+
+static void check_answered(const struct party *party)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        tap_row(names[kind]);
+        CHECK(party->calls[kind].done);
+    }
+    tap_row(NULL);
+}
+
+static void ask_everything(struct party *party)
+{
+    struct cr_user others = user_of(END_OTHERS);
+    party->calls[END_OTHERS].id = make(&party->sim, 0, &others).id;
+    for (int kind = 0; kind < KINDS; kind++)
+        ask(party, kind);
+}
+
+static void a_stop_at_any_instant_answers_every_call_once(void)
+{
+    /* Two hosts: the other one is paused, so that endings wait for it. */
+    static struct party party;
+    for (int round = 0; round < 120; round++) {
+        bool exclusive = round % 3 == 0;
+        party_init(&party, 2, exclusive);
+        party.sim.hosts[1].paused = true;
+        ask_everything(&party);
+        sim_run(&party.sim, round / 6, NULL);
+        sim_host_stop(&party.sim, 0);
+        check_answered(&party);
+        sim_fini(&party.sim);
+    }
+}
+
+static const struct tap_test tests[] = {
+    TAP_TEST(a_stop_at_any_instant_answers_every_call_once),
+};
+
+int main(int argc, char **argv)
+{
+    return TAP_MAIN(tests, argc, argv);
+}
