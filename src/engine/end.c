@@ -45,6 +45,13 @@ static void end_answer(struct end *end, enum cr_status status, cr_span_ms bound)
                                                              .bound = bound});
 }
 
+/* The engine stops. What may have happened is not said to have failed. */
+static void end_stop(struct op *op)
+{
+    struct end *end = (struct end *)op;
+    end_answer(end, end->retry_until != 0 ? CR_E_UNKNOWN_OUTCOME : CR_UNAVAILABLE, 0);
+}
+
 static void end_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)
 {
     struct end *end = (struct end *)(void *)((char *)waiter - offsetof(struct end, waiter));
@@ -146,6 +153,7 @@ static struct end *end_begin(struct cr_engine *engine, const struct cr_end_reque
     struct end *end = cr_engine_op_begin(engine, sizeof *end, end_release, done, context);
     if (end == NULL)
         return NULL;
+    end->op.stop = end_stop;
     end->retry.fire = end_retry_fired;
     end->ending.identity = request->identity;
     end->ending.reason = request->reason;

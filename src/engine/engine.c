@@ -376,8 +376,12 @@ void cr_engine_destroy(struct cr_engine *engine)
     cr_timer_stop(engine->loop, &engine->sweep_timer);
     cr_engine_wait_stop(engine);
     cr_engine_follow_stop(engine);
-    while (engine->ops != NULL)
-        cr_engine_op_status(engine->ops, CR_UNAVAILABLE);
+    while (engine->ops != NULL) {
+        if (engine->ops->stop != NULL)
+            engine->ops->stop(engine->ops);
+        else
+            cr_engine_op_status(engine->ops, CR_UNAVAILABLE);
+    }
     cr_table_destroy(engine->table);
     cr_keyring_wipe(&engine->keyring);
     free(engine->seen);

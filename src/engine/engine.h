@@ -57,7 +57,8 @@ CR_MUST_CHECK enum cr_status cr_engine_create(const struct cr_engine_options *op
                                               struct cr_engine **out_engine,
                                               struct cr_error *out_error);
 /* A clean stop: retires the table, writes what was seen, removes the registration. Blocks. Calls
- * not yet answered get CR_UNAVAILABLE. Accepts NULL. */
+ * not yet answered get CR_UNAVAILABLE; what is committed and still waits for others CR_PENDING.
+ * Accepts NULL. */
 void cr_engine_destroy(struct cr_engine *engine);
 
 /* Who is it? `strict`: read the store whatever the table says. The record comes with CR_ENDED too.

@@ -27,6 +27,7 @@ struct op {
     cr_engine_done *done;
     void *context;
     void (*release)(struct op *); /* frees the whole, secrets wiped */
+    void (*stop)(struct op *);    /* answers it when the engine stops; NULL: CR_UNAVAILABLE */
     struct op *prev, *next;
 };
 
@@ -153,6 +154,7 @@ void cr_engine_wait_begin(struct cr_engine *engine); /* timers, once the queue i
  * would. */
 void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number,
                         bool async);
+/* Whoever waits is answered CR_PENDING. */
 void cr_engine_wait_stop(struct cr_engine *engine);
 
 /* seen.c */

@@ -317,6 +317,10 @@ void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_
 
 void cr_engine_wait_stop(struct cr_engine *engine)
 {
+    struct waiter *waiter;
+    while ((waiter = engine->waiters) != NULL) {
+        engine->waiters = waiter->next;
+        waiter->ready(waiter, CR_PENDING, wait_bound(engine)); /* it is committed */
+    }
     cr_timer_stop(engine->loop, &engine->census_timer);
-    engine->waiters = NULL; /* each is part of an op, which is answered at the end */
 }
