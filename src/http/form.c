@@ -221,5 +221,6 @@ enum cr_status cr_http_form_json(struct cr_http_form *form, struct cr_http_text 
     st = object_take(form, object, text.count + 1);
 out:
     json_decref(object);
+    cr_bytes_wipe(&error, sizeof error); /* quotes what was sent */
     return st;
 }

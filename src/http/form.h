@@ -29,8 +29,8 @@ struct cr_http_form {
 void cr_http_form_init(struct cr_http_form *form, const char *const *names);
 void cr_http_form_fini(struct cr_http_form *form); /* accepts zeroed */
 
-/* CR_E_INVALID: not of the form (broken %XX, a named field twice, not a JSON object of strings), and
- * form->wrong says which; CR_E_NO_MEMORY. */
+/* CR_E_INVALID: not of the form (broken %XX, a named field twice, not a JSON object of strings),
+ * and form->wrong says which; CR_E_NO_MEMORY. */
 CR_MUST_CHECK enum cr_status cr_http_form_urlencoded(struct cr_http_form *form,
                                                      struct cr_http_text text);
 CR_MUST_CHECK enum cr_status cr_http_form_json(struct cr_http_form *form, struct cr_http_text text);

@@ -78,29 +78,28 @@ struct cr_http_exchange;
 /* NULL without memory. `site` outlives it. */
 struct cr_http_exchange *cr_http_exchange_create(const struct cr_http_site *site);
 /* For the next request: cancels a call under way and wipes what was secret. */
-void cr_http_exchange_reset(struct cr_http_exchange *exchange);
-void cr_http_exchange_destroy(struct cr_http_exchange *exchange); /* accepts NULL */
+void cr_http_exchange_reset(struct cr_http_exchange *x);
+void cr_http_exchange_destroy(struct cr_http_exchange *x); /* accepts NULL */
 
 /*
  * Look at the head. The request is copied, what it points to stays the caller's until the reset.
  * False: refused, the reply is there and closes the connection; the body is not to be read. True:
  * read the body, at most CR_HTTP_BODY_BYTES_MAX, then cr_http_start.
  */
-CR_MUST_CHECK bool cr_http_admit(struct cr_http_exchange *exchange,
-                                 const struct cr_http_request *request);
+CR_MUST_CHECK bool cr_http_admit(struct cr_http_exchange *x, const struct cr_http_request *request);
 
 /* Refuse with 400 what the server has seen and this layer cannot. `why` is a sentence, static. */
-void cr_http_refuse(struct cr_http_exchange *exchange, const struct cr_http_request *request,
+void cr_http_refuse(struct cr_http_exchange *x, const struct cr_http_request *request,
                     const char *why);
 
 /* After cr_http_admit. `body` stays the caller's until the reset. `room` NULL: there is none, and
  * who needs one gets 503. */
-CR_MUST_CHECK enum cr_http_progress cr_http_start(struct cr_http_exchange *exchange,
-                                                  struct cr_room *room, struct cr_http_text body);
+CR_MUST_CHECK enum cr_http_progress cr_http_start(struct cr_http_exchange *x, struct cr_room *room,
+                                                  struct cr_http_text body);
 /* With CR_HTTP_WAIT only; NULL otherwise. */
-const struct cr_call *cr_http_waits_for(const struct cr_http_exchange *exchange);
-CR_MUST_CHECK enum cr_http_progress cr_http_resume(struct cr_http_exchange *exchange);
+const struct cr_call *cr_http_waits_for(const struct cr_http_exchange *x);
+CR_MUST_CHECK enum cr_http_progress cr_http_resume(struct cr_http_exchange *x);
 /* With CR_HTTP_REPLY, or after a refusal. */
-const struct cr_http_reply *cr_http_reply(const struct cr_http_exchange *exchange);
+const struct cr_http_reply *cr_http_reply(const struct cr_http_exchange *x);
 
 #endif

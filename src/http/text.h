@@ -11,7 +11,7 @@
 
 #include <cloakroom/types.h>
 
-#define CR_TEXT_BYTES_MAX (1024 * 1024)
+#define CR_TEXT_BYTES_MAX ((size_t)1024 * 1024)
 
 struct cr_text {
     char *bytes; /* not ended by a NUL */

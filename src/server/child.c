@@ -48,7 +48,12 @@ _Noreturn static void child_become(const struct cr_child_command *command, const
     if (inherited < 0 || dup2(input, STDIN_FILENO) < 0 || dup2(inherited, INHERITED_FD) < 0)
         _exit(127);
     (void)close_range(INHERITED_FD + 1, UINT_MAX, 0);
-    execv(path, (char *const *)(uintptr_t)command->arguments);
+    /* execv changes nothing, but its declaration is older than const. */
+    union {
+        const char *const *ours;
+        char *const *theirs;
+    } arguments = {command->arguments};
+    execv(path, arguments.theirs);
     _exit(127);
 }
 

@@ -17,7 +17,8 @@ union descriptors {
 enum cr_status cr_control_send(int fd, const struct cr_control *message)
 {
     union descriptors descriptors = {0};
-    struct iovec bytes = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof *message};
+    struct cr_control copy = *message; /* sendmsg takes no const */
+    struct iovec bytes = {.iov_base = &copy, .iov_len = sizeof copy};
     struct msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
     CR_ASSERT(message->fd_count <= CR_SERVER_LISTEN_MAX);
     if (message->fd_count > 0) {

@@ -286,6 +286,16 @@ static bool head_admit(struct request *request, const char *method, const char *
     return cr_http_admit(request->exchange, &sent);
 }
 
+/* For the library's calls that take no const, and for its buffer, which is done with. */
+static void *not_const(const void *bytes)
+{
+    union {
+        const void *from;
+        void *to;
+    } pointer = {bytes};
+    return pointer.to;
+}
+
 /* False: no memory. */
 static bool body_take(struct request *request, const char *bytes, size_t count)
 {
@@ -300,7 +310,7 @@ static bool body_take(struct request *request, const char *bytes, size_t count)
     memcpy(request->body + request->body_bytes, bytes, count);
     request->body_bytes += count;
     /* A password may be in it. The buffer is the connection's, and the library is done with it. */
-    cr_bytes_wipe((void *)(uintptr_t)bytes, count);
+    cr_bytes_wipe(not_const(bytes), count);
     return true;
 }
 
@@ -311,7 +321,7 @@ static struct MHD_Response *response_make(const struct cr_front *front,
                                           const struct cr_http_reply *reply)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(
-        reply->body.count, (void *)(uintptr_t)reply->body.bytes, MHD_RESPMEM_PERSISTENT);
+        reply->body.count, not_const(reply->body.bytes), MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return NULL;
     bool made = cr_stock_headers(response, cr_http_common_headers(front->site), reply);

@@ -69,6 +69,7 @@ enum cr_status cr_listen_parse(const char *text, struct cr_listen_address *out)
 static enum cr_status socket_open(struct cr_listen_address *address, int *out_fd)
 {
     static const int yes = 1;
+    socklen_t bytes = address->socket_bytes;
     enum cr_status st = CR_E_IO;
     int fd = socket(address->socket.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -80,7 +81,7 @@ static enum cr_status socket_open(struct cr_listen_address *address, int *out_fd
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) != 0)
         goto out;
     if (bind(fd, &address->socket.any, address->socket_bytes) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, &address->socket.any, &(socklen_t){address->socket_bytes}) != 0)
+        getsockname(fd, &address->socket.any, &bytes) != 0)
         goto out;
     st = CR_OK;
     *out_fd = fd;
