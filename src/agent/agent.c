@@ -149,7 +149,10 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
     if (st == CR_OK)
         st = agent_engine(agent, store, error);
     if (st == CR_OK && !own_table)
-        st = cr_auth_create(agent->engine, &(struct cr_auth_options){0}, &agent->auth);
+        st = cr_auth_create(agent->engine,
+                            &(struct cr_auth_options){.threads = agent->options->hash_threads,
+                                                      .queue_max = agent->options->hash_queue},
+                            &agent->auth);
     if (st == CR_OK && !own_table)
         st = cr_leases_create(agent->engine, &agent->leases);
     if (st == CR_OK)
@@ -344,7 +347,8 @@ int cr_agent_main(const struct cr_agent_options *options)
     enum cr_status st = agent_start(&agent, &error);
     if (st != CR_OK && error.text[0] == '\0')
         cr_agent_error(&error, st, "%s", cr_status_text(st));
-    if (st != CR_OK)
+    /* Whoever started us says it, once. */
+    if (st != CR_OK && options->ready_fd < 0)
         cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
     ready_tell(options, st, &error);
     if (st == CR_OK) {

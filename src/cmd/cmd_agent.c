@@ -115,6 +115,8 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .lease = settings->lease,
         .poll = settings->poll,
         .grace = settings->grace,
+        .hash_threads = (unsigned)settings->hash_threads,
+        .hash_queue = (size_t)settings->hash_queue,
         .app_mode = (unsigned)settings->socket_mode,
         .automatic = context->in.automatic,
         .ready_fd = context->in.ready_fd,

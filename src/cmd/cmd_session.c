@@ -29,12 +29,14 @@ static void session_print(const struct cr_session *session)
     char seen[CR_TIME_SHOWN_BYTES];
     char ends[CR_TIME_SHOWN_BYTES];
     char agent[41];
+    char address[CR_ADDRESS_CHARS_MAX + 1];
     cr_time_show(session->created_at, created);
     cr_time_show(session->seen_at, seen);
     cr_time_show(session->expires_at, ends);
     cr_label_copy(agent, sizeof agent, session->agent, strlen(session->agent));
+    cr_label_copy(address, sizeof address, session->address, strlen(session->address));
     printf("%s  %s  %s  %s  %-15s  %s\n", session->id.text, created, seen, ends,
-           session->address[0] == '\0' ? "-" : session->address, agent[0] == '\0' ? "-" : agent);
+           address[0] == '\0' ? "-" : address, agent[0] == '\0' ? "-" : agent);
 }
 
 static json_t *session_json(const struct cr_session *session)

@@ -387,8 +387,12 @@ bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capac
         out_state[0] = '\0';
         return true;
     }
-    if (out_state[0] != '\0')
+    if (out_state[0] == '/')
         return true;
+    if (out_state[0] != '\0') {
+        cr_complain("'%s' is not the path of a directory, from / on", out_state);
+        return false;
+    }
     enum cr_status st = cr_state_directory(out_url, out_state, state_capacity);
     if (st == CR_E_INVALID)
         cr_complain("'%s' is not the URL of a store; sqlite:///PATH is one", out_url);
@@ -409,8 +413,8 @@ struct cr_room *cr_place_open(const struct cr_place *place, int *out_exit)
     if (state[0] == '\0')
         return open_socket(url, out_exit);
     int length = snprintf(door, sizeof door, "cloakroom://%s/%s", state, CR_AGENT_OPERATOR_SOCKET);
-    if (length >= (int)sizeof door || state[0] != '/') {
-        cr_complain("'%s' is not the path of a directory, from / on", state);
+    if (length >= (int)sizeof door) {
+        cr_complain("%s: the name is too long for a socket", state);
         return NULL;
     }
     /* Only to see whether anybody is there. */

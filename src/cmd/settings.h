@@ -40,6 +40,7 @@ struct cr_settings {
     cr_span_ms idle, absolute;
     struct cr_setting_policy on_login;
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];
+    int64_t hash_threads, hash_queue;
     cr_span_ms lease, poll, grace;
     int64_t log_level;           /* enum cr_log_level */
     int64_t log_json;            /* 0, 1 */
