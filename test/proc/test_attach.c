@@ -555,6 +555,7 @@ static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_noth
     CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
     CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_ASK);
+    CHECK(is_mapped(one)); /* asked and answered: it has joined the new agent */
     CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_OK);
