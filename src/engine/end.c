@@ -169,13 +169,15 @@ static struct end *end_begin(struct cr_engine *engine, const struct cr_end_reque
     return end;
 }
 
-/* Without a store of ours the application has committed already: stamps, and done. */
+/* Without a store of ours the application has committed already: stamps, and wait. */
 static void end_submit(struct end *end)
 {
-    if (end->op.engine->queue == NULL) {
-        end->op.engine->endings++;
+    struct cr_engine *engine = end->op.engine;
+    if (engine->queue == NULL) {
+        engine->endings++;
         end_presume(end);
-        end_answer(end, CR_OK, 0);
+        end->waiter.ready = end_ready;
+        cr_engine_wait_for(engine, &end->waiter, 0, false);
         return;
     }
     cr_engine_op_write(&end->op, end_run, end_done);

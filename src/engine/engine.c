@@ -272,7 +272,7 @@ static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_stor
         cr_keyring_init(&engine->keyring, engine->options.realm, keys, count);
     cr_bytes_wipe(keys, sizeof keys);
     if (st == CR_OK)
-        st = cr_engine_wait_start(engine, store);
+        st = cr_engine_wait_start(engine, store); /* before our own registration */
     if (st == CR_OK)
         st = cr_engine_follow_start(engine, store);
     if (st != CR_OK && out_error != NULL) {
@@ -320,6 +320,8 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     enum cr_status st = cr_engine_seen_start(engine);
     if (st == CR_OK && options->store != NULL)
         st = engine_read_store(engine, options->store, out_error);
+    else if (st == CR_OK)
+        st = cr_engine_wait_start(engine, NULL);
     if (st == CR_OK)
         st = table_make(engine, engine->options.cache, engine->options.cache_bytes, &engine->table);
     if (st != CR_OK)
@@ -333,9 +335,9 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
         if (st != CR_OK)
             goto failed;
         cr_engine_follow_begin(engine);
-        cr_engine_wait_begin(engine);
         sweep_later(engine, 1000, 600000);
     }
+    cr_engine_wait_begin(engine);
     freshen_fired(&engine->freshen);
     *out_engine = engine;
     return CR_OK;

@@ -127,12 +127,12 @@ void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_tim
 void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
                        cr_engine_done *done, void *context);
 
-/* The application's own table. cr_engine_table_key turns a key into what the table finds it by. */
+/* The application's own table. cr_engine_table_key turns a key into what the table finds it by; the
+ * endings above are its invalidations, for which the application has committed already. */
 void cr_engine_table_key(const void *key, size_t key_bytes, struct cr_session_id *out_id,
                          struct cr_token_hash *out_hash);
 uint64_t cr_engine_table_clock(const struct cr_engine *engine);
 void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry, uint64_t stamp);
-void cr_engine_table_invalidate(struct cr_engine *engine, const struct cr_session_id *id);
 
 /* A session in the table, without asking the store: what cr_validate_cached does in direct mode.
  * Safe from any thread. False: a miss. */

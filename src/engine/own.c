@@ -43,10 +43,3 @@ void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry
         !cr_table_insert(engine->table, entry, stamp, cr_engine_now(engine)))
         engine->fills_refused++;
 }
-
-void cr_engine_table_invalidate(struct cr_engine *engine, const struct cr_session_id *id)
-{
-    engine->endings++;
-    if (engine->table != NULL)
-        (void)cr_table_end_session(engine->table, id);
-}

@@ -40,6 +40,13 @@ enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *s
 {
     struct cr_engine_row rows[OTHERS_MAX];
     size_t count = 0;
+    if (store == NULL) {
+        /* Nothing tells of a predecessor in front of an application's own store. */
+        if (engine->options.cache == CR_CACHE_SHARED)
+            engine->predecessor_until =
+                cr_boot_add(cr_engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
+        return CR_OK;
+    }
     if (!engine->exclusive)
         return CR_OK;
     enum cr_status st = cr_store_engine_list(store, rows, OTHERS_MAX, &count);

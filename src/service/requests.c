@@ -442,8 +442,8 @@ static void do_invalidate(struct request *request, const struct cr_message *mess
         request_invalid(request);
         return;
     }
-    cr_engine_table_invalidate(engine_of(request), &id);
-    cr_request_status(request, CR_OK, NULL);
+    cr_engine_end(engine_of(request), &id, &(struct cr_end_request){.reason = CR_REASON_ADMIN},
+                  cr_reply_ended, request);
 }
 
 /* Accounts. */

@@ -158,18 +158,9 @@ static void host_table_changed(void *context, int fd)
     host->table_changes++;
 }
 
-enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache)
+static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
+                                   struct cr_store *store)
 {
-    struct sim_host *host = &sim->hosts[index];
-    struct cr_store *inner = NULL, *store = NULL;
-    CR_ASSERT(host->engine == NULL);
-    host->plan = (struct cr_fault_plan){.kind = CR_FAULT_NONE};
-    enum cr_status st = cr_store_open(sim->url, &sim->store_env, &inner, NULL);
-    if (st != CR_OK)
-        return st;
-    st = cr_store_fault_create(inner, &host->plan, &store);
-    if (st != CR_OK)
-        return st;
     struct cr_engine_options options = {
         .loop = &host->loop,
         .random = &host->random.random,
@@ -182,7 +173,7 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
         .table_changed = host_table_changed,
         .context = host,
     };
-    if (sim->exclusive) {
+    if (sim->exclusive && store != NULL) {
         sim->exclusive_ops = *store->ops;
         sim->exclusive_ops.exclusive = true;
         store->ops = &sim->exclusive_ops;
@@ -191,12 +182,32 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
     }
     host->paused = false;
     host->alive = true;
-    st = cr_engine_create(&options, &host->engine, NULL);
-    if (st != CR_OK) {
+    enum cr_status st = cr_engine_create(&options, &host->engine, NULL);
+    if (st != CR_OK)
         host->alive = false;
-        cr_store_destroy(store);
-    }
     return st;
+}
+
+enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache)
+{
+    struct sim_host *host = &sim->hosts[index];
+    struct cr_store *inner = NULL, *store = NULL;
+    CR_ASSERT(host->engine == NULL);
+    host->plan = (struct cr_fault_plan){.kind = CR_FAULT_NONE};
+    enum cr_status st = cr_store_open(sim->url, &sim->store_env, &inner, NULL);
+    if (st == CR_OK)
+        st = cr_store_fault_create(inner, &host->plan, &store);
+    if (st == CR_OK)
+        st = engine_start(host, cache, store);
+    if (st != CR_OK)
+        cr_store_destroy(store);
+    return st;
+}
+
+enum cr_status sim_host_start_bare(struct sim *sim, size_t index, enum cr_cache cache)
+{
+    CR_ASSERT(sim->hosts[index].engine == NULL);
+    return engine_start(&sim->hosts[index], cache, NULL);
 }
 
 void sim_host_stop(struct sim *sim, size_t index)

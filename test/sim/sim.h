@@ -55,8 +55,10 @@ void sim_init(struct sim *sim, uint64_t seed, size_t hosts);
 void sim_fini(struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 
-/* Opens the store and makes an engine. */
+/* Opens the store and makes an engine. The second: one without a store, for an application's own.
+ */
 enum cr_status sim_host_start(struct sim *sim, size_t host, enum cr_cache cache);
+enum cr_status sim_host_start_bare(struct sim *sim, size_t host, enum cr_cache cache);
 /* A clean stop: answers what is under way. */
 void sim_host_stop(struct sim *sim, size_t host);
 /* Stops dead: whatever it was doing is not answered. Its table can still be read through a view. */

@@ -380,6 +380,21 @@ static void made_up_tokens_cost_the_store_nothing(void)
     sim_fini(&sim);
 }
 
+static void the_first_ending_over_an_own_table_waits_for_a_predecessors_segment(void)
+{
+    struct sim sim;
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(sim_host_start_bare(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    cr_boot_ns began = sim.now;
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    /* 1.22 s on its own clock, which may be 5 % off. */
+    CHECK(cr_boot_between(began, sim.now) >= 1150);
+    began = sim.now;
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    CHECK(cr_boot_between(began, sim.now) < 100);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -399,6 +414,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_renewal_that_races_gives_one_successor),
     TAP_TEST(a_change_of_privilege_leaves_the_old_token_no_grace_anywhere),
     TAP_TEST(a_late_write_never_revives_an_ended_session),
+    TAP_TEST(the_first_ending_over_an_own_table_waits_for_a_predecessors_segment),
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
 };
 
