@@ -161,6 +161,7 @@ static void host_table_changed(void *context, int fd)
 static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
                                    struct cr_store *store)
 {
+    struct sim *sim = host->sim;
     struct cr_engine_options options = {
         .loop = &host->loop,
         .random = &host->random.random,
