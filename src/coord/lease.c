@@ -339,7 +339,12 @@ static void holding_give_back(struct cr_holding *h)
     if (holding_now(h) >= h->ends) {
         h->ends = 0;
         holding_drop(h);
-    } else if (!holding_call(h, give_run, give_done)) {
+    } else if (holding_call(h, give_run, give_done)) {
+        return;
+    } else if (h->leases->closing) {
+        h->ends = 0; /* nobody will be here to try again */
+        holding_drop(h);
+    } else {
         cr_timer_set(h->leases->loop, &h->timer, cr_boot_add(holding_now(h), RETRY_MS));
     }
 }

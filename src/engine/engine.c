@@ -350,9 +350,11 @@ failed:
     return st;
 }
 
-/* What was seen is written, and the registration goes. */
-static void store_leave(struct cr_engine *engine, struct cr_store *store)
+/* What waits is written, and what was seen; then the registration goes. */
+static void queue_leave(struct cr_engine *engine)
 {
+    struct cr_store *store = cr_store_queue_release(engine->queue);
+    engine->queue = NULL;
     cr_engine_seen_stop(engine, store);
     if (engine->registered && cr_store_begin(store) == CR_OK) {
         if (cr_store_engine_remove(store, &engine->row.identity, engine->row.beat) != CR_OK)
@@ -372,7 +374,7 @@ void cr_engine_destroy(struct cr_engine *engine)
         cr_table_retire(engine->table);
     engine->closing = true;
     if (engine->queue != NULL)
-        store_leave(engine, cr_store_queue_release(engine->queue));
+        queue_leave(engine);
     /* What was running has set its last timers by now. */
     cr_timer_stop(engine->loop, &engine->freshen);
     cr_timer_stop(engine->loop, &engine->sweep_timer);
@@ -406,12 +408,12 @@ bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
 
 bool cr_engine_store_read(struct cr_engine *engine, struct cr_store_call *call)
 {
-    return !engine->closing && engine->queue != NULL && cr_store_queue_read(engine->queue, call);
+    return engine->queue != NULL && cr_store_queue_read(engine->queue, call);
 }
 
 bool cr_engine_store_write(struct cr_engine *engine, struct cr_store_call *call)
 {
-    return !engine->closing && engine->queue != NULL && cr_store_queue_write(engine->queue, call);
+    return engine->queue != NULL && cr_store_queue_write(engine->queue, call);
 }
 
 struct cr_loop *cr_engine_loop(struct cr_engine *engine)

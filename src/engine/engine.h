@@ -139,7 +139,9 @@ void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry
 CR_MUST_CHECK bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
                                     const struct cr_token_hash *hash, struct cr_entry *out);
 
-/* Store calls of the layers above (accounts, leases). False: CR_BUSY. */
+/* Store calls of the layers above (accounts, leases). False: CR_BUSY. Also while the engine stops,
+ * which waits for the writes and tells the reads CR_UNAVAILABLE: each is done before the engine is
+ * gone. */
 CR_MUST_CHECK bool cr_engine_store_read(struct cr_engine *engine, struct cr_store_call *call);
 CR_MUST_CHECK bool cr_engine_store_write(struct cr_engine *engine, struct cr_store_call *call);
 struct cr_loop *cr_engine_loop(struct cr_engine *engine);

@@ -3,6 +3,8 @@
  * Two pools over one store: readers, each thread with a handle of its own, and one writer that
  * takes what waits as a batch. Results cross from the pool's thread to the loop's with the work
  * itself; the count of commits is the only other thing that both touch.
+ *
+ * Invariant: a call is in the list from its submission to its `done`, which comes once.
  */
 #include "store/queue.h"
 
@@ -18,6 +20,10 @@ struct cr_store_queue {
     struct cr_store *readers[READERS_MAX];
     unsigned reader_count;
     struct cr_pool *read_pool, *write_pool;
+    struct cr_work **batch; /* of a drain: batch_max of them */
+    size_t batch_max;
+    struct cr_store_call *first, *last; /* all calls, in the order of submission */
+    bool draining;                      /* the pools are going or gone */
     uint64_t read_count, write_count;
     _Atomic uint64_t commit_count; /* raised by the writing thread */
 };
@@ -27,7 +33,8 @@ static struct cr_store_call *call_of(struct cr_work *work)
     return (struct cr_store_call *)((char *)work - offsetof(struct cr_store_call, work));
 }
 
-static void reads_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+static void pool_reads_run(void *context, unsigned thread, struct cr_work *const *batch,
+                           size_t count)
 {
     struct cr_store_queue *queue = context;
     CR_ASSERT(thread < queue->reader_count);
@@ -49,14 +56,14 @@ static bool writes_make(struct cr_store *store, struct cr_work *const *batch, si
     return made;
 }
 
-static void writes_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+/* One commit. False: the store failed, which each of them has as its status. */
+static bool writes_run(struct cr_store_queue *queue, struct cr_work *const *batch, size_t count)
 {
-    struct cr_store_queue *queue = context;
     enum cr_status st = cr_store_begin(queue->writer);
     if (st == CR_OK) {
         if (!writes_make(queue->writer, batch, count)) {
             cr_store_rollback(queue->writer);
-            return;
+            return true;
         }
         st = cr_store_commit(queue->writer);
         atomic_fetch_add_explicit(&queue->commit_count, 1, memory_order_relaxed);
@@ -65,6 +72,13 @@ static void writes_run(void *context, unsigned thread, struct cr_work *const *ba
      * batch that made it so. */
     for (size_t i = 0; st != CR_OK && i < count; i++)
         call_of(batch[i])->status = st;
+    return st == CR_OK;
+}
+
+static void pool_writes_run(void *context, unsigned thread, struct cr_work *const *batch,
+                            size_t count)
+{
+    (void)!writes_run(context, batch, count);
 }
 
 static enum cr_status readers_open(struct cr_store_queue *queue, struct cr_store *store,
@@ -92,15 +106,19 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
         .threads = options->reader_threads,
         .queue_max = options->queue_max,
         .batch_max = 1,
-        .run = reads_run,
+        .run = pool_reads_run,
         .context = queue,
     };
     struct cr_pool_options writes = reads;
     writes.name = "store writes";
     writes.threads = 1;
     writes.batch_max = options->batch_max;
-    writes.run = writes_run;
-    enum cr_status st = readers_open(queue, store, options->reader_threads);
+    writes.run = pool_writes_run;
+    enum cr_status st = CR_E_NO_MEMORY;
+    queue->batch_max = options->batch_max;
+    queue->batch = calloc(options->batch_max, sizeof *queue->batch);
+    if (queue->batch != NULL)
+        st = readers_open(queue, store, options->reader_threads);
     if (st == CR_OK)
         st = cr_pool_create(loop, &reads, &queue->read_pool);
     if (st == CR_OK)
@@ -114,26 +132,33 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
     return CR_OK;
 }
 
-struct cr_store *cr_store_queue_release(struct cr_store_queue *queue)
+static void call_link(struct cr_store_queue *queue, struct cr_store_call *call)
 {
-    struct cr_store *writer = queue->writer;
-    cr_pool_destroy(queue->write_pool);
-    cr_pool_destroy(queue->read_pool);
-    for (unsigned i = 0; i < queue->reader_count; i++)
-        cr_store_destroy(queue->readers[i]);
-    free(queue);
-    return writer;
+    call->next = NULL;
+    call->prev = queue->last;
+    if (queue->last != NULL)
+        queue->last->next = call;
+    else
+        queue->first = call;
+    queue->last = call;
 }
 
-void cr_store_queue_destroy(struct cr_store_queue *queue)
+static void call_unlink(struct cr_store_queue *queue, struct cr_store_call *call)
 {
-    if (queue != NULL)
-        cr_store_destroy(cr_store_queue_release(queue));
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        queue->first = call->next;
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    else
+        queue->last = call->prev;
 }
 
 static void call_done(struct cr_work *work)
 {
     struct cr_store_call *call = call_of(work);
+    call_unlink(call->queue, call);
     call->done(call);
 }
 
@@ -144,7 +169,11 @@ static bool call_submit(struct cr_store_queue *queue, struct cr_pool *pool,
     call->queue = queue;
     call->is_write = is_write;
     call->work.done = call_done;
-    return cr_pool_submit(pool, &call->work);
+    call_link(queue, call);
+    if (queue->draining || cr_pool_submit(pool, &call->work))
+        return true;
+    call_unlink(queue, call);
+    return false;
 }
 
 bool cr_store_queue_read(struct cr_store_queue *queue, struct cr_store_call *call)
@@ -164,6 +193,47 @@ bool cr_store_queue_write(struct cr_store_queue *queue, struct cr_store_call *ca
         return true;
     queue->write_count--;
     return false;
+}
+
+/* The oldest calls: one read, or as many writes as one commit takes. False: the store failed. */
+static bool drain_some(struct cr_store_queue *queue, bool store_works)
+{
+    struct cr_work **batch = queue->batch;
+    size_t count = 0;
+    bool is_write = queue->first->is_write;
+    for (struct cr_store_call *call = queue->first;
+         call != NULL && call->is_write == is_write && count < queue->batch_max;
+         call = call->next) {
+        call->status = CR_UNAVAILABLE;
+        batch[count++] = &call->work;
+    }
+    if (is_write && store_works)
+        store_works = writes_run(queue, batch, count);
+    for (size_t i = 0; i < count; i++)
+        call_done(batch[i]);
+    return store_works;
+}
+
+struct cr_store *cr_store_queue_release(struct cr_store_queue *queue)
+{
+    struct cr_store *writer = queue->writer;
+    bool store_works = true;
+    queue->draining = true;
+    cr_pool_destroy(queue->write_pool);
+    cr_pool_destroy(queue->read_pool);
+    for (unsigned i = 0; i < queue->reader_count; i++)
+        cr_store_destroy(queue->readers[i]);
+    while (queue->first != NULL)
+        store_works = drain_some(queue, store_works);
+    free(queue->batch);
+    free(queue);
+    return writer;
+}
+
+void cr_store_queue_destroy(struct cr_store_queue *queue)
+{
+    if (queue != NULL)
+        cr_store_destroy(cr_store_queue_release(queue));
 }
 
 void cr_store_queue_count(const struct cr_store_queue *queue, struct cr_store_queue_count *out)

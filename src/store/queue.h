@@ -25,6 +25,7 @@ struct cr_store_call {
     struct cr_work work;
     struct cr_store_queue *queue;
     bool is_write;
+    struct cr_store_call *prev, *next; /* the queue's own */
 };
 
 struct cr_store_queue_options {
@@ -37,8 +38,9 @@ struct cr_store_queue_options {
 CR_MUST_CHECK enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *store,
                                                    const struct cr_store_queue_options *options,
                                                    struct cr_store_queue **out_queue);
-/* Waits for what runs; what only waited is dropped without `done`. Accepts NULL. The second gives
- * the writing handle back, for the last writes of a clean stop. */
+/* Waits for what runs. Writes that wait are made, as are those that a `done` asks for meanwhile;
+ * reads that wait are told CR_UNAVAILABLE, and so is all the rest once the store fails. Accepts
+ * NULL. The second gives the writing handle back, for the last writes of a clean stop. */
 void cr_store_queue_destroy(struct cr_store_queue *queue);
 CR_MUST_CHECK struct cr_store *cr_store_queue_release(struct cr_store_queue *queue);
 
