@@ -31,7 +31,7 @@ static error_t agent_parse(int key, char *argument, struct argp_state *state)
         in->automatic = true;
         return 0;
     case KEY_READY:
-        in->ready_fd = atoi(argument);
+        in->ready_fd = (int)strtol(argument, NULL, 10);
         return 0;
     case KEY_REALM:
         in->realm = argument;

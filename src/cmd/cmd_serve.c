@@ -110,7 +110,7 @@ static bool agent_ready(void *context)
 static bool addresses_cut(struct serving *s)
 {
     char *rest = s->listen;
-    strcpy(s->listen, s->place.settings.listen);
+    memcpy(s->listen, s->place.settings.listen, sizeof s->listen);
     for (char *word = strsep(&rest, ","); word != NULL; word = strsep(&rest, ",")) {
         word += strspn(word, " ");
         word[strcspn(word, " ")] = '\0';

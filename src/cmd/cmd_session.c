@@ -122,6 +122,7 @@ struct end_input {
     bool all;
 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
 static error_t end_parse(int key, char *argument, struct argp_state *state)
 {
     struct end_input *in = state->input;

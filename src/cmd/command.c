@@ -87,7 +87,7 @@ void cr_time_show(cr_time_ms time, char out[CR_TIME_SHOWN_BYTES])
     struct tm parts;
     if (time == 0 || gmtime_r(&seconds, &parts) == NULL ||
         strftime(out, CR_TIME_SHOWN_BYTES, "%Y-%m-%d %H:%M:%SZ", &parts) == 0)
-        strcpy(out, "-");
+        memcpy(out, "-", 2);
 }
 
 json_t *cr_time_json(cr_time_ms time)
@@ -175,6 +175,7 @@ static void option_check(const struct argp_option *ours, const struct argp_optio
     exit(CR_EXIT_USAGE);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
 static error_t form_parse(int key, char *argument, struct argp_state *state)
 {
     struct form_input *in = state->input;

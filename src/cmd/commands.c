@@ -102,9 +102,12 @@ int cr_command_run(const struct cr_command *table, int argc, char **argv)
         return unknown_command(table, argv[0], argv[1]);
     char name[NAME_CHARS_MAX];
     snprintf(name, sizeof name, "%s %s", argv[0], found->name);
+    char *kept = argv[1];
     argv[1] = name;
-    return found->below != NULL ? cr_command_run(found->below, argc - 1, argv + 1)
-                                : found->run(argc - 1, argv + 1);
+    int exit_status = found->below != NULL ? cr_command_run(found->below, argc - 1, argv + 1)
+                                           : found->run(argc - 1, argv + 1);
+    argv[1] = kept;
+    return exit_status;
 }
 
 int cr_cmd_help(int argc, char **argv)

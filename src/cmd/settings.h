@@ -64,13 +64,13 @@ struct cr_setting_choice {
 struct cr_setting {
     const char *name; /* "section.key" */
     enum cr_setting_kind kind;
+    bool reloads;        /* SIGHUP takes it over */
     size_t offset;       /* in struct cr_settings */
     int64_t least, most; /* of numbers, in the kind's unit: bytes, milliseconds, or just that many;
                             of text, characters */
     const char *normal;  /* the default, as one writes it; "": none */
     const char *option;  /* the long option that sets it; NULL: none */
     const char *value;   /* how its value is called: "ADDR" */
-    bool reloads;        /* SIGHUP takes it over */
     const char *text;
     struct cr_setting_choice choices[CR_SETTING_CHOICES_MAX + 1];
 };

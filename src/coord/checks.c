@@ -302,7 +302,7 @@ static long process_parent(long pid)
 static unsigned gunicorn_environment(void)
 {
     const char *text = getenv("GUNICORN_CMD_ARGS");
-    char arguments[1024];
+    char arguments[1024] = "";
     if (text == NULL || strlen(text) + 1 > sizeof arguments)
         return 0;
     size_t count = strlen(text) + 1;

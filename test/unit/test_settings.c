@@ -142,7 +142,8 @@ static void file_try(struct file *file, const char *bytes, size_t count)
     snprintf(file->path, sizeof file->path, "%s/test_settings.%ld.conf",
              folder == NULL ? "/tmp" : folder, (long)getpid());
     FILE *stream = fopen(file->path, "w");
-    if (!CHECK(stream != NULL))
+    CHECK(stream != NULL);
+    if (stream == NULL)
         return;
     CHECK(fwrite(bytes, 1, count, stream) == count);
     CHECK(fclose(stream) == 0);
