@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# tap: timeout=120
+"""The command line: beside a running agent and without one, for people and for scripts."""
+
+import json
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import scratch
+import tap
+from desk import Desk
+
+PASSWORD = "correct horse battery"
+SESSION_ID = "crp_" + "A" * 24
+TOKEN = "crs1_" + "A" * 80
+SERVED = Desk()  # for what needs no state of its own
+
+
+def users(desk):
+    return {row["user"]: row for row in json.loads(desk.do("user", "list", "--json"))}
+
+
+def accounts_are_kept_beside_an_agent_and_without_one():
+    desk = Desk()
+    for with_agent in (False, True, False):
+        if with_agent:
+            desk.start()
+        name = "anna" if with_agent else "bert"
+        if name in users(desk):
+            desk.do("user", "remove", name)
+        assert desk.do("user", "add", name, text=PASSWORD) == f"{name}: added\n"
+        assert not users(desk)[name]["disabled"]
+        desk.do("user", "disable", name)
+        assert users(desk)[name]["disabled"]
+        desk.do("user", "enable", name)
+        before = users(desk)[name]
+        assert not before["disabled"]
+        desk.do("user", "passwd", name, text="another " + PASSWORD)
+        assert users(desk)[name]["created_at"] == before["created_at"]
+        desk.stop()
+    assert sorted(users(desk)) == ["anna", "bert"]
+
+
+def what_cannot_be_is_refused_with_the_reason():
+    rows = [
+        (("user", "add", "anna"), "a password has at least 8 characters", "short"),
+        (("user", "add", "anna"), "at most 1024 bytes", "x" * 1025),
+        (("user", "add", "anna"), "at least 8 characters", ""),
+        (("user", "passwd", "nobody"), "has no account", PASSWORD),
+        (("user", "disable", "nobody"), "has no account", ""),
+        (("user", "enable", "nobody"), "has no account", ""),
+        (("user", "remove", "nobody"), "has no account", ""),
+        (("user", "add", "there"), "has an account already", PASSWORD),
+        (("session", "end", SESSION_ID), "no such session", ""),
+        (("session", "explain", SESSION_ID), "no such session", ""),
+        (("session", "end", "--user", "nobody"), "no such user", ""),
+    ]
+    with Desk() as desk:
+        desk.do("user", "add", "there", text=PASSWORD)
+        for words, reason, text in rows:
+            status, out, error = desk.run(*words, text=text)
+            assert status == 1 and reason in error and not out, f"{words}: {status} {out} {error}"
+            assert PASSWORD not in error
+        assert list(users(desk)) == ["there"]
+
+
+def a_session_or_a_token_is_not_taken_for_a_user():
+    for words in [("user", "add"), ("user", "passwd"), ("user", "disable"), ("user", "enable"),
+                  ("user", "remove"), ("session", "list"), ("session", "end", "--user")]:
+        status, _, error = SERVED.run(*words, SESSION_ID, text=PASSWORD)
+        assert status == 2 and "is the id of a session, and a user is meant" in error, error
+        status, _, error = SERVED.run(*words, TOKEN, text=PASSWORD)
+        assert status == 2 and "token of a session" in error, error
+        assert TOKEN not in error
+    for words in [("session", "end"), ("session", "explain")]:
+        status, _, error = SERVED.run(*words, TOKEN)
+        assert status == 2 and "it is a secret" in error and TOKEN not in error, error
+        status, _, error = SERVED.run(*words, "anna")
+        assert status == 2 and "not the id of a session" in error, error
+
+
+def mistyped_words_get_a_guess():
+    rows = [
+        (("usr",), "did you mean 'cloakroom user'?"),
+        (("user", "ad"), "did you mean 'cloakroom user add'?"),
+        (("session", "lsit"), "did you mean 'cloakroom session list'?"),
+        (("serve", "--wrokers", "2"), "did you mean --workers?"),
+        (("user", "list", "--jsno"), "did you mean --json?"),
+        (("frobnicate",), "'cloakroom --help' lists them"),
+        (("serve", "--workers", "0"), "server.workers goes from 1 to 64"),
+        (("serve", "--cache", "fast"), "cache.kind is none, memory or shared"),
+        (("serve", "--listen", ""), "server.listen has from 1"),
+        (("user", "add"), "NAME"),
+        (("user", "add", "a", "b"), "what is 'b' for?"),
+        (("session", "end"), "the ID of a session, --user USER, or --all?"),
+        (("session", "end", "--all", SESSION_ID), "the ID of a session, --user USER, or --all?"),
+        (("lock", "x", "--wait", "5", "--", "true"), "--wait takes"),
+        (("lock", "x"), "something is missing"),
+        (("lock", "", "--", "true"), "name of a lock"),
+        (("user", "list", "--state", "st"), "'st' is not the path of a directory, from / on"),
+        (("user", "list", "--store", "/x.db"), "sqlite:///PATH"),
+        ((), "Usage"),
+    ]
+    for words, guess in rows:
+        done = subprocess.run([scratch.PROGRAM, *words], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, check=False, timeout=20)
+        assert done.returncode == 2, f"{words}: {done.returncode} {done.stderr}"
+        assert guess in done.stderr, f"{words}: {done.stderr}"
+
+
+def bad_stores_are_told_and_nothing_is_lost():
+    home = scratch.folder("bad")
+    damaged = home / "damaged.db"
+    damaged.write_bytes(b"this is not a database" * 1000)
+    (home / "folder.db").mkdir()
+    for url in [f"sqlite://{home}/nowhere/x.db", f"sqlite://{home}/folder.db",
+                "sqlite:///proc/x.db", f"sqlite://{damaged}", "sqlite:x.db", "mysql:///x",
+                "cloakroom:///nowhere/app.sock"]:
+        desk = Desk(url)
+        status, out, error = desk.run("user", "add", "anna", text=PASSWORD)
+        assert status in (1, 2, 69) and error.startswith("cloakroom: ") and not out, \
+            f"{url}: {status} {error}"
+        assert len(error.splitlines()) <= 6, error
+    assert damaged.read_bytes() == b"this is not a database" * 1000
+
+
+def a_store_that_another_agent_holds_is_not_opened_beside_it():
+    with Desk() as desk:
+        elsewhere = ("--store", desk.url, "--state", str(desk.home / "elsewhere"))
+        done = subprocess.run([scratch.PROGRAM, "user", "list", *elsewhere], capture_output=True,
+                              text=True, check=False, timeout=20)
+        assert done.returncode != 0 and not done.stdout
+        assert str(desk.agent.pid) in done.stderr, done.stderr
+        assert "--state" in done.stderr, done.stderr
+        # A second agent for the same state directory says so by its status.
+        done = subprocess.run([scratch.PROGRAM, "agent", *desk.where], capture_output=True,
+                              text=True, check=False, timeout=20)
+        assert done.returncode == 3, f"{done.returncode} {done.stderr}"
+
+
+class Terminal:
+    """A command whose standard input is a terminal, and what stands on its screen."""
+
+    def __init__(self, command):
+        self.ours, theirs = pty.openpty()
+        self.screen = b""
+        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs,
+                                        start_new_session=True)
+        self.theirs = theirs
+
+    def wait_for(self, text):
+        while text not in self.screen:
+            ready, _, _ = select.select([self.ours], [], [], 10)
+            assert ready, f"{text} is not on the screen: {self.screen}"
+            self.screen += os.read(self.ours, 4096)
+
+    def type(self, text):
+        os.write(self.ours, text)
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.theirs)[3] & termios.ECHO)
+
+    def close(self):
+        status = self.process.wait(10)
+        while select.select([self.ours], [], [], 0)[0]:
+            self.screen += os.read(self.ours, 4096)
+        echoes = self.echoes()
+        os.close(self.theirs)
+        os.close(self.ours)
+        assert echoes, "the terminal stays without echo"
+        return status
+
+
+def at_a_terminal_a_password_is_asked_for_twice_and_not_shown():
+    rows = [
+        (PASSWORD, PASSWORD, 0, b"anna: added"),
+        (PASSWORD, "another one", 1, b"are not the same"),
+        ("short", "short", 1, b"at least 8 characters"),
+    ]
+    for first, second, wanted, says in rows:
+        with Desk() as desk:
+            terminal = Terminal(desk.command("user", "add", "anna"))
+            terminal.wait_for(b"Password: ")
+            assert not terminal.echoes()
+            terminal.type(first.encode() + b"\n")
+            terminal.wait_for(b"again: ")
+            terminal.type(second.encode() + b"\n")
+            assert terminal.close() == wanted, terminal.screen
+            assert says in terminal.screen, terminal.screen
+            assert first.encode() not in terminal.screen
+            assert len(users(desk)) == (wanted == 0)
+
+
+def an_interrupted_question_leaves_the_terminal_as_it_was():
+    with Desk() as desk:
+        terminal = Terminal(desk.command("user", "add", "anna"))
+        terminal.wait_for(b"Password: ")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.close() == -signal.SIGINT
+        assert not users(desk)
+
+
+def a_password_from_standard_input_is_every_byte_of_it():
+    with scratch.Server(workers=1) as server:
+        where = ("--store", server.store, "--state", str(server.state))
+        for name, typed, meant in [("nl", "secret\npass\n", "secret\npass"),
+                                   ("blank", " secret pass ", " secret pass "),
+                                   ("utf8", "pässwörtlich", "pässwörtlich")]:
+            scratch.run([scratch.PROGRAM, "user", "add", name, *where], input=typed)
+            connection = scratch.Connection(server.port)
+            for password, wanted in [(meant, 200), (meant + "\n", 401), (meant[:-1], 401)]:
+                status, _ = connection.ask("POST", "/login", body={
+                    "user": name, "password": password, "mode": "bearer"})
+                assert status == wanted, f"{name}: {status}"
+            connection.close()
+
+
+def sessions_are_listed_ended_and_explained():
+    with scratch.Server(workers=1, arguments=["--on-login", "keep"]) as server:
+        where = ("--store", server.store, "--state", str(server.state))
+
+        def cli(*words):
+            return scratch.run([scratch.PROGRAM, *words, *where])
+
+        connection = scratch.Connection(server.port)
+        logins = [server.login(connection) for _ in range(12)]
+        rows = json.loads(cli("session", "list", "alice", "--json"))
+        assert [row["id"] for row in rows] == [key for key, _ in reversed(logins)], rows
+        assert all(row["user"] == "alice" and row["address"] == "127.0.0.1" for row in rows)
+        shown = cli("session", "list", "alice")
+        assert shown.splitlines()[0].startswith("SESSION") and len(shown.splitlines()) == 13
+        assert not any(token in shown for _, token in logins)
+
+        gone, token = logins[0]
+        assert connection.session(token) == 200
+        assert json.loads(cli("session", "end", gone, "--json"))["result"] == "done"
+        assert connection.session(token) == 401
+        assert connection.session(logins[1][1]) == 200
+        told = json.loads(cli("session", "explain", gone, "--json"))
+        assert (told["live"], told["reason"], told["user"]) == (False, "admin", "alice"), told
+        assert told["by"] == "operator", told
+        assert json.loads(cli("session", "explain", logins[1][0], "--json"))["live"]
+        assert "ended: admin" in cli("session", "explain", gone)
+
+        cli("session", "end", "--user", "alice")
+        assert all(connection.session(token) == 401 for _, token in logins)
+        assert json.loads(cli("session", "list", "alice", "--json")) == []
+        _, token = server.login(connection)
+        cli("session", "end", "--all")
+        assert connection.session(token) == 401
+        told = json.loads(cli("session", "explain", logins[1][0], "--json"))
+        assert not told["live"] and told["user"] == "alice", told
+        connection.close()
+
+
+def changing_an_account_ends_its_sessions_at_once():
+    with scratch.Server(workers=2) as server:
+        where = ("--store", server.store, "--state", str(server.state))
+        for words, text in [(("passwd",), server.password), (("disable",), ""), (("enable",), ""),
+                            (("remove",), "")]:
+            token = None
+            if words != ("enable",):
+                _, token = server.login()
+                connections = server.connections().values()
+                assert all(c.session(token) == 200 for c in connections)
+            scratch.run([scratch.PROGRAM, "user", *words, "alice", *where], input=text)
+            if token:
+                assert all(c.session(token) == 401 for c in connections), words
+                for connection in connections:
+                    connection.close()
+
+
+def the_first_start_makes_the_administrator_and_says_so_once():
+    rows = [("replace", "ends the same user's earlier sessions"),
+            ("keep", "leaves the same user's earlier sessions alone"),
+            ("keep 3", "ends the same user's oldest sessions")]
+    for policy, sentence in rows:
+        home = scratch.folder("first")
+        port = scratch.free_port()
+        command = [scratch.PROGRAM, "serve", "--listen", f"127.0.0.1:{port}", "--store",
+                   f"sqlite://{home}/x.db", "--state", str(home / "state"), "--workers", "1",
+                   "--on-login", policy]
+        said = []
+        for _ in range(2):
+            with open(home / "out", "wb") as out, open(home / "err", "wb") as err:
+                server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            try:
+                scratch.until(lambda: answers(port) or server.poll() is not None, "the server")
+                said.append((home / "out").read_text())
+                if len(said) == 1:
+                    words = said[0].split()
+                    password = words[words.index("password") + 1]
+                    connection = scratch.Connection(port)
+                    status, _ = connection.ask("POST", "/login", body={
+                        "user": "admin", "password": password, "mode": "bearer"})
+                    connection.close()
+                    assert status == 200, said[0]
+                    assert len(password) >= 16
+                    assert f"http://127.0.0.1:{port}/" in said[0] and sentence in said[0], said[0]
+                assert password not in (home / "err").read_text()
+            finally:
+                scratch.end(server)
+        assert said[1] == "", said[1]
+
+
+def answers(port):
+    try:
+        connection = scratch.Connection(port)
+        status = connection.session(None)
+        connection.close()
+        return status == 401
+    except OSError:
+        return False
+
+
+def a_changed_settings_file_is_taken_over_and_a_bad_one_is_told():
+    home = scratch.folder("settings")
+    config = home / "x.conf"
+    config.write_text("[cache]\nkind = shared\n")
+    desk = Desk()
+    desk.start("--config", str(config))
+    try:
+        for text, says in [("[cache]\nkind = none\n", "settings read anew"),
+                           ("[cache]\nkind = all\n", "x.conf:2: cache.kind is"),
+                           ("[cache\n", "x.conf:1: neither"),
+                           ("[session]\nidle = 30m\n[cache]\nmemory = 2M\n", "settings read anew")]:
+            before = len(desk.said())
+            config.write_text(text)
+            desk.agent.send_signal(signal.SIGHUP)
+            scratch.until(lambda: says in desk.said()[before:], says, 10)
+            assert desk.agent.poll() is None
+            if "anew" not in says:
+                assert "stay as they were" in desk.said()[before:]
+    finally:
+        desk.stop()
+
+
+def a_settings_file_is_checked():
+    home = scratch.folder("settings")
+    config = home / "x.conf"
+    config.write_text("[server]\nworkers = 7\n")
+    rows = json.loads(scratch.run([scratch.PROGRAM, "config", "--config", config, "--json"]))
+    workers = next(row for row in rows if row["name"] == "server.workers")
+    assert (workers["value"], workers["given"], workers["default"]) == ("7", True, "2"), workers
+    config.write_text("[server]\nworkers = 7\nworkers = 8\n")
+    done = subprocess.run([scratch.PROGRAM, "config", "--config", config], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"cloakroom: {config}:3: server.workers stands here a second time\n"
+
+
+def help_and_version_are_there_in_every_form():
+    version = scratch.run([scratch.PROGRAM, "version"])
+    assert version.startswith("cloakroom ") and version.count("\n") == 1
+    assert scratch.run([scratch.PROGRAM, "--version"]) == version
+    assert json.loads(scratch.run([scratch.PROGRAM, "version", "--json"]))["version"] in version
+    for words in [(), ("user",), ("user", "add"), ("lock",)]:
+        by_option = scratch.run([scratch.PROGRAM, *words, "--help"])
+        assert by_option.startswith(f"Usage: {' '.join(['cloakroom', *words])}"), by_option
+        assert scratch.run([scratch.PROGRAM, "help", *words]) == by_option
+
+
+tap.main([
+    accounts_are_kept_beside_an_agent_and_without_one,
+    what_cannot_be_is_refused_with_the_reason,
+    a_session_or_a_token_is_not_taken_for_a_user,
+    mistyped_words_get_a_guess,
+    bad_stores_are_told_and_nothing_is_lost,
+    a_store_that_another_agent_holds_is_not_opened_beside_it,
+    at_a_terminal_a_password_is_asked_for_twice_and_not_shown,
+    an_interrupted_question_leaves_the_terminal_as_it_was,
+    a_password_from_standard_input_is_every_byte_of_it,
+    sessions_are_listed_ended_and_explained,
+    changing_an_account_ends_its_sessions_at_once,
+    the_first_start_makes_the_administrator_and_says_so_once,
+    a_changed_settings_file_is_taken_over_and_a_bad_one_is_told,
+    a_settings_file_is_checked,
+    help_and_version_are_there_in_every_form,
+])
