@@ -160,7 +160,12 @@ static ssize_t send_one(int fd, const void *bytes, size_t count, int passed)
         struct cmsghdr align;
         char space[CMSG_SPACE(sizeof(int))];
     } control;
-    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = count};
+    /* Nobody writes there: iovec is for reading too. */
+    union {
+        const void *given;
+        void *plain;
+    } pointer = {.given = bytes};
+    struct iovec part = {.iov_base = pointer.plain, .iov_len = count};
     struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
     if (passed >= 0) {
         memset(&control, 0, sizeof control);
@@ -540,8 +545,11 @@ void cr_peers_destroy(struct cr_peers *peers)
     if (peers == NULL)
         return;
     cr_peers_close_doors(peers);
-    while (peers->list != NULL)
-        peer_free(peers->list);
+    struct peer *next;
+    for (struct peer *peer = peers->list; peer != NULL; peer = next) {
+        next = peer->next;
+        peer_free(peer);
+    }
     cr_timer_stop(peers->loop, &peers->reaper);
     cr_timer_stop(peers->loop, &peers->stall_timer);
     free(peers);

@@ -139,17 +139,31 @@ out:
     return st;
 }
 
-void cr_memory_unmap(const void *memory, size_t bytes)
+/* The system's calls take a plain pointer, also for maps that are only read. */
+static void *memory_plain(const void *memory)
 {
-    if (memory == NULL)
-        return;
-    /* munmap takes a plain pointer, and maps that are only read end here as well. */
     union {
         const void *given;
         void *plain;
     } pointer = {.given = memory};
+    return pointer.plain;
+}
+
+void cr_memory_unmap(const void *memory, size_t bytes)
+{
+    if (memory == NULL)
+        return;
     int kept_errno = errno;
-    int failed = munmap(pointer.plain, bytes);
+    int failed = munmap(memory_plain(memory), bytes);
     CR_ASSERT(failed == 0);
+    errno = kept_errno;
+}
+
+void cr_memory_blank(const void *memory, size_t bytes)
+{
+    int kept_errno = errno;
+    const void *at = mmap(memory_plain(memory), bytes, PROT_READ,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    CR_ASSERT(at == MAP_FAILED || at == memory);
     errno = kept_errno;
 }

@@ -22,4 +22,8 @@ CR_MUST_CHECK enum cr_status cr_memory_private(size_t bytes, void **out_memory);
 
 void cr_memory_unmap(const void *memory, size_t bytes); /* accepts NULL */
 
+/* Lay zeros over a map that was read-only: its memory is given up, its addresses are kept, so that
+ * a late reader reads zeros. Where that cannot be done it stays as it is. */
+void cr_memory_blank(const void *memory, size_t bytes);
+
 #endif

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -161,7 +162,7 @@ void cr_link_greeted(struct cr_room *room, const struct cr_message *message, int
     }
     char text[sizeof link->error.text];
     if (!cr_message_text(message, CR_TAG_TEXT, text, sizeof text))
-        (void)strcpy(text, cr_status_text(message->status));
+        (void)snprintf(text, sizeof text, "%s", cr_status_text(message->status));
     cr_room_error(&link->error, message->status, "%s", text);
     link->hopeless = true;
     if (fd >= 0)
@@ -184,10 +185,8 @@ static bool directory_is_ours(const char *path)
 static bool state_is_ours(const struct cr_room *room)
 {
     char parent[sizeof room->link.path];
-    (void)strcpy(parent, room->state);
-    char *slash = strrchr(parent, '/');
-    if (slash != NULL)
-        *slash = '\0';
+    const char *slash = strrchr(room->state, '/');
+    (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - room->state), room->state);
     return directory_is_ours(parent) && directory_is_ours(room->state);
 }
 

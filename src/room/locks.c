@@ -131,7 +131,7 @@ enum cr_status cr_lock_take(struct cr_room *room, const char *name, cr_span_ms w
     if (lock == NULL)
         return CR_E_NO_MEMORY;
     lock->room = room;
-    memcpy(lock->name, name, length);
+    memcpy(lock->name, name, length + 1);
     if (!cr_room_lock(room, &kept_errno)) {
         free(lock);
         return CR_E_REFUSED;

@@ -14,19 +14,9 @@
 #include "room/internal.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/shm.h"
-
-static void map_blank(const struct room_map *map)
-{
-    void *at = mmap((void *)(uintptr_t)map->memory, map->bytes, PROT_READ,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    /* Where that fails the old table stays mapped: memory is lost, nothing else; it is retired. */
-    CR_ASSERT(at == MAP_FAILED || at == map->memory);
-}
 
 void cr_map_drop(struct cr_room *room)
 {
@@ -35,7 +25,7 @@ void cr_map_drop(struct cr_room *room)
         return;
     /* map_drop:A. Before the pages go: who sees zeros sees this. Pairs with room_find:A. */
     atomic_store_explicit(&room->map, NULL, memory_order_seq_cst);
-    map_blank(old);
+    cr_memory_blank(old->memory, old->bytes);
 }
 
 void cr_map_take(struct cr_room *room, int fd)

@@ -37,8 +37,6 @@ static const char *const inherited[] = {"PATH=",
                                         "TSAN_OPTIONS="};
 #define INHERITED_COUNT (sizeof inherited / sizeof inherited[0])
 
-extern char **environ;
-
 static void environment_make(char *out[INHERITED_COUNT + 1])
 {
     size_t count = 0;
@@ -62,7 +60,7 @@ static const char *program_find(const struct cr_room *room, char beside[PATH_MAX
         beside[length] = '\0';
         char *slash = strrchr(beside, '/');
         if (slash != NULL) {
-            (void)strcpy(slash + 1, name);
+            memcpy(slash + 1, name, sizeof name);
             if (access(beside, X_OK) == 0)
                 return beside;
         }
@@ -85,7 +83,11 @@ static const char *cache_name(enum cr_cache cache)
 }
 
 struct arguments {
-    const char *list[ARGUMENTS_MAX];
+    /* argv is char *const[] for historical reasons: nobody writes to it. */
+    union {
+        const char *given[ARGUMENTS_MAX];
+        char *plain[ARGUMENTS_MAX];
+    } list;
     size_t count;
     char numbers[3][NUMBER_CHARS];
     size_t number_count;
@@ -94,7 +96,7 @@ struct arguments {
 static void argument_add(struct arguments *arguments, const char *text)
 {
     CR_ASSERT(arguments->count + 1 < ARGUMENTS_MAX);
-    arguments->list[arguments->count++] = text;
+    arguments->list.given[arguments->count++] = text;
 }
 
 static void argument_number(struct arguments *arguments, const char *name, long long number)
@@ -209,9 +211,9 @@ static int program_run(const struct cr_room *room, int url_fd, int ready_fd, pid
     failed = attributes_make(&attributes);
     if (failed == 0)
         failed = actions_make(&actions, url_fd, ready_fd);
-    if (failed == 0) /* the list is not written to: argv is char *const[] for historical reasons */
+    if (failed == 0)
         failed = posix_spawnp(out_pid, program_find(room, beside), &actions, &attributes,
-                              (char *const *)(uintptr_t)arguments.list, environment);
+                              arguments.list.plain, environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     return failed;

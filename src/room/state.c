@@ -40,7 +40,7 @@ static bool path_resolve(const char *path, char out[PATH_MAX])
         return false;
     if (out[length - 1] != '/')
         out[length++] = '/';
-    (void)strcpy(out + length, name);
+    memcpy(out + length, name, strlen(name) + 1);
     return true;
 }
 

@@ -123,7 +123,7 @@ void cr_service_lock_take(struct request *request, const struct cr_message *mess
         cr_request_status(request, CR_E_NO_MEMORY, NULL);
         return;
     }
-    (void)strcpy(lock->name, name);
+    memcpy(lock->name, name, sizeof lock->name);
     lock->taking = true;
     enum cr_status st = cr_holding_take(service->options.leases, lock->name, lock->client->label,
                                         (cr_span_ms)wait, &events, lock, &lock->holding);
@@ -136,12 +136,14 @@ void cr_service_lock_take(struct request *request, const struct cr_message *mess
         lock_over(lock);
 }
 
-/* Gives the holding back and forgets the lock. A request that waits for it is not replied here. */
+/* Gives the holding back and forgets the lock; who waited for it is not replied here. Unlinked
+ * first: another lock of this client may get what is given back, or be refused it, before this
+ * returns. */
 static void lock_drop(struct lock *lock)
 {
     CR_ASSERT(!lock->taking && !lock->over);
-    cr_holding_give(lock->holding);
     lock_unlink(lock);
+    cr_holding_give(lock->holding);
     free(lock);
 }
 
@@ -168,9 +170,11 @@ void cr_service_lock_give(struct request *request, const struct cr_message *mess
 
 void cr_locks_give_all(struct cr_client *client)
 {
-    while (client->locks != NULL) {
-        struct request *request = client->locks->request;
-        lock_drop(client->locks);
+    struct lock *lock;
+    while ((lock = client->locks) != NULL) {
+        struct request *request = lock->request;
+        CR_ASSERT(lock->prev == NULL);
+        lock_drop(lock);
         if (request != NULL)
             cr_request_status(request, CR_UNAVAILABLE, NULL);
     }

@@ -231,6 +231,7 @@ static void do_rights_write(struct request *request, const struct cr_message *me
 static bool ending_of(const struct request *request, const struct cr_message *message, char *by,
                       struct cr_end_request *out)
 {
+    static const char the_user[] = "the user", application[] = "application";
     uint64_t reason = cr_message_u64(message, CR_TAG_REASON, CR_REASON_ADMIN);
     memset(out, 0, sizeof *out);
     if (cr_message_field(message, CR_TAG_ENDING) != NULL &&
@@ -240,11 +241,11 @@ static bool ending_of(const struct request *request, const struct cr_message *me
     out->by = by;
     if (request->has_authority) {
         out->reason = CR_REASON_LOGOUT;
-        (void)strcpy(by, "the user");
+        cr_label_copy(by, CR_BY_CHARS_MAX + 1, the_user, strlen(the_user));
         return true;
     }
     out->reason = (enum cr_reason)reason;
-    (void)strcpy(by, "application");
+    cr_label_copy(by, CR_BY_CHARS_MAX + 1, application, strlen(application));
     if (cr_message_field(message, CR_TAG_BY) != NULL)
         label_of(message, CR_TAG_BY, by, CR_BY_CHARS_MAX + 1);
     return reason > CR_REASON_NONE && reason <= CR_REASON_UPGRADED;
@@ -361,13 +362,12 @@ static bool table_key_of(const struct cr_message *message, struct cr_session_id 
                          struct cr_token_hash *out_hash)
 {
     const struct cr_field *key = cr_message_field(message, CR_TAG_KEY);
-    char text[CR_SESSION_ID_CHARS];
+    char text[CR_SESSION_ID_CHARS + 1] = "crp_";
     if (key == NULL || key->length != TABLE_KEY_BYTES)
         return false;
-    memcpy(text, "crp_", 4);
     memcpy(text + 4, key->bytes, CR_SESSION_ID_CHARS - 4);
     memcpy(out_hash->bytes, key->bytes + CR_SESSION_ID_CHARS - 4, CR_TOKEN_HASH_BYTES);
-    return cr_session_id_parse(text, sizeof text, out_id) == CR_OK;
+    return cr_session_id_parse(text, CR_SESSION_ID_CHARS, out_id) == CR_OK;
 }
 
 static bool has_own_table(const struct request *request)

@@ -46,8 +46,11 @@ void cr_service_destroy(struct cr_service *service)
     if (service == NULL)
         return;
     CR_ASSERT(service->clients == NULL);
-    while (service->requests != NULL)
-        cr_request_free(service->requests);
+    struct request *next;
+    for (struct request *request = service->requests; request != NULL; request = next) {
+        next = request->next;
+        cr_request_free(request);
+    }
     free(service);
 }
 

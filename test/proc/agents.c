@@ -151,7 +151,7 @@ bool agents_main(int argc, char **argv, int *out_status)
         if (strcmp(argv[i], "--state") == 0)
             options.state = argv[i + 1];
         else if (strcmp(argv[i], "--ready-fd") == 0)
-            options.ready_fd = atoi(argv[i + 1]);
+            options.ready_fd = (int)strtol(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--realm") == 0)
             options.realm = argv[i + 1];
         else if (strcmp(argv[i], "--auto") == 0)

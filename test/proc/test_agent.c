@@ -161,7 +161,7 @@ static void a_second_agent_in_the_same_directory_goes_and_says_who_is_there(void
     CHECK(read(ready[0], line, sizeof line - 1) > 0);
     (void)snprintf(expected, sizeof expected, "pid %ld", (long)agent.pid);
     CHECK(strstr(line, expected) != NULL);
-    CHECK_INT(atoi(line), CR_BUSY);
+    CHECK_INT(strtol(line, NULL, 10), CR_BUSY);
     close(ready[0]);
     struct cr_room *room = agents_join(&agent, "app.sock"); /* its sockets were left alone */
     cr_close(room);
