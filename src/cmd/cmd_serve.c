@@ -40,18 +40,37 @@ static const char *policy_sentence(const struct cr_setting_policy *policy)
     return "";
 }
 
+/* What other commands are to be told so that they find this store. */
+static void where_write(const struct serving *s, char *out, size_t capacity)
+{
+    size_t count;
+    int length = 0;
+    const struct cr_setting *rows = cr_setting_rows(&count);
+    out[0] = '\0';
+    if (s->place.config != NULL)
+        length = snprintf(out, capacity, " --config %s", s->place.config);
+    for (size_t i = 0; i < count; i++)
+        if (s->place.given[i] != NULL && length >= 0 && (size_t)length < capacity &&
+            (strcmp(rows[i].name, "store.url") == 0 || strcmp(rows[i].name, "agent.state") == 0))
+            length += snprintf(out + length, capacity - (size_t)length, " --%s %s", rows[i].option,
+                               s->place.given[i]);
+}
+
 static void first_print(const struct serving *s, const struct cr_secret *secret)
 {
     const struct cr_settings *settings = &s->place.settings;
+    char where[2 * PATH_MAX];
+    where_write(s, where, sizeof where);
     printf("\nThis store is new. Its first account:\n\n"
            "    address   http://%s/\n"
            "    user      %s\n"
            "    password  %.*s\n\n"
-           "The password is shown this once; `cloakroom user passwd %s` sets another.\n"
+           "The password is shown this once. To set another:\n\n"
+           "    cloakroom user passwd %s%s\n\n"
            "%s\n"
            "(on_login; `--on-login keep` or `keep N` changes it.)\n\n",
            s->addresses[0], FIRST_USER, (int)secret->bytes, (const char *)secret->text, FIRST_USER,
-           policy_sentence(&settings->on_login));
+           where, policy_sentence(&settings->on_login));
     fflush(stdout);
 }
 

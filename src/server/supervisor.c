@@ -324,8 +324,9 @@ static void all_ready(struct supervisor *s)
         cr_log(CR_LOG_INFO, "serving on http://%s", text);
     }
     if (is_dev(s))
-        cr_log(CR_LOG_WARN, "plain HTTP on loopback, for development: the cookie has another name "
-                            "and is sent without Secure; behind a proxy that speaks TLS, say so");
+        cr_log(CR_LOG_WARN,
+               "plain HTTP on loopback, for development: the cookie has another name "
+               "and is sent without Secure; behind a proxy that speaks TLS, set --behind-tls yes");
     notify("READY=1");
     if (s->options->serving != NULL)
         s->options->serving(s->options->context);

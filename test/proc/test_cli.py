@@ -304,6 +304,8 @@ def the_first_start_makes_the_administrator_and_says_so_once():
                     connection.close()
                     assert status == 200, said[0]
                     assert len(password) >= 16
+                    line = next(l for l in said[0].splitlines() if "user passwd" in l)
+                    scratch.run([scratch.PROGRAM, *line.split()[1:]], input=PASSWORD)
                     assert f"http://127.0.0.1:{port}/" in said[0] and sentence in said[0], said[0]
                 assert password not in (home / "err").read_text()
             finally:
