@@ -13,7 +13,6 @@ static enum cr_status account_change(struct cr_room *room, enum cr_op op,
                                      const struct cr_user *user, const void *password,
                                      size_t password_bytes, const bool *disabled)
 {
-    struct cr_message message;
     struct cr_call *call = cr_call_create(room, op, ROOM_UNKNOWN);
     if (call == NULL)
         return CR_E_NO_MEMORY;
@@ -22,12 +21,7 @@ static enum cr_status account_change(struct cr_room *room, enum cr_op op,
         cr_builder_bytes(&call->request, CR_TAG_PASSWORD, password, password_bytes);
     if (disabled != NULL)
         cr_builder_u64(&call->request, CR_TAG_DISABLED, *disabled ? 1 : 0);
-    enum cr_status st = cr_call_submit(call, true, 0, &call);
-    if (st != CR_OK)
-        return st;
-    st = cr_call_wait(call, &message);
-    cr_call_free(call);
-    return st;
+    return cr_call_run(call);
 }
 
 enum cr_status cr_account_add(struct cr_room *room, const struct cr_user *user,

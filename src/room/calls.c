@@ -196,6 +196,20 @@ enum cr_status cr_call_wait(struct cr_call *call, struct cr_message *out_message
     return call->status;
 }
 
+enum cr_status cr_call_finish(struct cr_call *call)
+{
+    struct cr_message message;
+    enum cr_status st = cr_call_wait(call, &message);
+    cr_call_free(call);
+    return st;
+}
+
+enum cr_status cr_call_run(struct cr_call *call)
+{
+    enum cr_status st = cr_call_submit(call, true, 0, &call);
+    return st == CR_OK ? cr_call_finish(call) : st;
+}
+
 bool cr_call_done(const struct cr_call *call)
 {
     const struct cr_room *room = call->room;

@@ -179,6 +179,9 @@ CR_MUST_CHECK enum cr_status cr_call_submit(struct cr_call *call, bool waited, c
 /* Wait for the reply. *out_message points into the call and is empty where there was no reply. The
  * status is the reply's, or why there is none. */
 CR_MUST_CHECK enum cr_status cr_call_wait(struct cr_call *call, struct cr_message *out_message);
+/* Submit, wait and free, where the status is all that the reply says. Accepts NULL. */
+CR_MUST_CHECK enum cr_status cr_call_run(struct cr_call *call);
+CR_MUST_CHECK enum cr_status cr_call_finish(struct cr_call *call); /* wait and free */
 void cr_call_answer(struct cr_call *call, enum cr_status status);
 /* One message that came in, and a descriptor that came with it (the callee's), or -1. False: it
  * breaks the protocol. */

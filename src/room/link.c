@@ -270,40 +270,14 @@ void cr_link_advance(struct cr_room *room, cr_boot_ns now)
     if (link->state != LINK_DOWN || link->handed || now < link->retry_at)
         return;
     link->hopeless = false;
-    switch (link_connect(room, &fd)) {
-    case CR_OK:
+    enum cr_status st = link_connect(room, &fd);
+    if (st == CR_OK) {
         cr_link_use(room, fd);
-        break;
-    case CR_UNAVAILABLE:
-        if (link->may_start) {
-            link_start(room);
-            break;
-        }
+    } else if (st == CR_UNAVAILABLE && link->may_start) {
+        link_start(room);
+    } else {
+        link->hopeless = st == CR_DENIED || st == CR_E_REFUSED;
         link_later(room);
-        break;
-    case CR_DENIED:
-    case CR_E_REFUSED:
-        link->hopeless = true;
-        link_later(room);
-        break;
-    case CR_ASK:
-    case CR_NOT_FOUND:
-    case CR_ENDED:
-    case CR_CONFLICT:
-    case CR_PENDING:
-    case CR_BUSY:
-    case CR_UNKNOWN_USER:
-    case CR_LOST:
-    case CR_E_INVALID:
-    case CR_E_IO:
-    case CR_E_UNKNOWN_OUTCOME:
-    case CR_E_CORRUPT:
-    case CR_E_NO_MEMORY:
-    case CR_E_LIMIT:
-    case CR_E_VERSION:
-    case CR_E_PROTOCOL:
-        link_later(room);
-        break;
     }
 }
 

@@ -46,14 +46,6 @@ static bool message_session(const struct cr_message *message, struct cr_session 
     return field != NULL && cr_field_session(field, out);
 }
 
-static enum cr_status finish_plain(struct cr_call *call)
-{
-    struct cr_message message;
-    enum cr_status st = cr_call_wait(call, &message);
-    cr_call_free(call);
-    return st;
-}
-
 /* Validating. */
 
 static struct cr_call *validate_make(struct cr_room *room, const struct cr_token *token,
@@ -123,14 +115,12 @@ enum cr_status cr_touch_begin(struct cr_room *room, const struct cr_token *token
 
 enum cr_status cr_touch_finish(struct cr_call *call)
 {
-    return finish_plain(call);
+    return cr_call_finish(call);
 }
 
 enum cr_status cr_touch(struct cr_room *room, const struct cr_token *token)
 {
-    struct cr_call *call;
-    enum cr_status st = cr_call_submit(touch_make(room, token), true, 0, &call);
-    return st == CR_OK ? cr_touch_finish(call) : st;
+    return cr_call_run(touch_make(room, token));
 }
 
 /* Logging in and making. */
@@ -424,15 +414,13 @@ enum cr_status cr_rights_write_begin(struct cr_room *room, const struct cr_sessi
 
 enum cr_status cr_rights_write_finish(struct cr_call *call)
 {
-    return finish_plain(call);
+    return cr_call_finish(call);
 }
 
 enum cr_status cr_rights_write(struct cr_room *room, const struct cr_session_id *id,
                                const void *rights, size_t bytes)
 {
-    struct cr_call *call;
-    enum cr_status st = cr_call_submit(rights_make(room, id, rights, bytes), true, 0, &call);
-    return st == CR_OK ? cr_rights_write_finish(call) : st;
+    return cr_call_run(rights_make(room, id, rights, bytes));
 }
 
 /* Endings. Their identity is made here, so that one whose connection ended is sent again and is

@@ -155,7 +155,6 @@ enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
                        const struct cr_user *user, const void *data, size_t bytes, cr_span_ms ttl)
 {
     struct ticket ticket;
-    struct cr_message message;
     if (bytes > CR_DATA_CACHED_BYTES_MAX)
         return CR_E_LIMIT;
     if (ttl < 1 || ttl > CR_SPAN_MS_MAX || !room->own_table || user->length == 0)
@@ -173,18 +172,12 @@ enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
         cr_builder_bytes(&call->request, CR_TAG_DATA, data, bytes);
     cr_builder_u64(&call->request, CR_TAG_STAMP, ticket.stamp);
     cr_builder_u64(&call->request, CR_TAG_DEADLINE, cr_boot_add(ticket.begun, ttl));
-    enum cr_status st = cr_call_submit(call, true, 0, &call);
-    if (st != CR_OK)
-        return st;
-    st = cr_call_wait(call, &message);
-    cr_call_free(call);
-    return st;
+    return cr_call_run(call);
 }
 
 enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_bytes)
 {
     struct table_key found;
-    struct cr_message message;
     if (!room->own_table)
         return CR_E_INVALID;
     cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
@@ -192,10 +185,5 @@ enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_b
     if (call == NULL)
         return CR_E_NO_MEMORY;
     put_key(call, found.id.text + 4, found.hash.bytes, sizeof found.hash.bytes);
-    enum cr_status st = cr_call_submit(call, true, 0, &call);
-    if (st != CR_OK)
-        return st;
-    st = cr_call_wait(call, &message);
-    cr_call_free(call);
-    return st;
+    return cr_call_run(call);
 }

@@ -356,36 +356,14 @@ static void authority_ended(struct request *request)
 static void authority_checked(void *context, const struct cr_engine_answer *answer)
 {
     struct request *request = context;
-    switch (answer->status) {
-    case CR_OK:
+    if (answer->status == CR_OK)
         authority_known(request, answer->record);
-        break;
-    case CR_NOT_FOUND: /* not about the session that was asked for: about who asks */
-        cr_request_status(request, CR_DENIED, "the authority is not a token of this store");
-        break;
-    case CR_ENDED:
+    else if (answer->status == CR_ENDED)
         authority_ended(request);
-        break;
-    case CR_ASK:
-    case CR_DENIED:
-    case CR_CONFLICT:
-    case CR_PENDING:
-    case CR_BUSY:
-    case CR_UNAVAILABLE:
-    case CR_UNKNOWN_USER:
-    case CR_LOST:
-    case CR_E_INVALID:
-    case CR_E_IO:
-    case CR_E_UNKNOWN_OUTCOME:
-    case CR_E_CORRUPT:
-    case CR_E_NO_MEMORY:
-    case CR_E_LIMIT:
-    case CR_E_VERSION:
-    case CR_E_REFUSED:
-    case CR_E_PROTOCOL:
+    else if (answer->status == CR_NOT_FOUND) /* is about who asks, not about what was asked for */
+        cr_request_status(request, CR_DENIED, "the authority is not a token of this store");
+    else
         cr_request_status(request, answer->status, NULL);
-        break;
-    }
 }
 
 static void request_with_authority(struct request *request, const struct cr_message *message,
