@@ -68,12 +68,16 @@ out:
 
 enum cr_status cr_sqlite_path(const char *path, char **out_path, struct cr_error *out_error)
 {
-    *out_path = realpath(path, NULL);
-    if (*out_path != NULL)
-        return CR_OK;
-    if (errno == ENOENT)
+    struct stat about;
+    if (stat(path, &about) != 0 && errno == ENOENT)
         return path_of_new(path, out_path, out_error);
-    return cr_store_error(out_error, CR_E_IO, "%s cannot be opened: %s", path, strerror(errno));
+    *out_path = realpath(path, NULL);
+    if (*out_path == NULL)
+        return cr_store_error(out_error, CR_E_IO, "%s cannot be opened: %s", path, strerror(errno));
+    if (S_ISREG(about.st_mode))
+        return CR_OK;
+    free(*out_path);
+    return cr_store_error(out_error, CR_E_IO, "%s is not a file", path);
 }
 
 bool cr_sqlite_type_is_local(long type)
@@ -182,16 +186,12 @@ out:
 
 enum cr_status cr_sqlite_touch(const char *path, struct cr_error *out_error)
 {
-    struct stat about;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return cr_store_error(out_error, CR_E_IO,
                               "%s cannot be opened for writing: %s. It must belong to the user "
                               "that Cloakroom runs as.",
                               path, strerror(errno));
-    bool is_file = fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
     close(fd);
-    if (!is_file)
-        return cr_store_error(out_error, CR_E_IO, "%s is not a file", path);
     return CR_OK;
 }

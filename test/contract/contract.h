@@ -38,6 +38,7 @@ struct fixture {
 };
 bool fixture_init(struct fixture *f); /* a check; whoever does not get one returns */
 void fixture_fini(struct fixture *f);
+void fixture_env(struct fixture *f); /* all but the store */
 void advance(struct fixture *f, cr_span_ms span);
 
 struct cr_user user_named(const char *name);
