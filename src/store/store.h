@@ -46,6 +46,7 @@ struct cr_fault_plan {
     uint64_t after; /* calls to let through first */
     uint64_t count; /* calls to fail then; UINT64_MAX: all */
     cr_span_ms slow_ms;
+    enum cr_status status; /* what CR_FAULT_UNAVAILABLE answers, where not CR_UNAVAILABLE (0) */
     bool reads_only, commits_only; /* which calls count */
     uint64_t calls;                /* written: how many calls counted so far */
 };

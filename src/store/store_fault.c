@@ -136,9 +136,19 @@ static enum cr_fault_kind fault_next(struct cr_store *store, enum call_kind call
     return kind;
 }
 
+/* What a call that is not made answers. */
+static enum cr_status refusal(struct cr_store *store)
+{
+    struct fault *fault = ((struct fault_handle *)store)->fault;
+    pthread_mutex_lock(&fault->mutex);
+    enum cr_status st = fault->plan->status;
+    pthread_mutex_unlock(&fault->mutex);
+    return st != CR_OK ? st : CR_UNAVAILABLE;
+}
+
 static enum cr_status before(struct cr_store *store, enum call_kind call)
 {
-    return fault_next(store, call) == CR_FAULT_UNAVAILABLE ? CR_UNAVAILABLE : CR_OK;
+    return fault_next(store, call) == CR_FAULT_UNAVAILABLE ? refusal(store) : CR_OK;
 }
 
 /* ---- batches, and the calls that more than one fault can meet */
@@ -155,7 +165,7 @@ static enum cr_status fault_commit(struct cr_store *s)
     switch (fault_next(s, CALL_COMMIT)) {
     case CR_FAULT_UNAVAILABLE:
         cr_store_rollback(inner_of(s));
-        return CR_UNAVAILABLE;
+        return refusal(s);
     case CR_FAULT_NOT_MADE:
         cr_store_rollback(inner_of(s));
         return CR_E_UNKNOWN_OUTCOME;
@@ -180,7 +190,7 @@ static enum cr_status fault_find(struct cr_store *s, const struct cr_session_id 
 {
     enum cr_fault_kind kind = fault_next(s, CALL_FIND);
     if (kind == CR_FAULT_UNAVAILABLE)
-        return CR_UNAVAILABLE;
+        return refusal(s);
     enum cr_status st = cr_store_find(inner_of(s), id, out);
     if (st == CR_OK && kind == CR_FAULT_WRONG) {
         char *last = &out->id.text[CR_SESSION_ID_CHARS - 1];

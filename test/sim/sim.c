@@ -325,6 +325,7 @@ void sim_answered(void *context, const struct cr_engine_answer *answer)
     if (answer->record != NULL) {
         out->id = answer->record->id;
         out->user = answer->record->user;
+        out->rights_bytes = answer->record->rights_bytes;
     }
     if (answer->token != NULL)
         out->token = *answer->token;

@@ -80,6 +80,7 @@ struct sim_answer {
     cr_span_ms bound;
     cr_boot_ns at; /* the world's time */
     uint64_t version;
+    size_t rights_bytes;
     enum cr_reason reason; /* of an explanation */
     bool live;
     struct sim *sim;

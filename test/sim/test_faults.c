@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A store that fails, from each call in turn, once or until it is mended, for each thing that an
+ * engine does: nothing is told that is not so, nothing is refused that is live, and the engine
+ * works again afterwards.
+ */
+#include "tap.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "party.h"
+
+struct fault {
+    const char *name;
+    struct cr_fault_plan plan;
+};
+
+static const struct fault faults[] = {
+    {"unavailable", {.kind = CR_FAULT_UNAVAILABLE}},
+    {"no memory", {.kind = CR_FAULT_UNAVAILABLE, .status = CR_E_NO_MEMORY}},
+    {"damage", {.kind = CR_FAULT_UNAVAILABLE, .status = CR_E_CORRUPT}},
+    {"full disk", {.kind = CR_FAULT_UNAVAILABLE, .status = CR_E_LIMIT}},
+    {"commit lost", {.kind = CR_FAULT_LOST}},
+    {"commit not made", {.kind = CR_FAULT_NOT_MADE}},
+    {"wrong row", {.kind = CR_FAULT_WRONG}},
+};
+
+static void check_recovered(struct party *party)
+{
+    struct sim *sim = &party->sim;
+    struct cr_user user = party_user(PARTY_KINDS);
+    struct sim_answer ended = {.sim = sim};
+    struct cr_end_request end = {.reason = CR_REASON_ADMIN, .by = "test"};
+    sim->hosts[0].plan.kind = CR_FAULT_NONE;
+    sim_run(sim, 10000, NULL);
+    struct sim_answer login = party_login(sim, 0, &user);
+    CHECK_STATUS(login.status, CR_OK);
+    CHECK_STATUS(party_validate(sim, 0, &login.token, false).status, CR_OK);
+    cr_engine_end_user(sim->hosts[0].engine, &user, &end, sim_answered, &ended);
+    sim_run(sim, 20000, &ended.done);
+    CHECK_STATUS(ended.status, CR_OK);
+    CHECK_STATUS(party_validate(sim, 0, &login.token, false).status, CR_ENDED);
+}
+
+/* False: the call was answered before the store's call number `number`. */
+static bool fail_from(const struct fault *fault, int kind, uint64_t number, uint64_t count,
+                      bool exclusive)
+{
+    static struct party party;
+    char row[96];
+    (void)snprintf(row, sizeof row, "%s: %s at call %llu%s", party_kind_name(kind), fault->name,
+                   (unsigned long long)number + 1, exclusive ? ", exclusive" : "");
+    tap_row(row);
+    party_init(&party, exclusive ? 1 : 2, exclusive);
+    struct cr_fault_plan *plan = &party.sim.hosts[0].plan;
+    *plan = fault->plan;
+    plan->after = number;
+    plan->count = count;
+    party_ask(&party, kind);
+    sim_run(&party.sim, 20000, &party.calls[kind].done);
+    bool met = plan->calls > number;
+    check_recovered(&party);
+    party_check(&party, kind, 0);
+    sim_fini(&party.sim);
+    tap_row(NULL);
+    return met;
+}
+
+static void fail_everywhere(uint64_t count)
+{
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        for (int kind = 0; kind < PARTY_KINDS; kind++)
+            for (int exclusive = 0; exclusive < 2; exclusive++)
+                for (uint64_t number = 0;
+                     fail_from(&faults[i], kind, number, count, exclusive != 0);)
+                    number++;
+}
+
+static void a_store_that_fails_once_anywhere_makes_no_answer_wrong(void)
+{
+    fail_everywhere(1);
+}
+
+static void a_store_that_fails_from_some_call_on_makes_no_answer_wrong(void)
+{
+    fail_everywhere(UINT64_MAX);
+}
+
+static const struct tap_test tests[] = {
+    TAP_TEST(a_store_that_fails_once_anywhere_makes_no_answer_wrong),
+    TAP_TEST(a_store_that_fails_from_some_call_on_makes_no_answer_wrong),
+};
+
+int main(int argc, char **argv)
+{
+    return TAP_MAIN(tests, argc, argv);
+}
