@@ -111,14 +111,6 @@ static void end_presume(struct end *end)
     cr_engine_apply(engine, &row);
 }
 
-static void end_done(struct cr_store_call *call);
-
-static void end_retry_fired(struct cr_timer *timer)
-{
-    struct end *end = (struct end *)(void *)((char *)timer - offsetof(struct end, retry));
-    cr_engine_op_write(&end->op, end_run, end_done);
-}
-
 static void end_unknown(struct end *end)
 {
     struct cr_engine *engine = end->op.engine;
@@ -138,6 +130,20 @@ static void end_unknown(struct end *end)
     cr_timer_set(engine->loop, &end->retry, cr_boot_add(now, end->retry_after));
 }
 
+static void end_retry_fired(struct cr_timer *timer)
+{
+    struct end *end = (struct end *)(void *)((char *)timer - offsetof(struct end, retry));
+    if (!cr_store_queue_write(end->op.engine->queue, &end->op.call))
+        end_unknown(end); /* the queue is full */
+}
+
+/* Once its outcome was lost, only what the store itself knows of the ending ends the asking. */
+static bool store_has_said(enum cr_status status)
+{
+    return status == CR_OK || status == CR_NOT_FOUND || status == CR_ENDED ||
+           status == CR_UNKNOWN_USER || status == CR_CONFLICT;
+}
+
 static void end_done(struct cr_store_call *call)
 {
     struct end *end = (struct end *)op_of(call);
@@ -145,9 +151,7 @@ static void end_done(struct cr_store_call *call)
     bool nothing_ended = end->kind == END_ACCOUNT && end->change.keep_sessions;
     enum cr_status st = call->status;
 
-    /* Once its outcome was lost, only an answer from the store itself ends the asking. */
-    if (st == CR_E_UNKNOWN_OUTCOME ||
-        (end->retry_until != 0 && (st == CR_UNAVAILABLE || st == CR_E_IO || st == CR_BUSY))) {
+    if (st == CR_E_UNKNOWN_OUTCOME || (end->retry_until != 0 && !store_has_said(st))) {
         end_unknown(end);
         return;
     }

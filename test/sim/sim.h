@@ -38,6 +38,7 @@ struct sim_host {
 struct sim {
     cr_boot_ns now;
     bool rough; /* store calls take up to seconds */
+    bool slow;  /* half a store call takes a second */
     /* The store is held by one engine at a time. Hosts are then agents of one machine, one after
      * another: they have one clock. Set it before the first is started. */
     bool exclusive;

@@ -87,9 +87,77 @@ static void a_store_that_fails_from_some_call_on_makes_no_answer_wrong(void)
     fail_everywhere(UINT64_MAX);
 }
 
+/* An ending whose first commit was lost, and made or not made. */
+static void lose_commit(struct party *party, enum cr_fault_kind kind)
+{
+    party_init(party, 2, false);
+    party->sim.hosts[0].plan =
+        (struct cr_fault_plan){.kind = kind, .count = 1, .commits_only = true};
+    party_ask(party, PARTY_END_USER);
+    while (party->sim.hosts[0].plan.calls == 0)
+        sim_run(&party->sim, 1, NULL);
+}
+
+static void an_ending_of_unknown_outcome_is_not_said_to_have_failed_by_what_a_repetition_meets(void)
+{
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        for (int made = 0; made < 2; made++) {
+            static struct party party;
+            tap_row(faults[i].name);
+            lose_commit(&party, made ? CR_FAULT_LOST : CR_FAULT_NOT_MADE);
+            party.sim.hosts[0].plan = faults[i].plan;
+            party.sim.hosts[0].plan.count = 3;
+            sim_run(&party.sim, 20000, &party.calls[PARTY_END_USER].done);
+            CHECK_STATUS(party.calls[PARTY_END_USER].status, CR_OK);
+            party_check(&party, PARTY_END_USER, 1);
+            sim_fini(&party.sim);
+        }
+    tap_row(NULL);
+}
+
+static enum cr_status filler_run(struct cr_store *store, struct cr_store_call *call)
+{
+    return CR_OK;
+}
+
+static void filler_done(struct cr_store_call *call)
+{
+}
+
+static void an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_is_full(void)
+{
+    static struct party party;
+    static struct cr_store_call fillers[8000];
+    size_t count = 0;
+    lose_commit(&party, CR_FAULT_NOT_MADE);
+    party.sim.hosts[0].plan = (struct cr_fault_plan){.kind = CR_FAULT_NONE};
+    /* The writer takes one batch and is slow with it; behind it the queue is filled. */
+    party.sim.slow = true;
+    memset(fillers, 0, sizeof fillers);
+    for (int i = 0; i < 2; i++) {
+        while (count < 8000) {
+            fillers[count] = (struct cr_store_call){.run = filler_run, .done = filler_done};
+            if (!cr_engine_store_write(party.sim.hosts[0].engine, &fillers[count]))
+                break;
+            count++;
+        }
+        sim_run(&party.sim, 10, NULL);
+    }
+    CHECK(count > 1000 && count < 8000);
+    sim_run(&party.sim, 1000, NULL);
+    CHECK(!party.calls[PARTY_END_USER].done);
+    party.sim.slow = false;
+    sim_run(&party.sim, 20000, &party.calls[PARTY_END_USER].done);
+    CHECK_STATUS(party.calls[PARTY_END_USER].status, CR_OK);
+    party_check(&party, PARTY_END_USER, 1);
+    sim_fini(&party.sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_store_that_fails_once_anywhere_makes_no_answer_wrong),
     TAP_TEST(a_store_that_fails_from_some_call_on_makes_no_answer_wrong),
+    TAP_TEST(an_ending_of_unknown_outcome_is_not_said_to_have_failed_by_what_a_repetition_meets),
+    TAP_TEST(an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_is_full),
 };
 
 int main(int argc, char **argv)
