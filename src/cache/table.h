@@ -29,6 +29,7 @@ struct cr_entry {
     cr_boot_ns deadline;       /* an entry past it is a miss */
     cr_boot_ns absolute_until; /* the deadline is never moved past it */
     cr_boot_ns seen;           /* last use that the engine knows of */
+    cr_boot_ns as_of;          /* written by cr_table_find: the clock, as it was read last of all */
     cr_span_ms idle;
     cr_time_ms created_at, authenticated_at, ends_at, expires_at, seen_at;
     uint64_t version;
@@ -100,6 +101,10 @@ struct cr_table_view {
 CR_MUST_CHECK enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory,
                                                 size_t bytes);
 void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_view);
+
+/* Start to fetch what cr_table_find will read of `id`, so that it arrives while the token is
+ * hashed. Reads no secret and promises nothing. */
+void cr_table_prefetch(const struct cr_table_view *view, const struct cr_session_id *id);
 
 /* Rule 4. True: *out is whole and is to be believed; it matched `hash` (see token.h), which need
  * not be of a genuine token. False: a miss. No system call but reading the clock, no lock, no

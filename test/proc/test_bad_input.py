@@ -143,7 +143,7 @@ def a_hundred_thousand_made_up_tokens_cost_no_row_no_entry_and_no_read():
         statuses = bulk_statuses(server.port, made_up)
         assert set(statuses) == {401}, set(statuses)
         after = program.stats()
-        for name in ("table_sessions", "store_reads"):
+        for name in ("table", "reads"):
             assert after[name] == before[name], f"{name}: {before[name]} before, {after[name]} after"
         still_works(server, token)
 
