@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cloakroom/store.h>
 #include <cloakroom/table.h>
 
 #include "agents.h"
@@ -104,6 +105,39 @@ static void a_stopped_agents_table_is_not_believed_for_long(void)
     CHECK(cr_boot_between(begun, cr_clock_boot(clock)) < 10000);
     CHECK_INT(agents_signal(&agent, SIGCONT), 0);
     CHECK_STATUS(agents_validate(room, &login.signed_token), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* In real time: workers report uses by the clock of the system. Nothing but a report keeps this
+ * session in the table, as nobody asks. */
+static void a_session_that_is_used_by_hits_alone_stays_and_one_that_is_not_used_ends(void)
+{
+    enum { IDLE_MS = 3000, USE_MS = IDLE_MS + CR_SEEN_SLACK(IDLE_MS) + 500 };
+    struct test_agent agent;
+    struct cr_login used, unused;
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_user anna = agents_user("anna"), ben = agents_user("ben");
+    struct cr_login_options options = {
+        .size = sizeof options, .policy = CR_POLICY_KEEP, .idle = IDLE_MS};
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !CHECK_STATUS(cr_login(room, &anna, &options, &used), CR_OK) ||
+        !CHECK_STATUS(cr_login(room, &ben, &options, &unused), CR_OK))
+        return;
+    CHECK_STATUS(agents_validate(room, &used.signed_token), CR_OK);
+    struct cr_clock *clock = cr_clock_system();
+    cr_boot_ns begun = cr_clock_boot(clock);
+    enum cr_status last = CR_ASK;
+    /* A miss is allowed at any time (the agent was not let run for a second), but not for good. */
+    while (cr_boot_between(begun, cr_clock_boot(clock)) < USE_MS ||
+           (last != CR_OK && cr_boot_between(begun, cr_clock_boot(clock)) < 2 * USE_MS)) {
+        last = cr_validate_cached(room, &used.signed_token, &session);
+        (void)poll(NULL, 0, 20);
+    }
+    CHECK_STATUS(last, CR_OK);
+    CHECK_STATUS(agents_validate(room, &unused.signed_token), CR_ENDED);
     cr_close(room);
     agents_teardown(&agent);
 }
@@ -571,6 +605,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_session_made_in_one_program_is_known_to_all_and_ended_in_all),
         TAP_TEST(a_hit_asks_nobody),
         TAP_TEST(a_stopped_agents_table_is_not_believed_for_long),
+        TAP_TEST(a_session_that_is_used_by_hits_alone_stays_and_one_that_is_not_used_ends),
         TAP_TEST(a_killed_agent_is_waited_for_and_nobody_is_logged_out_meanwhile),
         TAP_TEST(without_an_agent_the_answer_is_unavailable_and_never_not_found),
         TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
