@@ -132,17 +132,16 @@ static void fill_answer(struct fill *fill)
         engine->fills_refused++;
     answer.expires_in = cr_boot_between(now, entry.deadline);
     answer.version = fill->record.version;
-    /* Rule 7, at the time of the answer. */
-    answer.status = cr_engine_may_answer(engine) ? CR_OK : CR_UNAVAILABLE;
-    if (answer.status != CR_OK)
-        answer.record = NULL;
     cr_engine_op_answer(&fill->op, &answer);
 }
 
 static void fill_done(struct cr_store_call *call)
 {
     struct fill *fill = (struct fill *)op_of(call);
-    if (call->status == CR_OK) {
+    if (!cr_engine_may_answer(fill->op.engine)) {
+        /* Rule 7, at the time of the answer; and what a deposed store calls over may not be. */
+        cr_engine_op_status(&fill->op, CR_UNAVAILABLE);
+    } else if (call->status == CR_OK) {
         fill_answer(fill);
     } else if (call->status == CR_NOT_FOUND) {
         cr_engine_op_status(&fill->op, CR_ENDED); /* the token is genuine, so there was a session */
@@ -209,11 +208,11 @@ static void data_read_done(struct cr_store_call *call)
 {
     struct fill *fill = (struct fill *)op_of(call);
     struct cr_engine_answer answer = {.status = call->status, .as_of = fill->before};
-    if (call->status == CR_OK) {
-        answer.status = fill->record.dead != CR_REASON_NONE      ? CR_ENDED
-                        : !cr_engine_may_answer(fill->op.engine) ? CR_UNAVAILABLE
-                                                                 : CR_OK;
-        answer.record = answer.status == CR_UNAVAILABLE ? NULL : &fill->record;
+    if (!cr_engine_may_answer(fill->op.engine)) {
+        answer.status = CR_UNAVAILABLE;
+    } else if (call->status == CR_OK) {
+        answer.status = fill->record.dead != CR_REASON_NONE ? CR_ENDED : CR_OK;
+        answer.record = &fill->record;
         answer.version = fill->record.version;
     }
     cr_engine_op_answer(&fill->op, &answer);

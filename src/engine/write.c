@@ -420,6 +420,10 @@ static void rotate_found(struct cr_store_call *call)
     struct change *change = (struct change *)op_of(call);
     const struct cr_record *record = &change->record;
     struct cr_token_hash hash;
+    if (!cr_engine_may_answer(change->op.engine)) {
+        change_answer(change, CR_UNAVAILABLE, 0);
+        return;
+    }
     if (call->status != CR_OK || record->dead != CR_REASON_NONE) {
         change_answer(
             change,

@@ -395,6 +395,38 @@ static void the_first_ending_over_an_own_table_waits_for_a_predecessors_segment(
     sim_fini(&sim);
 }
 
+static void past_its_lease_a_host_says_neither_yes_nor_no(void)
+{
+    struct sim sim; /* D13: also of what the store says is over, which may be a deposed one */
+    start_two(&sim);
+    struct sim_answer live = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer one = log_in(&sim, 0, "bob", CR_POLICY_KEEP);
+    struct sim_answer all = log_in(&sim, 0, "cy", CR_POLICY_KEEP);
+    struct cr_end_request request = {.reason = CR_REASON_ADMIN, .by = "test"};
+    struct sim_answer ended = {.sim = &sim};
+    cr_engine_end(sim.hosts[0].engine, &one.id, &request, sim_answered, &ended);
+    sim_run(&sim, 10000, &ended.done);
+    CHECK_STATUS(ended.status, CR_OK);
+    CHECK_STATUS(end_user(&sim, 0, "cy", false).status, CR_OK);
+    /* Host 1 can read, but nothing that it writes is kept: so its polls fail. */
+    sim.hosts[1].plan = (struct cr_fault_plan){
+        .kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX, .commits_only = true};
+    sim_run(&sim, 5600, NULL);
+    const struct cr_token *tokens[] = {&live.token, &one.token, &all.token};
+    const struct cr_session_id *ids[] = {&live.id, &one.id, &all.id};
+    for (size_t i = 0; i < 3; i++) {
+        struct sim_answer read = {.sim = &sim}, rotated = {.sim = &sim};
+        CHECK_STATUS(validate(&sim, 1, tokens[i], false), CR_UNAVAILABLE);
+        CHECK_STATUS(validate(&sim, 1, tokens[i], true), CR_UNAVAILABLE);
+        cr_engine_data_read(sim.hosts[1].engine, ids[i], sim_answered, &read);
+        cr_engine_rotate(sim.hosts[1].engine, tokens[i], CR_ROTATE_RENEW, sim_answered, &rotated);
+        sim_run(&sim, 1000, NULL);
+        CHECK_STATUS(read.status, CR_UNAVAILABLE);
+        CHECK_STATUS(rotated.status, CR_UNAVAILABLE);
+    }
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -416,6 +448,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_late_write_never_revives_an_ended_session),
     TAP_TEST(the_first_ending_over_an_own_table_waits_for_a_predecessors_segment),
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
+    TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
 };
 
 int main(int argc, char **argv)
