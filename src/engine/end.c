@@ -155,6 +155,9 @@ static void end_done(struct cr_store_call *call)
         end_unknown(end);
         return;
     }
+    /* Another engine ended it, and its row is on the way here. */
+    if (st == CR_NOT_FOUND && end->kind == END_SESSION)
+        end_presume(end);
     if (st != CR_OK || nothing_ended) {
         end_answer(end, st, 0);
         return;

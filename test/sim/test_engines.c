@@ -427,6 +427,29 @@ static void past_its_lease_a_host_says_neither_yes_nor_no(void)
     sim_fini(&sim);
 }
 
+static void a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    /* Host 1 still answers, but its polls fail: the row of host 0's ending does not come. */
+    sim.hosts[1].plan = (struct cr_fault_plan){
+        .kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX, .commits_only = true};
+    struct cr_end_request request = {.reason = CR_REASON_ADMIN, .by = "test"};
+    struct sim_answer ended = {.sim = &sim}, again = {.sim = &sim};
+    cr_engine_end(sim.hosts[0].engine, &login.id, &request, sim_answered, &ended);
+    sim_run(&sim, 200, NULL);
+    CHECK(!ended.done);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    cr_engine_end(sim.hosts[1].engine, &login.id, &request, sim_answered, &again);
+    sim_run(&sim, 200, &again.done);
+    CHECK_STATUS(again.status, CR_NOT_FOUND);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_run(&sim, 20000, &ended.done); /* its answer goes to the stack of this function */
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -449,6 +472,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(the_first_ending_over_an_own_table_waits_for_a_predecessors_segment),
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
+    TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
 };
 
 int main(int argc, char **argv)
