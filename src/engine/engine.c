@@ -272,8 +272,6 @@ static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_stor
         cr_keyring_init(&engine->keyring, engine->options.realm, keys, count);
     cr_bytes_wipe(keys, sizeof keys);
     if (st == CR_OK)
-        st = cr_engine_wait_start(engine, store); /* before our own registration */
-    if (st == CR_OK)
         st = cr_engine_follow_start(engine, store);
     if (st != CR_OK && out_error != NULL) {
         out_error->status = st;

@@ -247,7 +247,9 @@ enum cr_status cr_engine_follow_start(struct cr_engine *engine, struct cr_store 
     st = cr_store_begin(store);
     if (st != CR_OK)
         return st;
-    st = register_in_batch(store, &engine->row, &engine->last);
+    st = cr_engine_wait_start(engine, store);
+    if (st == CR_OK)
+        st = register_in_batch(store, &engine->row, &engine->last);
     if (st == CR_OK)
         st = cr_store_commit(store);
     else

@@ -148,6 +148,7 @@ void cr_engine_follow_begin(struct cr_engine *engine); /* timers, once the queue
 void cr_engine_follow_ride(struct cr_engine *engine, struct cr_store_call *rider);
 
 /* wait.c */
+/* In the batch that registers us; NULL: no store of ours. */
 enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *store);
 void cr_engine_wait_begin(struct cr_engine *engine); /* timers, once the queue is there */
 /* Calls waiter->ready, perhaps before it returns. `async`: does not wait, CR_PENDING where it

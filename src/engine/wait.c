@@ -34,31 +34,23 @@ static cr_span_ms wait_bound(const struct cr_engine *engine)
     return bound + 2 * engine->options.poll;
 }
 
-/* At start: on an exclusive store a registration that is still there is of a predecessor that
- * crashed, and its segment is believed for a second at most. */
+/* At start, in the batch that registers us: on an exclusive store a registration that is still
+ * there is of a predecessor that crashed, and its segment is believed for a second at most. It goes
+ * now, as ours says the same to a successor: however many crash, the list stays short. */
 enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *store)
 {
     struct cr_engine_row rows[OTHERS_MAX];
     size_t count = 0;
-    if (store == NULL) {
-        /* Nothing tells of a predecessor in front of an application's own store. */
-        if (engine->options.cache == CR_CACHE_SHARED)
-            engine->predecessor_until =
-                cr_boot_add(cr_engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
-        return CR_OK;
-    }
-    if (!engine->exclusive)
-        return CR_OK;
-    enum cr_status st = cr_store_engine_list(store, rows, OTHERS_MAX, &count);
-    if (st != CR_OK || count == 0)
-        return st;
-    engine->predecessor_until = cr_boot_add(cr_engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
-    for (size_t i = 0; i < count; i++) {
-        engine->others[i].row = rows[i];
-        engine->others[i].listed = true;
-    }
-    engine->other_count = count;
-    return CR_OK;
+    enum cr_status st = CR_OK;
+    /* Nothing tells of a predecessor in front of an application's own store. */
+    bool crashed = store == NULL && engine->options.cache == CR_CACHE_SHARED;
+    if (store != NULL && engine->exclusive)
+        st = cr_store_engine_list(store, rows, OTHERS_MAX, &count);
+    for (size_t i = 0; st == CR_OK && i < count; i++)
+        st = cr_store_engine_remove(store, &rows[i].identity, rows[i].beat);
+    if (st == CR_OK && (crashed || count > 0))
+        engine->predecessor_until = cr_boot_add(cr_engine_now(engine), LEASE_WAIT(FRESH_AHEAD_MS));
+    return st;
 }
 
 struct removal {
@@ -279,13 +271,8 @@ static void census_fired(struct cr_timer *timer)
     struct cr_engine *engine =
         (struct cr_engine *)(void *)((char *)timer - offsetof(struct cr_engine, census_timer));
     timer->due = CR_BOOT_NEVER;
-    if (engine->exclusive) {
-        /* The predecessor's table is dead for everybody now: its registration goes. */
-        for (size_t i = engine->other_count; i-- > 0;)
-            other_remove(engine, &engine->others[i]);
-    } else {
+    if (!engine->exclusive)
         census_ask(engine);
-    }
     waiters_check(engine);
 }
 
@@ -293,8 +280,6 @@ void cr_engine_wait_begin(struct cr_engine *engine)
 {
     engine->census_timer.fire = census_fired;
     engine->census_timer.due = CR_BOOT_NEVER;
-    if (engine->predecessor_until != 0)
-        cr_timer_set(engine->loop, &engine->census_timer, engine->predecessor_until);
 }
 
 void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number,

@@ -450,6 +450,27 @@ static void a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_aga
     sim_fini(&sim);
 }
 
+static void no_number_of_crashes_keeps_a_successor_from_starting(void)
+{
+    struct sim sim;
+    sim_init(&sim, tap_random(), 1);
+    sim.exclusive = true;
+    /* Each dies before its predecessor's segment has run out. */
+    for (int i = 0; i < 300; i++) {
+        if (!CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK))
+            break;
+        sim_run(&sim, 100, NULL);
+        sim_host_kill(&sim, 0);
+        sim_host_bury(&sim, 0);
+    }
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    cr_boot_ns began = sim.now;
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    CHECK(cr_boot_between(began, sim.now) >= 1000);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -473,6 +494,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
+    TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
 };
 
 int main(int argc, char **argv)
