@@ -49,7 +49,8 @@ struct link {
 struct visitor {
     struct link link;
     struct cr_front *front;
-    int fd; /* the library's */
+    struct request *request; /* the present one */
+    int fd;                  /* the library's */
     enum phase phase;
     cr_boot_ns due;
     char peer[INET6_ADDRSTRLEN];
@@ -114,6 +115,50 @@ static void list_append(struct link *list, struct link *link)
     list->prev = link;
 }
 
+/* --- The store of requests --- */
+
+static struct request *request_take(struct cr_front *front)
+{
+    struct request *request = front->free;
+    if (request != NULL) {
+        front->free = request->next_free;
+        return request;
+    }
+    request = calloc(1, sizeof *request);
+    if (request == NULL)
+        return NULL;
+    request->exchange = cr_http_exchange_create(front->site);
+    if (request->exchange == NULL) {
+        free(request);
+        return NULL;
+    }
+    return request;
+}
+
+static void request_give(struct cr_front *front, struct request *request)
+{
+    link_remove(&request->link);
+    cr_stock_give(front->stock, request->kept);
+    request->kept = NULL;
+    cr_http_exchange_reset(request->exchange);
+    if (request->body != NULL)
+        cr_bytes_wipe(request->body, request->body_bytes);
+    free(request->body);
+    request->body = NULL;
+    request->body_bytes = request->body_capacity = 0;
+    request->header_count = 0;
+    request->visitor->request = NULL;
+    request->state = STATE_HEAD;
+    request->next_free = front->free;
+    front->free = request;
+}
+
+static void request_free(struct request *request)
+{
+    cr_http_exchange_destroy(request->exchange);
+    free(request);
+}
+
 /* --- Connections --- */
 
 static void visitor_enter(struct visitor *visitor, enum phase phase)
@@ -170,6 +215,9 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     }
     struct visitor *visitor = *socket_context;
     front->connections--;
+    /* After some of its own refusals the library does not say that the request is over. */
+    if (visitor != NULL && visitor->request != NULL)
+        request_give(front, visitor->request);
     if (visitor != NULL)
         link_remove(&visitor->link);
     free(visitor);
@@ -177,47 +225,6 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 }
 
 /* --- Requests --- */
-
-static struct request *request_take(struct cr_front *front)
-{
-    struct request *request = front->free;
-    if (request != NULL) {
-        front->free = request->next_free;
-        return request;
-    }
-    request = calloc(1, sizeof *request);
-    if (request == NULL)
-        return NULL;
-    request->exchange = cr_http_exchange_create(front->site);
-    if (request->exchange == NULL) {
-        free(request);
-        return NULL;
-    }
-    return request;
-}
-
-static void request_give(struct cr_front *front, struct request *request)
-{
-    link_remove(&request->link);
-    cr_stock_give(front->stock, request->kept);
-    request->kept = NULL;
-    cr_http_exchange_reset(request->exchange);
-    if (request->body != NULL)
-        cr_bytes_wipe(request->body, request->body_bytes);
-    free(request->body);
-    request->body = NULL;
-    request->body_bytes = request->body_capacity = 0;
-    request->header_count = 0;
-    request->state = STATE_HEAD;
-    request->next_free = front->free;
-    front->free = request;
-}
-
-static void request_free(struct request *request)
-{
-    cr_http_exchange_destroy(request->exchange);
-    free(request);
-}
 
 /* The first line has come. What is answered here is what `handled` gets as its context. */
 static void *target_seen(void *context, const char *target, struct MHD_Connection *connection)
@@ -231,6 +238,7 @@ static void *target_seen(void *context, const char *target, struct MHD_Connectio
     visitor_enter(visitor, PHASE_HEAD);
     request->connection = connection;
     request->visitor = visitor;
+    visitor->request = request;
     request->raw_target = target;
     /* One byte more than is allowed shows admission that it is too long. */
     request->target_bytes = strlen(target);
