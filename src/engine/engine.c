@@ -304,8 +304,10 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
                                 struct cr_engine **out_engine, struct cr_error *out_error)
 {
     struct cr_engine *engine = calloc(1, sizeof *engine);
-    if (engine == NULL)
+    if (engine == NULL) {
+        cr_store_destroy(options->store);
         return CR_E_NO_MEMORY;
+    }
     engine->options = *options;
     options_complete(&engine->options);
     engine->loop = options->loop;
@@ -316,12 +318,13 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     engine->sweep_timer.fire = sweep_fired;
 
     enum cr_status st = cr_engine_seen_start(engine);
+    /* Before it registers: who cannot have a table need not be waited for. */
+    if (st == CR_OK)
+        st = table_make(engine, engine->options.cache, engine->options.cache_bytes, &engine->table);
     if (st == CR_OK && options->store != NULL)
         st = engine_read_store(engine, options->store, out_error);
     else if (st == CR_OK)
         st = cr_engine_wait_start(engine, NULL);
-    if (st == CR_OK)
-        st = table_make(engine, engine->options.cache, engine->options.cache_bytes, &engine->table);
     if (st != CR_OK)
         goto failed;
     engine->cache = engine->options.cache;
@@ -341,6 +344,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     return CR_OK;
 
 failed:
+    cr_store_destroy(options->store);
     cr_table_destroy(engine->table);
     cr_keyring_wipe(&engine->keyring);
     free(engine->seen);

@@ -21,7 +21,8 @@ struct cr_engine;
 struct cr_engine_options {
     struct cr_loop *loop;
     struct cr_random *random;
-    struct cr_store *store; /* taken over by cr_engine_create; NULL: the application's own table */
+    struct cr_store *store; /* taken over by cr_engine_create, also when it fails; NULL: the
+                                application's own table */
     const char *realm;
     const char *label; /* host and pid, for people */
     enum cr_cache cache;

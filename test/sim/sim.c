@@ -202,8 +202,6 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
         st = cr_store_fault_create(inner, &host->plan, &store);
     if (st == CR_OK)
         st = engine_start(host, cache, store);
-    if (st != CR_OK)
-        cr_store_destroy(store);
     return st;
 }
 

@@ -471,6 +471,39 @@ static void no_number_of_crashes_keeps_a_successor_from_starting(void)
     sim_fini(&sim);
 }
 
+static unsigned destroyed;
+static void (*store_destroy)(struct cr_store *);
+
+static void destroy_counted(struct cr_store *store)
+{
+    destroyed++;
+    store_destroy(store);
+}
+
+static void an_engine_that_does_not_start_lets_go_of_its_store(void)
+{
+    struct sim sim;
+    struct cr_store *store = NULL;
+    struct cr_engine *engine = NULL;
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(cr_store_open("memory:", &sim.store_env, &store, NULL), CR_OK);
+    struct cr_store_ops ops = *store->ops;
+    store_destroy = ops.destroy;
+    ops.destroy = destroy_counted;
+    store->ops = &ops;
+    destroyed = 0;
+    struct cr_engine_options options = {
+        .loop = &sim.hosts[0].loop,
+        .random = &sim.hosts[0].random.random,
+        .store = store,
+        .cache = CR_CACHE_SHARED,
+        .cache_bytes = 1, /* no table is that small */
+    };
+    CHECK_STATUS(cr_engine_create(&options, &engine, NULL), CR_E_INVALID);
+    CHECK_UINT(destroyed, 1);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -495,6 +528,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
+    TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
 };
 
 int main(int argc, char **argv)
