@@ -257,6 +257,10 @@ void cr_engine_account_change(struct cr_engine *engine, const struct cr_user *us
     struct end *end = end_begin(engine, &request, done, context);
     if (end == NULL)
         return;
+    if (engine->queue == NULL) { /* an application's own table has no accounts */
+        cr_engine_op_status(&end->op, CR_E_INVALID);
+        return;
+    }
     end->kind = END_ACCOUNT;
     end->user = *user;
     end->change = *change;

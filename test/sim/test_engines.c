@@ -504,6 +504,21 @@ static void an_engine_that_does_not_start_lets_go_of_its_store(void)
     sim_fini(&sim);
 }
 
+static void without_a_store_there_are_no_accounts(void)
+{
+    struct sim sim;
+    struct sim_answer answer = {.sim = &sim};
+    struct cr_user user = user_named("ada");
+    struct cr_account_change add = {
+        .add = true, .hash = "hash", .ending = {.reason = CR_REASON_ADMIN, .by = "test"}};
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(sim_host_start_bare(&sim, 0, CR_CACHE_MEMORY), CR_OK);
+    cr_engine_account_change(sim.hosts[0].engine, &user, &add, sim_answered, &answer);
+    sim_run(&sim, 2000, &answer.done);
+    CHECK_STATUS(answer.status, CR_E_INVALID);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -529,6 +544,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
     TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
+    TAP_TEST(without_a_store_there_are_no_accounts),
 };
 
 int main(int argc, char **argv)
