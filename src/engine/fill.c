@@ -122,7 +122,8 @@ static void fill_answer(struct fill *fill)
     cr_engine_entry_from_record(engine, &fill->record, fill->before, &entry);
     /* Within the store's slack a session may be past its idle end: it was used, and the report is
      * still on its way. This use counts as one. */
-    if (entry.deadline <= now ||
+    bool before_boot = entry.seen == 0; /* how long ago, this host's clock cannot say */
+    if (entry.deadline <= now || before_boot ||
         cr_boot_between(entry.seen, now) >= CR_GRANULE_MS(fill->record.idle)) {
         cr_engine_seen(engine, &fill->record.id, now);
         cr_engine_entry_from_record(engine, &fill->record, fill->before, &entry);

@@ -519,6 +519,23 @@ static void without_a_store_there_are_no_accounts(void)
     sim_fini(&sim);
 }
 
+static void a_use_on_a_host_that_has_just_booted_counts(void)
+{
+    struct sim sim; /* C2: idle is 600 s, a granule 30 s */
+    sim_init(&sim, tap_random(), 2);
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim_run(&sim, 580000, NULL);
+    /* Its clock says 2 s: the last use was before that. */
+    sim.hosts[1].rate = 1;
+    sim.hosts[1].boot_start = 2000000000 - sim.now;
+    CHECK_STATUS(sim_host_start(&sim, 1, CR_CACHE_MEMORY), CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim_run(&sim, 70000, NULL);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -545,6 +562,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
     TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
     TAP_TEST(without_a_store_there_are_no_accounts),
+    TAP_TEST(a_use_on_a_host_that_has_just_booted_counts),
 };
 
 int main(int argc, char **argv)
