@@ -106,11 +106,15 @@ static void create_done(struct cr_store_call *call)
         return;
     }
     if (call->status == CR_E_UNKNOWN_OUTCOME) {
-        /* It may have ended the earlier ones. Nobody will learn of the new one: its token dies
-         * here. */
-        struct cr_log_row row = {.kind = CR_LOG_USER_ENDED, .user = create->record.user};
-        if (row.user.length > 0)
-            cr_engine_apply(engine, &row);
+        /* It may have ended the earlier ones, and the anonymous one. Nobody will learn of the new
+         * one: its token dies here. */
+        struct cr_log_row user = {.kind = CR_LOG_USER_ENDED, .user = create->record.user};
+        struct cr_log_row session = {.kind = CR_LOG_SESSION_ENDED,
+                                     .session = create->terms.anonymous};
+        if (user.user.length > 0)
+            cr_engine_apply(engine, &user);
+        if (session.session.text[0] != '\0')
+            cr_engine_apply(engine, &session);
     }
     cr_engine_op_answer(&create->op,
                         &(struct cr_engine_answer){.status = call->status,

@@ -90,6 +90,10 @@ void party_init(struct party *party, size_t hosts, bool exclusive)
             continue; /* a user never seen */
         party->before[kind] = party_login(&party->sim, 0, &user);
         CHECK_STATUS(party->before[kind].status, CR_OK);
+        /* Into the tables. */
+        for (size_t i = 0; i < (exclusive ? 1 : hosts); i++)
+            CHECK_STATUS(party_validate(&party->sim, i, &party->before[kind].token, false).status,
+                         CR_OK);
     }
     struct cr_user user = party_user(PARTY_END_OTHERS);
     party->kept = party_login(&party->sim, 0, &user);
@@ -236,6 +240,15 @@ void party_check(struct party *party, int kind, size_t host)
     struct sim *sim = &party->sim;
     const struct sim_answer *call = &party->calls[kind], *before = &party->before[kind];
     bool made = call->status == CR_OK || call->status == CR_PENDING;
+    /* Whatever became of it: by now the table says what the store says. */
+    struct sim_answer cached = {0}, now = {0};
+    if (before->done) {
+        cached = party_validate(sim, host, &before->token, false);
+        now = party_validate(sim, host, &before->token, true);
+        CHECK_STATUS(cached.status, now.status);
+        CHECK_UINT(cached.rights_bytes, now.rights_bytes);
+        CHECK_UINT(cached.version, now.version);
+    }
     if (!CHECK(call->done) || call->status == CR_E_UNKNOWN_OUTCOME)
         return;
     /* Nobody had ended, taken or changed anything of it before. */
@@ -244,7 +257,6 @@ void party_check(struct party *party, int kind, size_t host)
     check_account(party, kind, made);
     /* The old token of a renewal is in its grace, or past it. */
     if (before->done && !(kind == PARTY_ROTATE_RENEW && made)) {
-        struct sim_answer now = party_validate(sim, host, &before->token, true);
         CHECK_STATUS(now.status, made && kind_ends(kind) ? CR_ENDED : CR_OK);
         if (kind == PARTY_RIGHTS_WRITE)
             CHECK_UINT(now.rights_bytes, made ? 1 : 0);

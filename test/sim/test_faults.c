@@ -153,11 +153,29 @@ static void an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_
     sim_fini(&party.sim);
 }
 
+/* A login that upgrades an anonymous session, its commit made and its outcome lost, on a store of
+ * one engine: no log is followed there. */
+static void an_anonymous_session_that_a_lost_login_ended_is_not_believed_any_more(void)
+{
+    static struct party party;
+    party_init(&party, 1, true);
+    const struct cr_token *anonymous = &party.before[PARTY_LOGIN_UPGRADE].token;
+    CHECK_STATUS(party_validate(&party.sim, 0, anonymous, false).status, CR_OK);
+    party.sim.hosts[0].plan =
+        (struct cr_fault_plan){.kind = CR_FAULT_LOST, .count = 1, .commits_only = true};
+    party_ask(&party, PARTY_LOGIN_UPGRADE);
+    sim_run(&party.sim, 10000, &party.calls[PARTY_LOGIN_UPGRADE].done);
+    CHECK_STATUS(party.calls[PARTY_LOGIN_UPGRADE].status, CR_E_UNKNOWN_OUTCOME);
+    CHECK_STATUS(party_validate(&party.sim, 0, anonymous, false).status, CR_ENDED);
+    sim_fini(&party.sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_store_that_fails_once_anywhere_makes_no_answer_wrong),
     TAP_TEST(a_store_that_fails_from_some_call_on_makes_no_answer_wrong),
     TAP_TEST(an_ending_of_unknown_outcome_is_not_said_to_have_failed_by_what_a_repetition_meets),
     TAP_TEST(an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_is_full),
+    TAP_TEST(an_anonymous_session_that_a_lost_login_ended_is_not_believed_any_more),
 };
 
 int main(int argc, char **argv)
