@@ -33,7 +33,6 @@
 #define POLL_MS_DEFAULT 1000
 #define STORE_TRIES 50
 #define STORE_RETRY_US 20000
-#define PREDECESSOR_WAIT_US 1220000 /* a table is believed 1 s; clocks may differ in rate */
 #define REALM_DEFAULT "cloakroom"
 
 struct agent {
@@ -46,8 +45,6 @@ struct agent {
     struct cr_peers *peers;
     struct cr_timer exit_timer;
     int lock_fd;
-    bool serves;
-    bool crashed; /* the agent before us: its table may be believed for a moment yet */
     bool stopping;
 };
 
@@ -140,10 +137,6 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
     struct cr_store *store = NULL;
     struct cr_store_env env;
     enum cr_status st = cr_store_env_system(&env);
-    /* Over a store the engine knows of its predecessor, and waits with endings only. An
-     * application's own table has nothing to remember that by. */
-    if (own_table && agent->crashed)
-        (void)usleep(PREDECESSOR_WAIT_US);
     if (st == CR_OK && !own_table)
         st = store_open(url, &env, &store, error);
     if (st == CR_OK)
@@ -284,7 +277,7 @@ static enum cr_status agent_start(struct agent *agent, struct cr_error *error)
     if (st == CR_OK && options->automatic)
         st = cr_agent_state_log(options->state, error);
     if (st == CR_OK)
-        st = cr_agent_state_lock(options->state, &agent->lock_fd, &agent->crashed, error);
+        st = cr_agent_state_lock(options->state, &agent->lock_fd, error);
     if (st == CR_OK)
         st = cr_loop_uv_create(&agent->loop);
     if (st == CR_OK)
@@ -311,7 +304,7 @@ static void agent_fini(struct agent *agent)
         cr_timer_stop(agent->loop, &agent->exit_timer);
         cr_loop_uv_destroy(agent->loop);
     }
-    cr_agent_state_unlock(agent->lock_fd, agent->serves || !agent->crashed);
+    cr_agent_state_unlock(agent->lock_fd);
 }
 
 static void ready_tell(const struct cr_agent_options *options, enum cr_status status,
@@ -352,7 +345,6 @@ int cr_agent_main(const struct cr_agent_options *options)
         cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
     ready_tell(options, st, &error);
     if (st == CR_OK) {
-        agent.serves = true;
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
         cr_loop_uv_run(agent.loop);
     }

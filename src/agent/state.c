@@ -84,8 +84,7 @@ static void holder_read(int fd, char *out, size_t capacity)
     out[strcspn(out, "\n")] = '\0';
 }
 
-enum cr_status cr_agent_state_lock(const char *state, int *out_fd, bool *out_crashed,
-                                   struct cr_error *out_error)
+enum cr_status cr_agent_state_lock(const char *state, int *out_fd, struct cr_error *out_error)
 {
     char path[PATH_MAX], holder[32];
     if (!cr_agent_state_path(state, CR_AGENT_LOCK_FILE, path)) {
@@ -105,24 +104,17 @@ enum cr_status cr_agent_state_lock(const char *state, int *out_fd, bool *out_cra
         close(fd);
         return st;
     }
-    /* Who is the agent is what the lock says; the pid is for people, and says that there was one.
-     */
-    holder_read(fd, holder, sizeof holder);
-    *out_crashed = holder[0] != '\0';
+    /* Who is the agent is what the lock says; the pid is for people. */
     if (ftruncate(fd, 0) == 0)
         (void)dprintf(fd, "%ld\n", (long)getpid());
     *out_fd = fd;
     return CR_OK;
 }
 
-void cr_agent_state_unlock(int fd, bool clean)
+void cr_agent_state_unlock(int fd)
 {
-    if (fd < 0)
-        return;
-    /* If that fails the next one waits for a table that is gone: harmless. */
-    int failed = clean ? ftruncate(fd, 0) : 0;
-    (void)failed;
-    close(fd);
+    if (fd >= 0)
+        close(fd);
 }
 
 enum cr_status cr_agent_state_log(const char *state, struct cr_error *out_error)

@@ -11,12 +11,10 @@ CR_MUST_CHECK enum cr_status cr_agent_state_prepare(const char *state, unsigned 
                                                     struct cr_error *out_error);
 
 /* Become the agent of `state`: whoever has this lock may replace what stands there. CR_BUSY:
- * another process has it, with its pid in the text. The descriptor holds the lock. *out_crashed:
- * the agent before did not stop cleanly. */
-CR_MUST_CHECK enum cr_status cr_agent_state_lock(const char *state, int *out_fd, bool *out_crashed,
+ * another process has it, with its pid in the text. The descriptor holds the lock. */
+CR_MUST_CHECK enum cr_status cr_agent_state_lock(const char *state, int *out_fd,
                                                  struct cr_error *out_error);
-/* `clean`: no table of ours or of one before us is believed any more. Accepts -1. */
-void cr_agent_state_unlock(int fd, bool clean);
+void cr_agent_state_unlock(int fd); /* accepts -1 */
 
 /* Standard output and error go to the log file from here on, standard input to nothing. */
 CR_MUST_CHECK enum cr_status cr_agent_state_log(const char *state, struct cr_error *out_error);
