@@ -34,9 +34,10 @@ struct op {
 /* An answer that waits until no engine lets the ended sessions in (rule 6). */
 struct waiter {
     struct waiter *next;
-    uint64_t number;    /* of the log row that the others must have applied */
-    uint64_t census;    /* only a list of engines asked for after the commit counts */
-    cr_boot_ns give_up; /* then it is CR_PENDING */
+    uint64_t number;  /* of the log row that the others must have applied */
+    uint64_t census;  /* only a list of engines asked for after the commit counts */
+    cr_boot_ns began; /* a bound later it is CR_PENDING */
+    bool async;       /* as soon as the bound is known */
     void (*ready)(struct waiter *, enum cr_status status, cr_span_ms bound);
 };
 
@@ -151,8 +152,8 @@ void cr_engine_follow_ride(struct cr_engine *engine, struct cr_store_call *rider
 /* In the batch that registers us; NULL: no store of ours. */
 enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *store);
 void cr_engine_wait_begin(struct cr_engine *engine); /* timers, once the queue is there */
-/* Calls waiter->ready, perhaps before it returns. `async`: does not wait, CR_PENDING where it
- * would. */
+/* Calls waiter->ready, perhaps before it returns. `async`: waits only until it is known for whom it
+ * would have to, and for how long: CR_PENDING. */
 void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_t number,
                         bool async);
 /* Whoever waits is answered CR_PENDING. */

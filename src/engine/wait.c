@@ -230,10 +230,11 @@ static bool waiter_done(const struct cr_engine *engine, const struct waiter *wai
     *out_status = CR_OK;
     if (engine->exclusive)
         return now >= engine->predecessor_until;
-    if (engine->census_known >= waiter->census && others_passed(engine, waiter->number))
+    bool listed = engine->census_known >= waiter->census;
+    if (listed && others_passed(engine, waiter->number))
         return true;
     *out_status = CR_PENDING;
-    return now >= waiter->give_up;
+    return (listed && waiter->async) || now >= cr_boot_add(waiter->began, wait_bound(engine));
 }
 
 static void waiters_check(struct cr_engine *engine)
@@ -289,12 +290,13 @@ void cr_engine_wait_for(struct cr_engine *engine, struct waiter *waiter, uint64_
     waiter->number = number;
     waiter->next = NULL;
     waiter->census = engine->census_asked + 1;
-    waiter->give_up = cr_boot_add(now, wait_bound(engine));
+    waiter->began = now;
+    waiter->async = async;
     if (engine->exclusive && now >= engine->predecessor_until) {
         waiter->ready(waiter, CR_OK, 0);
         return;
     }
-    if (async) {
+    if (engine->exclusive && async) {
         waiter->ready(waiter, CR_PENDING, wait_bound(engine));
         return;
     }

@@ -173,6 +173,7 @@ static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
         .cache_bytes = CR_TABLE_BYTES_MIN,
         .idle = 600000,
         .absolute = 3600000,
+        .grace = host->grace,
         .table_changed = host_table_changed,
         .context = host,
     };

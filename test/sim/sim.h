@@ -31,6 +31,7 @@ struct sim_host {
     cr_boot_ns boot_start; /* what its clock said when the world began */
     bool paused, alive;
     struct cr_fault_plan plan;
+    cr_span_ms grace; /* of the next engine that is started here */
     struct cr_engine *engine;
     unsigned table_changes;
 };

@@ -536,6 +536,25 @@ static void a_use_on_a_host_that_has_just_booted_counts(void)
     sim_fini(&sim);
 }
 
+static void the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace(void)
+{
+    struct sim sim;
+    sim_init(&sim, tap_random(), 2);
+    sim.hosts[1].grace = 20000;
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    CHECK_STATUS(sim_host_start(&sim, 1, CR_CACHE_MEMORY), CR_OK);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    /* Host 0 has never had to wait for host 1. */
+    sim.hosts[1].plan = (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
+    struct sim_answer ended = end_user(&sim, 0, "ada", true);
+    CHECK_STATUS(ended.status, CR_PENDING);
+    CHECK(ended.bound >= 1220 * 25);
+    sim_run(&sim, ended.bound, NULL);
+    CHECK(validate(&sim, 1, &login.token, false) != CR_OK);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -563,6 +582,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
     TAP_TEST(without_a_store_there_are_no_accounts),
     TAP_TEST(a_use_on_a_host_that_has_just_booted_counts),
+    TAP_TEST(the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace),
 };
 
 int main(int argc, char **argv)
