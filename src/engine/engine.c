@@ -248,11 +248,11 @@ static void sweep_fired(struct cr_timer *timer)
 {
     struct cr_engine *engine =
         (struct cr_engine *)((char *)timer - offsetof(struct cr_engine, sweep_timer));
+    sweep_later(engine, 300000, 600000); /* also when this one is never answered */
     struct sweep *sweep =
         cr_engine_op_begin(engine, sizeof *sweep, NULL, cr_engine_op_unasked, NULL);
     if (sweep == NULL)
         return;
-    sweep_later(engine, 300000, 600000);
     cr_engine_op_write(&sweep->op, sweep_run, sweep_done);
 }
 

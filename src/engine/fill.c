@@ -237,6 +237,7 @@ struct list {
     struct cr_session_id after;
     size_t capacity, count;
     struct cr_record *records;
+    cr_boot_ns before;
 };
 
 static void list_release(struct op *op)
@@ -258,7 +259,7 @@ static enum cr_status list_run(struct cr_store *store, struct cr_store_call *cal
 static void list_done(struct cr_store_call *call)
 {
     struct list *list = (struct list *)op_of(call);
-    struct cr_engine_answer answer = {.status = call->status};
+    struct cr_engine_answer answer = {.status = call->status, .as_of = list->before};
     if (call->status == CR_OK) {
         answer.records = list->records;
         answer.record_count = list->count;
@@ -283,6 +284,7 @@ void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_tim
     list->created_at = created_at;
     list->after = *after;
     list->capacity = capacity;
+    list->before = cr_engine_now(engine);
     cr_engine_op_read(&list->op, list_run, list_done);
 }
 

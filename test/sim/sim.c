@@ -321,6 +321,7 @@ void sim_answered(void *context, const struct cr_engine_answer *answer)
     out->status = answer->status;
     out->ending = answer->ending;
     out->bound = answer->bound;
+    out->as_of = answer->as_of;
     out->version = answer->version;
     out->at = out->sim != NULL ? out->sim->now : 0;
     if (answer->record != NULL) {

@@ -81,6 +81,7 @@ struct sim_answer {
     struct cr_ending_id ending;
     cr_span_ms bound;
     cr_boot_ns at; /* the world's time */
+    cr_boot_ns as_of;
     uint64_t version;
     size_t rights_bytes;
     enum cr_reason reason; /* of an explanation */

@@ -555,6 +555,22 @@ static void the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace(v
     sim_fini(&sim);
 }
 
+static void a_list_says_what_instant_it_is_true_for(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer list = {.sim = &sim};
+    struct cr_user user = user_named("ada");
+    static const struct cr_session_id none;
+    cr_boot_ns before = cr_clock_boot(&sim.hosts[0].clock);
+    cr_engine_list(sim.hosts[0].engine, &user, 0, &none, 8, sim_answered, &list);
+    sim_run(&sim, 1000, &list.done);
+    CHECK_STATUS(list.status, CR_OK);
+    CHECK_UINT(list.as_of, before);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -583,6 +599,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(without_a_store_there_are_no_accounts),
     TAP_TEST(a_use_on_a_host_that_has_just_booted_counts),
     TAP_TEST(the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace),
+    TAP_TEST(a_list_says_what_instant_it_is_true_for),
 };
 
 int main(int argc, char **argv)
