@@ -93,12 +93,16 @@ static void run_start(struct sim *sim, struct sim_pool *pool, struct sim_run *ru
 static bool host_pool_submit(struct cr_pool *base, struct cr_work *work)
 {
     struct sim_pool *pool = (struct sim_pool *)(void *)base;
+    struct sim_host *host = host_of(base->loop);
+    uint64_t number = host->submits++;
+    if (number >= host->full_from && number - host->full_from < host->full_count)
+        return false;
     if (pool->stopping || pool->waiting.count >= base->options.queue_max)
         return false;
     cr_works_add(&pool->waiting, work);
     for (unsigned i = 0; i < base->options.threads; i++)
         if (!pool->runs[i].busy) {
-            run_start(host_of(base->loop)->sim, pool, &pool->runs[i]);
+            run_start(host->sim, pool, &pool->runs[i]);
             break;
         }
     return true;

@@ -31,6 +31,9 @@ struct sim_host {
     cr_boot_ns boot_start; /* what its clock said when the world began */
     bool paused, alive;
     struct cr_fault_plan plan;
+    /* Its store's queues: how often something was submitted; that one, and so many after it, find
+     * them full. */
+    uint64_t submits, full_from, full_count;
     cr_span_ms grace; /* of the next engine that is started here */
     struct cr_engine *engine;
     unsigned table_changes;

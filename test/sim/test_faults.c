@@ -87,6 +87,40 @@ static void a_store_that_fails_from_some_call_on_makes_no_answer_wrong(void)
     fail_everywhere(UINT64_MAX);
 }
 
+/* False: the call was answered before that many were submitted. */
+static bool full_at(int kind, uint64_t number, uint64_t count, bool exclusive)
+{
+    static struct party party;
+    char row[96];
+    (void)snprintf(row, sizeof row, "%s: full at %llu%s", party_kind_name(kind),
+                   (unsigned long long)number + 1, exclusive ? ", exclusive" : "");
+    tap_row(row);
+    party_init(&party, exclusive ? 1 : 2, exclusive);
+    struct sim_host *host = &party.sim.hosts[0];
+    host->submits = 0;
+    host->full_from = number;
+    host->full_count = count;
+    party_ask(&party, kind);
+    sim_run(&party.sim, 20000, &party.calls[kind].done);
+    bool met = host->submits > number;
+    host->full_count = 0;
+    check_recovered(&party);
+    party_check(&party, kind, 0);
+    sim_fini(&party.sim);
+    tap_row(NULL);
+    return met;
+}
+
+static void a_queue_that_is_full_at_any_submission_loses_nothing(void)
+{
+    static const uint64_t counts[] = {1, 7, 1000};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        for (int kind = 0; kind < PARTY_KINDS; kind++)
+            for (int exclusive = 0; exclusive < 2; exclusive++)
+                for (uint64_t number = 0; full_at(kind, number, counts[i], exclusive != 0);)
+                    number++;
+}
+
 /* An ending whose first commit was lost, and made or not made. */
 static void lose_commit(struct party *party, enum cr_fault_kind kind)
 {
@@ -173,6 +207,7 @@ static void an_anonymous_session_that_a_lost_login_ended_is_not_believed_any_mor
 static const struct tap_test tests[] = {
     TAP_TEST(a_store_that_fails_once_anywhere_makes_no_answer_wrong),
     TAP_TEST(a_store_that_fails_from_some_call_on_makes_no_answer_wrong),
+    TAP_TEST(a_queue_that_is_full_at_any_submission_loses_nothing),
     TAP_TEST(an_ending_of_unknown_outcome_is_not_said_to_have_failed_by_what_a_repetition_meets),
     TAP_TEST(an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_is_full),
     TAP_TEST(an_anonymous_session_that_a_lost_login_ended_is_not_believed_any_more),

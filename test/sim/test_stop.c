@@ -140,10 +140,108 @@ static void a_lease_is_free_when_its_holders_engine_has_stopped(void)
     }
 }
 
+/* Somebody who asks for something else in each answer. */
+struct chain {
+    struct party *party;
+    unsigned left, asked, answered;
+};
+
+static void chain_ask(struct chain *chain);
+
+static void chain_answered(void *context, const struct cr_engine_answer *answer)
+{
+    struct chain *chain = context;
+    chain->answered++;
+    if (chain->left > 0) {
+        chain->left--;
+        chain_ask(chain);
+    }
+}
+
+static void chain_ask(struct chain *chain)
+{
+    struct party *party = chain->party;
+    struct sim *sim = &party->sim;
+    struct cr_engine *engine = sim->hosts[0].engine;
+    struct cr_create_request create = {.user = party_user(0), .policy = CR_POLICY_KEEP_N};
+    struct cr_end_request end = {.reason = CR_REASON_ADMIN, .by = "test"};
+    struct cr_account_change change = {.keep_sessions = true, .hash = "new"};
+    const struct sim_answer *before = &party->before[sim_below(sim, PARTY_ACCOUNT_ADD)];
+    struct cr_user user = party_user((int)sim_below(sim, PARTY_KINDS));
+    create.keep_count = 2;
+    chain->asked++;
+    if (sim_below(sim, 10) == 0)
+        (void)!cr_engine_set_cache(engine, (enum cr_cache)(1 + sim_below(sim, 3)),
+                                   CR_TABLE_BYTES_MIN);
+    switch (sim_below(sim, 12)) {
+    case 0:
+    case 1:
+        cr_engine_validate(engine, &before->token, sim_below(sim, 3) == 0, chain_answered, chain);
+        break;
+    case 2:
+        cr_engine_create_session(engine, &create, chain_answered, chain);
+        break;
+    case 3:
+        cr_engine_data_read(engine, &before->id, chain_answered, chain);
+        break;
+    case 4:
+        cr_engine_data_write(engine, &before->id, CR_VERSION_ANY, "x", 1, chain_answered, chain);
+        break;
+    case 5:
+        cr_engine_rights_write(engine, &before->id, "x", 1, chain_answered, chain);
+        break;
+    case 6:
+        cr_engine_rotate(engine, &before->token, CR_ROTATE_RENEW, chain_answered, chain);
+        break;
+    case 7:
+        cr_engine_seen(engine, &before->id, UINT64_MAX);
+        cr_engine_end(engine, &before->id, &end, chain_answered, chain);
+        break;
+    case 8:
+        cr_engine_end_user(engine, &user, &end, chain_answered, chain);
+        break;
+    case 9:
+        cr_engine_account_change(engine, &user, &change, chain_answered, chain);
+        break;
+    case 10:
+        cr_engine_seen(engine, &before->id, UINT64_MAX);
+        cr_engine_end_others(engine, &before->id, &end, chain_answered, chain);
+        break;
+    case 11:
+        cr_engine_seen(engine, &before->id, UINT64_MAX);
+        cr_engine_explain(engine, &before->id, chain_answered, chain);
+        break;
+    }
+}
+
+static void answers_may_come_back_with_anything_also_during_a_stop(void)
+{
+    enum { CHAINS = 20 };
+    static struct party party;
+    for (int round = 0; round < 60; round++) {
+        struct chain chains[CHAINS];
+        party_init(&party, 2, round % 3 == 0);
+        party.sim.hosts[1].paused = round % 4 == 1;
+        for (int i = 0; i < CHAINS; i++) {
+            chains[i] = (struct chain){.party = &party, .left = 60};
+            chain_ask(&chains[i]);
+        }
+        sim_run(&party.sim, (cr_span_ms)sim_below(&party.sim, 200), NULL);
+        sim_host_stop(&party.sim, 0);
+        for (int i = 0; i < CHAINS; i++) {
+            CHECK_UINT(chains[i].answered, chains[i].asked);
+            CHECK_UINT(chains[i].left, 0);
+        }
+        sim_run(&party.sim, 2000, NULL); /* no timer of it is left */
+        sim_fini(&party.sim);
+    }
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_stop_at_any_instant_answers_every_call_once_with_what_became_of_it),
     TAP_TEST(a_stop_tells_the_store_calls_of_the_layers_above),
     TAP_TEST(a_lease_is_free_when_its_holders_engine_has_stopped),
+    TAP_TEST(answers_may_come_back_with_anything_also_during_a_stop),
 };
 
 int main(int argc, char **argv)
