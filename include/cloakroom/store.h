@@ -9,9 +9,10 @@
  *
  * Batches. Every changing call is made between `begin` and `commit` (store.c sees to it), and many
  * callers' changes may share one batch. A changing call that answers anything but CR_OK has changed
- * nothing. When `commit` answers CR_OK all of the batch is durable; CR_E_UNKNOWN_OUTCOME: all or
- * nothing of it is, and nobody knows which; anything else: nothing is. A change and its log rows
- * commit together, and the numbers of log rows become visible in commit order.
+ * nothing. When `commit` answers CR_OK all of the batch is durable; CR_E_UNKNOWN_OUTCOME: of each
+ * call all or nothing is, and nobody knows which; anything else: nothing is. An engine gives a
+ * batch up only when none of its calls has answered CR_OK. A change and its log rows commit
+ * together, and the numbers of log rows become visible in commit order.
  *
  * Liveness. A session is live while its row is there, it carries the current generation of its user
  * and the current global one, and the store's clock is before `ends_at` and before

@@ -102,7 +102,6 @@ uint64_t cr_memory_generation(const struct memory *memory, const struct cr_user 
 CR_MUST_CHECK enum cr_status cr_memory_generation_raise(struct memory *memory,
                                                         const struct cr_user *user,
                                                         uint64_t *out_generation);
-struct cr_log_row cr_memory_log_row(enum cr_log_kind kind, const struct cr_ending *ending);
 
 /* The calls, as store_memory.c lists them. */
 enum cr_status cr_memory_find(struct cr_store *store, const struct cr_session_id *id,

@@ -112,14 +112,7 @@ static enum cr_status account_write(struct memory *memory, const struct cr_user 
         *account = *before;
     else
         *account = (struct cr_account_row){.user = *user, .created_at = now};
-    if (change->set_disabled)
-        account->disabled = change->disabled;
-    if (change->hash != NULL) {
-        memset(account->hash, 0, sizeof account->hash);
-        memcpy(account->hash, change->hash, strlen(change->hash));
-    }
-    if (change->add || (change->hash != NULL && !change->keep_sessions))
-        account->password_at = now;
+    cr_account_row_change(account, change, now);
     return cr_rows_put(&memory->accounts, &memory->undo, &item->row);
 }
 
@@ -130,7 +123,7 @@ static enum cr_status account_end_sessions(struct memory *memory, const struct c
     bool seen = cr_memory_generation(memory, user) > 0;
     if (seen && change->keep_sessions)
         return CR_OK;
-    struct cr_log_row row = cr_memory_log_row(CR_LOG_USER_ENDED, &change->ending);
+    struct cr_log_row row = cr_log_row_for(CR_LOG_USER_ENDED, &change->ending);
     row.user = *user;
     enum cr_status st = cr_memory_generation_raise(memory, user, &row.generation);
     if (st == CR_OK && seen)

@@ -103,7 +103,7 @@ enum cr_status cr_memory_find(struct cr_store *store, const struct cr_session_id
 static enum cr_status ended_log(struct memory *memory, const struct cr_record *record,
                                 const struct cr_ending *ending, struct cr_log_row *out_row)
 {
-    struct cr_log_row row = cr_memory_log_row(CR_LOG_SESSION_ENDED, ending);
+    struct cr_log_row row = cr_log_row_for(CR_LOG_SESSION_ENDED, ending);
     row.session = record->id;
     row.user = record->user;
     return cr_memory_log_add(memory, &row, out_row);
@@ -113,7 +113,7 @@ static enum cr_status user_log(struct memory *memory, const struct cr_user *user
                                uint64_t generation, const struct cr_session_id *kept,
                                const struct cr_ending *ending, struct cr_log_row *out_row)
 {
-    struct cr_log_row row = cr_memory_log_row(CR_LOG_USER_ENDED, ending);
+    struct cr_log_row row = cr_log_row_for(CR_LOG_USER_ENDED, ending);
     row.user = *user;
     row.generation = generation;
     if (kept != NULL)
@@ -207,20 +207,15 @@ static enum cr_status create_trim(struct memory *memory, const struct cr_record 
 static enum cr_status create_insert(struct memory *memory, struct cr_record *record)
 {
     enum cr_status st = CR_OK;
-    record->user_generation = 0;
+    uint64_t generation = 0;
     if (record->user.length > 0) {
-        record->user_generation = cr_memory_generation(memory, &record->user);
-        if (record->user_generation == 0)
-            st = cr_memory_generation_raise(memory, &record->user, &record->user_generation);
+        generation = cr_memory_generation(memory, &record->user);
+        if (generation == 0)
+            st = cr_memory_generation_raise(memory, &record->user, &generation);
         if (st != CR_OK)
             return st;
     }
-    record->global_generation = memory->counters.global_generation;
-    record->created_at = cr_memory_now(memory);
-    record->seen_at = record->created_at;
-    record->ends_at += record->created_at;
-    if (record->authenticated_at != 0)
-        record->authenticated_at = record->created_at;
+    cr_record_start(record, generation, memory->counters.global_generation, cr_memory_now(memory));
     struct session_row *row;
     st = session_copy(record, &row);
     return st == CR_OK ? session_put(memory, row) : st;
@@ -233,12 +228,7 @@ static enum cr_status create_repeated(const struct memory *memory, struct cr_rec
     const struct cr_record *made;
     if (session_find_live(memory, &record->id, &made) != CR_OK)
         return CR_CONFLICT;
-    record->user_generation = made->user_generation;
-    record->global_generation = made->global_generation;
-    record->created_at = made->created_at;
-    record->authenticated_at = made->authenticated_at;
-    record->ends_at = made->ends_at;
-    record->seen_at = made->seen_at;
+    cr_record_repeat(record, made);
     return cr_log_rows_add(out_rows, row);
 }
 
@@ -276,39 +266,18 @@ out:
 
 /* ---- change and seen */
 
-static enum cr_status change_apply(const struct memory *memory, struct cr_record *record,
-                                   const struct cr_change *change)
+static enum cr_status data_change(struct cr_record *record, const struct cr_change *change)
 {
-    if (change->set_data) {
-        unsigned char *data = NULL;
-        if (change->data_bytes > 0) {
-            data = malloc(change->data_bytes);
-            if (data == NULL)
-                return CR_E_NO_MEMORY;
-            memcpy(data, change->data, change->data_bytes);
-        }
-        free(record->data);
-        record->data = data;
-        record->data_bytes = change->data_bytes;
-        record->version++;
+    unsigned char *data = NULL;
+    if (change->data_bytes > 0) {
+        data = malloc(change->data_bytes);
+        if (data == NULL)
+            return CR_E_NO_MEMORY;
+        memcpy(data, change->data, change->data_bytes);
     }
-    if (change->set_rights) {
-        if (change->rights_bytes > 0)
-            memcpy(record->rights, change->rights, change->rights_bytes);
-        record->rights_bytes = change->rights_bytes;
-    }
-    if (!change->set_token)
-        return CR_OK;
-    memset(&record->old_hash, 0, sizeof record->old_hash);
-    record->old_until = 0;
-    record->sealed_bytes = 0;
-    if (change->old_grace > 0) {
-        record->old_hash = record->hash;
-        record->old_until = cr_memory_now(memory) + change->old_grace;
-        record->sealed_bytes = change->sealed_bytes;
-        memcpy(record->sealed, change->sealed, change->sealed_bytes);
-    }
-    record->hash = change->hash;
+    free(record->data);
+    record->data = data;
+    record->data_bytes = change->data_bytes;
     return CR_OK;
 }
 
@@ -319,21 +288,21 @@ static enum cr_status change_make(struct memory *memory, const struct cr_session
     enum cr_status st = session_find_live(memory, id, &record);
     if (st != CR_OK)
         return st;
-    if (change->expect_version != 0 && change->expect_version != record->version)
-        return CR_CONFLICT;
-    if (change->set_token && memcmp(&change->expect_hash, &record->hash, sizeof record->hash) != 0)
+    if (!cr_record_allows(record, change))
         return CR_CONFLICT;
     struct session_row *row;
     st = session_copy(record, &row);
     if (st != CR_OK)
         return st;
-    st = change_apply(memory, &row->record, change);
+    cr_record_change(&row->record, change, cr_memory_now(memory));
+    if (change->set_data)
+        st = data_change(&row->record, change);
     if (st != CR_OK) {
         cr_record_fini(&row->record);
         free(row);
         return st;
     }
-    struct cr_log_row log = cr_memory_log_row(CR_LOG_SESSION_CHANGED, &change->ending);
+    struct cr_log_row log = cr_log_row_for(CR_LOG_SESSION_CHANGED, &change->ending);
     log.session = *id;
     log.user = row->record.user;
     log.generation = row->record.version;
@@ -467,7 +436,7 @@ enum cr_status cr_memory_end_all(struct cr_store *store, const struct cr_ending 
     if (repeated != NULL) {
         *out_row = *repeated;
     } else {
-        struct cr_log_row row = cr_memory_log_row(CR_LOG_ALL_ENDED, ending);
+        struct cr_log_row row = cr_log_row_for(CR_LOG_ALL_ENDED, ending);
         row.generation = ++memory->counters.global_generation;
         st = cr_memory_log_add(memory, &row, out_row);
     }

@@ -38,6 +38,83 @@ enum cr_status cr_record_copy(struct cr_record *out, const struct cr_record *fro
     return CR_OK;
 }
 
+void cr_record_start(struct cr_record *record, uint64_t user_generation, uint64_t global_generation,
+                     cr_time_ms now)
+{
+    record->user_generation = user_generation;
+    record->global_generation = global_generation;
+    record->created_at = now;
+    record->seen_at = now;
+    record->ends_at += now;
+    if (record->authenticated_at != 0)
+        record->authenticated_at = now;
+}
+
+void cr_record_repeat(struct cr_record *record, const struct cr_record *made)
+{
+    record->user_generation = made->user_generation;
+    record->global_generation = made->global_generation;
+    record->created_at = made->created_at;
+    record->authenticated_at = made->authenticated_at;
+    record->ends_at = made->ends_at;
+    record->seen_at = made->seen_at;
+}
+
+bool cr_record_allows(const struct cr_record *record, const struct cr_change *change)
+{
+    if (change->expect_version != 0 && change->expect_version != record->version)
+        return false;
+    return !change->set_token ||
+           memcmp(&change->expect_hash, &record->hash, sizeof record->hash) == 0;
+}
+
+static void token_change(struct cr_record *record, const struct cr_change *change, cr_time_ms now)
+{
+    memset(&record->old_hash, 0, sizeof record->old_hash);
+    record->old_until = 0;
+    record->sealed_bytes = 0;
+    if (change->old_grace > 0) {
+        record->old_hash = record->hash;
+        record->old_until = now + change->old_grace;
+        record->sealed_bytes = change->sealed_bytes;
+        memcpy(record->sealed, change->sealed, change->sealed_bytes);
+    }
+    record->hash = change->hash;
+}
+
+void cr_record_change(struct cr_record *record, const struct cr_change *change, cr_time_ms now)
+{
+    if (change->set_data)
+        record->version++;
+    if (change->set_rights) {
+        if (change->rights_bytes > 0)
+            memcpy(record->rights, change->rights, change->rights_bytes);
+        record->rights_bytes = change->rights_bytes;
+    }
+    if (change->set_token)
+        token_change(record, change, now);
+}
+
+void cr_account_row_change(struct cr_account_row *row, const struct cr_account_change *change,
+                           cr_time_ms now)
+{
+    if (change->set_disabled)
+        row->disabled = change->disabled;
+    if (change->hash != NULL) {
+        memset(row->hash, 0, sizeof row->hash);
+        memcpy(row->hash, change->hash, strlen(change->hash));
+    }
+    if (change->add || (change->hash != NULL && !change->keep_sessions))
+        row->password_at = now;
+}
+
+struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending)
+{
+    struct cr_log_row row = {.identity = ending->identity, .kind = kind, .reason = ending->reason};
+    memcpy(row.by, ending->by, sizeof row.by);
+    return row;
+}
+
 /* Times come from disk too, so sums of them stay within their range. */
 static cr_time_ms time_add(cr_time_ms at, cr_span_ms span)
 {

@@ -9,6 +9,23 @@
 CR_MUST_CHECK enum cr_status cr_record_copy(struct cr_record *out, const struct cr_record *from,
                                             bool with_data);
 
+/* What `create` writes back: `ends_at` comes as a span. */
+void cr_record_start(struct cr_record *record, uint64_t user_generation, uint64_t global_generation,
+                     cr_time_ms now);
+/* The same from a session that this very call has made before. */
+void cr_record_repeat(struct cr_record *record, const struct cr_record *made);
+
+/* Whether version and token are what the change expects; and all of it but the data. */
+CR_MUST_CHECK bool cr_record_allows(const struct cr_record *record, const struct cr_change *change);
+void cr_record_change(struct cr_record *record, const struct cr_change *change, cr_time_ms now);
+
+/* A change of an account, but for adding and removing it. */
+void cr_account_row_change(struct cr_account_row *row, const struct cr_account_change *change,
+                           cr_time_ms now);
+
+/* A row for the log, without number and time. */
+struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending);
+
 /* When an unused session dies by itself: its absolute end, or idle end and slack. */
 cr_time_ms cr_record_deadline(const struct cr_record *record);
 

@@ -118,6 +118,9 @@ enum cr_status cr_sqlite_status(int code);
 /* Marks the batch as one that must not be committed, where `st` is a failure; gives `st`. */
 enum cr_status cr_sqlite_break(struct cr_sqlite *s, enum cr_status st);
 
+/* What a damaged file, or one of somebody else's, is answered with. */
+enum cr_status cr_sqlite_corrupt(const struct cr_sqlite *s, struct cr_error *out_error);
+
 /* sqlite_schema.c. Makes or upgrades the schema, up to `version`, in one transaction. */
 CR_MUST_CHECK enum cr_status cr_sqlite_schema(struct cr_sqlite *s, int version,
                                               struct cr_error *out_error);
@@ -175,7 +178,6 @@ CR_MUST_CHECK enum cr_status cr_sqlite_log_find(struct cr_sqlite *s,
 CR_MUST_CHECK enum cr_status cr_sqlite_log_add(struct cr_sqlite *s, struct cr_log_row *row);
 CR_MUST_CHECK enum cr_status cr_sqlite_log_rows(struct cr_sqlite *s, uint64_t number, size_t limit,
                                                 struct cr_log_rows *out);
-struct cr_log_row cr_sqlite_log_row(enum cr_log_kind kind, const struct cr_ending *ending);
 CR_MUST_CHECK enum cr_status cr_sqlite_log_ended(struct cr_sqlite *s,
                                                  const struct cr_record *record,
                                                  const struct cr_ending *ending,

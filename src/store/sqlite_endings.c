@@ -10,13 +10,6 @@
 
 /* ---- the log */
 
-struct cr_log_row cr_sqlite_log_row(enum cr_log_kind kind, const struct cr_ending *ending)
-{
-    struct cr_log_row row = {.identity = ending->identity, .kind = kind, .reason = ending->reason};
-    memcpy(row.by, ending->by, sizeof row.by);
-    return row;
-}
-
 void cr_query_log_row(struct cr_query *query, struct cr_log_row *out)
 {
     memset(out, 0, sizeof *out);
@@ -79,7 +72,7 @@ enum cr_status cr_sqlite_log_add(struct cr_sqlite *s, struct cr_log_row *row)
 enum cr_status cr_sqlite_log_ended(struct cr_sqlite *s, const struct cr_record *record,
                                    const struct cr_ending *ending, struct cr_log_row *out_row)
 {
-    *out_row = cr_sqlite_log_row(CR_LOG_SESSION_ENDED, ending);
+    *out_row = cr_log_row_for(CR_LOG_SESSION_ENDED, ending);
     out_row->session = record->id;
     out_row->user = record->user;
     return cr_sqlite_log_add(s, out_row);
@@ -89,7 +82,7 @@ enum cr_status cr_sqlite_log_user(struct cr_sqlite *s, const struct cr_user *use
                                   uint64_t generation, const struct cr_ending *ending,
                                   struct cr_log_row *out_row)
 {
-    *out_row = cr_sqlite_log_row(CR_LOG_USER_ENDED, ending);
+    *out_row = cr_log_row_for(CR_LOG_USER_ENDED, ending);
     out_row->user = *user;
     out_row->generation = generation;
     return cr_sqlite_log_add(s, out_row);
@@ -218,7 +211,7 @@ enum cr_status cr_sqlite_end_others(struct cr_store *store, const struct cr_sess
         st = cr_sqlite_session_update(s, &record);
     if (st != CR_OK)
         return cr_sqlite_break(s, st);
-    *out_row = cr_sqlite_log_row(CR_LOG_USER_ENDED, ending);
+    *out_row = cr_log_row_for(CR_LOG_USER_ENDED, ending);
     out_row->user = record.user;
     out_row->generation = record.user_generation;
     out_row->session = *keep;
@@ -232,7 +225,7 @@ enum cr_status cr_sqlite_end_all(struct cr_store *store, const struct cr_ending 
     enum cr_status st = cr_sqlite_log_find(s, &ending->identity, out_row);
     if (st != CR_NOT_FOUND)
         return st;
-    *out_row = cr_sqlite_log_row(CR_LOG_ALL_ENDED, ending);
+    *out_row = cr_log_row_for(CR_LOG_ALL_ENDED, ending);
     st = cr_sqlite_all_raise(s, &out_row->generation);
     if (st == CR_OK)
         st = cr_sqlite_log_add(s, out_row);

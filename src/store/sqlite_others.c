@@ -183,14 +183,7 @@ static enum cr_status account_change_write(struct cr_sqlite *s, struct cr_accoun
         return st;
     if (change->remove)
         return account_delete(s, user);
-    if (change->set_disabled)
-        row->disabled = change->disabled;
-    if (change->hash != NULL) {
-        memset(row->hash, 0, sizeof row->hash);
-        memcpy(row->hash, change->hash, strlen(change->hash));
-    }
-    if (change->add || (change->hash != NULL && !change->keep_sessions))
-        row->password_at = cr_sqlite_now(s);
+    cr_account_row_change(row, change, cr_sqlite_now(s));
     return account_write(s, change->add ? SQL_ACCOUNT_INSERT : SQL_ACCOUNT_UPDATE, row);
 }
 

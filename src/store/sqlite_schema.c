@@ -181,11 +181,7 @@ enum cr_status cr_sqlite_schema(struct cr_sqlite *s, int version, struct cr_erro
     int64_t found;
     enum cr_status st = version_read(s, &found);
     if (st == CR_E_CORRUPT)
-        return cr_store_error(out_error, st,
-                              "%s is not a store of Cloakroom, or it is damaged (%s). Restore it "
-                              "from a backup, or move it and its -wal file away to start anew: "
-                              "everybody then logs in again.",
-                              s->path, sqlite3_errmsg(s->db));
+        return cr_sqlite_corrupt(s, out_error);
     if (st != CR_OK)
         goto out;
     if (found > version)

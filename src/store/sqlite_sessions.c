@@ -269,12 +269,7 @@ static enum cr_status create_repeated(struct cr_sqlite *s, struct cr_record *rec
         return CR_CONFLICT;
     if (st != CR_OK)
         return st;
-    record->user_generation = made.user_generation;
-    record->global_generation = made.global_generation;
-    record->created_at = made.created_at;
-    record->authenticated_at = made.authenticated_at;
-    record->ends_at = made.ends_at;
-    record->seen_at = made.seen_at;
+    cr_record_repeat(record, &made);
     return cr_log_rows_add(out_rows, row);
 }
 
@@ -309,15 +304,8 @@ enum cr_status cr_sqlite_create(struct cr_store *store, struct cr_record *record
         st = anonymous_find(s, &terms->anonymous, &anonymous);
     if (st != CR_OK)
         return st;
-    record->user_generation = now.user;
-    if (record->user.length > 0 && (now.user == 0 || terms->replace))
-        record->user_generation++;
-    record->global_generation = now.global;
-    record->created_at = cr_sqlite_now(s);
-    record->seen_at = record->created_at;
-    record->ends_at += record->created_at;
-    if (record->authenticated_at != 0)
-        record->authenticated_at = record->created_at;
+    bool raises = record->user.length > 0 && (now.user == 0 || terms->replace);
+    cr_record_start(record, now.user + (raises ? 1 : 0), now.global, cr_sqlite_now(s));
     /* The row goes in first: of all writes it is the one that can be refused. */
     st = session_insert(s, record, &inserted);
     if (st == CR_OK && !inserted)
@@ -352,39 +340,16 @@ static enum cr_status data_write(struct cr_sqlite *s, const struct cr_record *re
     return st;
 }
 
-static void token_change(const struct cr_sqlite *s, struct cr_record *record,
-                         const struct cr_change *change)
-{
-    memset(&record->old_hash, 0, sizeof record->old_hash);
-    record->old_until = 0;
-    record->sealed_bytes = 0;
-    if (change->old_grace > 0) {
-        record->old_hash = record->hash;
-        record->old_until = cr_sqlite_now(s) + change->old_grace;
-        record->sealed_bytes = change->sealed_bytes;
-        memcpy(record->sealed, change->sealed, change->sealed_bytes);
-    }
-    record->hash = change->hash;
-}
-
 static enum cr_status change_write(struct cr_sqlite *s, struct cr_record *record,
                                    const struct cr_change *change, struct cr_log_row *out_row)
 {
     enum cr_status st = CR_OK;
-    if (change->set_data) {
-        record->version++;
+    cr_record_change(record, change, cr_sqlite_now(s));
+    if (change->set_data)
         st = data_write(s, record, change);
-    }
-    if (change->set_rights) {
-        if (change->rights_bytes > 0)
-            memcpy(record->rights, change->rights, change->rights_bytes);
-        record->rights_bytes = change->rights_bytes;
-    }
-    if (change->set_token)
-        token_change(s, record, change);
     if (st == CR_OK)
         st = cr_sqlite_session_update(s, record);
-    *out_row = cr_sqlite_log_row(CR_LOG_SESSION_CHANGED, &change->ending);
+    *out_row = cr_log_row_for(CR_LOG_SESSION_CHANGED, &change->ending);
     out_row->session = record->id;
     out_row->user = record->user;
     out_row->generation = record->version;
@@ -405,9 +370,7 @@ enum cr_status cr_sqlite_change(struct cr_store *store, const struct cr_session_
     st = cr_sqlite_head_live(s, id, &record);
     if (st != CR_OK)
         return st;
-    if (change->expect_version != 0 && change->expect_version != record.version)
-        return CR_CONFLICT;
-    if (change->set_token && memcmp(&change->expect_hash, &record.hash, sizeof record.hash) != 0)
+    if (!cr_record_allows(&record, change))
         return CR_CONFLICT;
     st = change_write(s, &record, change, out_row);
     *out_version = record.version;

@@ -87,13 +87,6 @@ cr_time_ms cr_memory_now(const struct memory *memory)
 
 /* ---- the log */
 
-struct cr_log_row cr_memory_log_row(enum cr_log_kind kind, const struct cr_ending *ending)
-{
-    struct cr_log_row row = {.identity = ending->identity, .kind = kind, .reason = ending->reason};
-    memcpy(row.by, ending->by, sizeof row.by);
-    return row;
-}
-
 enum cr_status cr_memory_log_add(struct memory *memory, const struct cr_log_row *row,
                                  struct cr_log_row *out_row)
 {

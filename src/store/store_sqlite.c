@@ -202,15 +202,20 @@ static enum cr_status sqlite_reader(struct cr_store *store, struct cr_store **ou
     return st;
 }
 
+enum cr_status cr_sqlite_corrupt(const struct cr_sqlite *s, struct cr_error *out_error)
+{
+    return cr_store_error(out_error, CR_E_CORRUPT,
+                          "%s is not a store of Cloakroom, or it is damaged (%s). Restore it from "
+                          "a backup, or move it and its -wal file away to start anew: everybody "
+                          "then logs in again.",
+                          s->path, sqlite3_errmsg(s->db));
+}
+
 static enum cr_status writer_error(const struct cr_sqlite *s, enum cr_status st,
                                    struct cr_error *out_error)
 {
     if (st == CR_E_CORRUPT)
-        return cr_store_error(out_error, st,
-                              "%s is not an SQLite database, or it is damaged (%s). Restore it "
-                              "from a backup, or move it and its -wal file away to start anew: "
-                              "everybody then logs in again.",
-                              s->path, sqlite3_errmsg(s->db));
+        return cr_sqlite_corrupt(s, out_error);
     return cr_store_error(out_error, st == CR_UNAVAILABLE ? CR_E_IO : st,
                           "%s cannot be opened: %s. File and directory must be writable for the "
                           "user that Cloakroom runs as, and the disk must have room.",
