@@ -116,7 +116,7 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
     writes.run = pool_writes_run;
     enum cr_status st = CR_E_NO_MEMORY;
     queue->batch_max = options->batch_max;
-    queue->batch = calloc(options->batch_max, sizeof *queue->batch);
+    queue->batch = calloc(options->batch_max, sizeof(struct cr_work *));
     if (queue->batch != NULL)
         st = readers_open(queue, store, options->reader_threads);
     if (st == CR_OK)

@@ -130,7 +130,7 @@ enum cr_status cr_sqlite_log_about(struct cr_store *store, const struct cr_sessi
 {
     struct cr_sqlite *s = cr_sqlite_of(store);
     struct cr_query query;
-    struct cr_log_row all;
+    struct cr_log_row all = {0};
     cr_query_open(&query, s, SQL_LOG_ABOUT_SESSION);
     cr_query_bind_text(&query, id->text);
     enum cr_status st = log_row_read(&query, out);

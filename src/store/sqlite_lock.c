@@ -69,8 +69,12 @@ out:
 enum cr_status cr_sqlite_path(const char *path, char **out_path, struct cr_error *out_error)
 {
     struct stat about;
-    if (stat(path, &about) != 0 && errno == ENOENT)
+    if (stat(path, &about) != 0 && errno == ENOENT) {
+        /* The lock would be beside the link now, and beside its target once that is there. */
+        if (lstat(path, &about) == 0)
+            return cr_store_error(out_error, CR_E_IO, "%s is a link to nowhere", path);
         return path_of_new(path, out_path, out_error);
+    }
     *out_path = realpath(path, NULL);
     if (*out_path == NULL)
         return cr_store_error(out_error, CR_E_IO, "%s cannot be opened: %s", path, strerror(errno));

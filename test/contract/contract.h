@@ -9,9 +9,9 @@
 #include "store/store.h"
 #include "tap.h"
 
-#define IDLE_MS (30 * 60 * 1000LL)
-#define ABSOLUTE_MS (12 * 3600 * 1000LL)
-#define DAY_MS (24 * 3600 * 1000LL)
+#define IDLE_MS 1800000LL
+#define ABSOLUTE_MS 43200000LL
+#define DAY_MS 86400000LL
 
 /* over_*.c: an empty store, and what is to be done after it was closed. */
 enum cr_status over_open(const struct cr_store_env *env, struct cr_store **out_store);
@@ -59,6 +59,6 @@ bool is_live(struct fixture *f, const struct cr_session_id *id);
 /* Why it is dead; CR_REASON_NONE for a live one; LOGOUT when there is no row at all. */
 enum cr_reason dead_for(struct fixture *f, const struct cr_session_id *id);
 uint64_t log_count(struct fixture *f); /* the newest row's number */
-size_t live_count(struct fixture *f, const char *user);
+size_t live_count(struct fixture *f, const char *name);
 
 #endif

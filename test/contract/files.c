@@ -87,7 +87,8 @@ char *file_read(const char *path, size_t *out_size)
 void file_write(const char *path, const void *bytes, size_t size)
 {
     FILE *file = fopen(path, "wb");
-    if (!CHECK(file != NULL))
+    CHECK(file != NULL);
+    if (file == NULL)
         return;
     CHECK_UINT(fwrite(bytes, 1, size, file), size);
     fclose(file);

@@ -366,6 +366,9 @@ static void a_second_engine_is_refused_while_the_first_lives(void)
     snprintf(link_url, sizeof link_url, "sqlite://%s", link_path);
     CHECK_INT(symlink(scratch.path, link_path), 0);
     CHECK_STATUS(cr_store_open(link_url, &f.env, &store, &error), CR_BUSY);
+    CHECK_INT(unlink(link_path), 0);
+    CHECK_INT(symlink("not-yet.db", link_path), 0);
+    CHECK_STATUS(cr_store_open(link_url, &f.env, &store, &error), CR_E_IO);
     store_close(&f);
 
     tap_row("in another process");

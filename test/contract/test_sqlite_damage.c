@@ -143,7 +143,8 @@ static void damage_many(struct fixture *f, const char *bytes, size_t size,
 {
     size_t opened = 0;
     char *damaged = malloc(size);
-    if (!CHECK(damaged != NULL))
+    CHECK(damaged != NULL);
+    if (damaged == NULL)
         return;
     for (size_t round = 0; round < 300; round++) {
         memcpy(damaged, bytes, size);
