@@ -17,9 +17,8 @@ class Cache(bench.Bench):
         self.spawn(["redis-server", "--port", 0, "--unixsocket", socket, "--save", "",
                     "--appendonly", "no", "--dir", self.folder], self.core)
         self.wait_for(socket.exists, "Redis")
-        # 100,000 sessions fit twice over: what is measured is hits.
-        url = self.start_agent("--cache-memory", "256M")
-        self.program = self.driver("drive_cache", url, socket, 100_000, core=self.core)
+        self.program = self.driver("drive_cache", self.start_agent(), socket, 100_000,
+                                   core=self.core)
         self.ready(self.program)
 
     def ours(self):
