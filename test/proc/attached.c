@@ -123,7 +123,7 @@ static void watched_validate(struct watched *w, unsigned how)
 
 static void *thread_run(void *context)
 {
-    unsigned random = 12345u + (unsigned)(uintptr_t)context * 977u;
+    unsigned random = *(const unsigned *)context;
     for (unsigned i = 0; !atomic_load(&stop); i++) {
         size_t count = atomic_load(&watched_count);
         if (count == 0) {
@@ -372,8 +372,9 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     pthread_t threads[THREADS];
+    static unsigned seeds[THREADS] = {12345, 23456, 34567};
     for (size_t i = 0; i < THREADS; i++)
-        if (pthread_create(&threads[i], NULL, thread_run, (void *)i) != 0)
+        if (pthread_create(&threads[i], NULL, thread_run, &seeds[i]) != 0)
             return EXIT_FAILURE;
     say("CR_OK attached");
     char line[LINE_MAX];
