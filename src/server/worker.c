@@ -23,6 +23,9 @@
 
 /* A room that waits has time-outs to look after; the end of its connection is asked about. */
 #define TICK_MS 250
+/* A descriptor that was handed over takes a moment to become a connection: agent and worker
+ * introduce themselves first. */
+#define JOIN_MS 1000
 /* Requests under way get this long once the worker is told to go. */
 #define DRAIN_MS 10000
 
@@ -33,7 +36,8 @@ struct worker {
     size_t listen_count;
     struct cr_front *front;
     struct cr_room *room;
-    bool lonely; /* the supervisor has been asked for a descriptor */
+    bool lonely;              /* the supervisor has been asked for a descriptor */
+    cr_boot_ns joining_until; /* by one that has come: till then nothing is missing */
     bool supervisor_gone;
     bool draining;
     cr_boot_ns drain_until;
@@ -76,6 +80,7 @@ static void agent_take(struct worker *worker, int fd)
     struct cr_options options;
     struct cr_error error = {.size = sizeof error};
     worker->lonely = false;
+    worker->joining_until = cr_boot_add(cr_clock_boot(worker->site.clock), JOIN_MS);
     if (worker->room != NULL) {
         cr_room_replace_fd(worker->room, fd);
         return;
@@ -120,7 +125,7 @@ static void control_take(struct worker *worker)
 static void agent_miss(struct worker *worker)
 {
     bool missing = worker->room == NULL || !cr_room_is_connected(worker->room);
-    if (missing && !worker->lonely)
+    if (missing && !worker->lonely && cr_clock_boot(worker->site.clock) >= worker->joining_until)
         worker->lonely = worker_tell(CR_CONTROL_LONELY);
 }
 
