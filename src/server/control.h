@@ -26,6 +26,7 @@ struct cr_worker_settings {
     cr_span_ms idle, absolute;
     char clear_site_data[128];
     unsigned connections_max;
+    bool unconfined;
     enum cr_log_level log_level;
     bool log_json;
 };

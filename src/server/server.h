@@ -38,6 +38,7 @@ struct cr_server_options {
      * Without it a server that listens on loopback alone is for development, and says so. */
     bool behind_tls;
     unsigned connections_max; /* of a worker; 0: 1000 */
+    bool unconfined;          /* serve also where the kernel does not let workers be confined */
 
     enum cr_log_level log_level;
     bool log_json;

@@ -275,6 +275,7 @@ static enum cr_status worker_hand_over(const struct supervisor *s, struct worker
                 .idle = options->idle,
                 .absolute = options->absolute,
                 .connections_max = options->connections_max > 0 ? options->connections_max : 1000,
+                .unconfined = options->unconfined,
                 .log_level = options->log_level,
                 .log_json = options->log_json,
             },

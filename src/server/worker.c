@@ -20,6 +20,7 @@
 #include "room/room.h"
 #include "server/control.h"
 #include "server/front.h"
+#include "server/sandbox.h"
 
 /* A room that waits has time-outs to look after; the end of its connection is asked about. */
 #define TICK_MS 250
@@ -160,6 +161,15 @@ static void worker_loop(struct worker *worker)
     }
 }
 
+static bool worker_confine(const struct worker *worker)
+{
+    if (cr_sandbox_enter() == CR_OK)
+        return true;
+    cr_log(worker->settings.unconfined ? CR_LOG_WARN : CR_LOG_ERROR,
+           "the kernel does not let this worker be confined (seccomp)");
+    return worker->settings.unconfined;
+}
+
 int cr_worker_main(void)
 {
     struct worker worker = {0};
@@ -178,7 +188,7 @@ int cr_worker_main(void)
         cr_log(CR_LOG_ERROR, "the HTTP library does not start");
         goto out;
     }
-    if (!worker_tell(CR_CONTROL_READY))
+    if (!worker_confine(&worker) || !worker_tell(CR_CONTROL_READY))
         goto out;
     worker_loop(&worker);
     exit_code = 0;

@@ -151,6 +151,13 @@ def a_proxy_gets_a_yes_or_a_no_in_any_dialect():
             assert b"Remote-User" not in head and (body != b"") != line.startswith(b"HEAD"), body
 
 
+def workers_are_confined():
+    with scratch.Server(workers=2) as server:
+        for pid in server.worker_pids():
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            assert "\nSeccomp:\t2\n" in status and "\nNoNewPrivs:\t1\n" in status, status
+
+
 def who_is_slow_is_cut():
     """ASVS G8: a byte now and then holds no connection."""
     with scratch.Server(workers=1) as server:
@@ -271,6 +278,7 @@ tap.main([
     a_program_does_all_that_it_can,
     a_person_does_all_that_they_can,
     a_proxy_gets_a_yes_or_a_no_in_any_dialect,
+    workers_are_confined,
     who_is_slow_is_cut,
     a_worker_that_is_killed_is_replaced_and_nobody_is_logged_out,
     without_an_agent_the_answer_is_later_and_never_no,
