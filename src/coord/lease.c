@@ -336,17 +336,15 @@ static void give_done(struct cr_store_call *call)
 static void holding_give_back(struct cr_holding *h)
 {
     CR_ASSERT(h->state == HOLDING_GIVING);
-    if (holding_now(h) >= h->ends) {
-        h->ends = 0;
-        holding_drop(h);
-    } else if (holding_call(h, give_run, give_done)) {
+    bool is_over = holding_now(h) >= h->ends;
+    if (!is_over && holding_call(h, give_run, give_done))
         return;
-    } else if (h->leases->closing) {
-        h->ends = 0; /* nobody will be here to try again */
-        holding_drop(h);
-    } else {
+    if (!is_over && !h->leases->closing) {
         cr_timer_set(h->leases->loop, &h->timer, cr_boot_add(holding_now(h), RETRY_MS));
+        return;
     }
+    h->ends = 0; /* the store has forgotten it, or nobody will be here to try again */
+    holding_drop(h);
 }
 
 static void holding_fire(struct cr_timer *timer)

@@ -62,14 +62,14 @@ uint64_t sim_below(struct sim *sim, uint64_t bound);
 
 /* Opens the store and makes an engine. The second: one without a store, for an application's own.
  */
-enum cr_status sim_host_start(struct sim *sim, size_t host, enum cr_cache cache);
-enum cr_status sim_host_start_bare(struct sim *sim, size_t host, enum cr_cache cache);
+enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache);
+enum cr_status sim_host_start_bare(struct sim *sim, size_t index, enum cr_cache cache);
 /* A clean stop: answers what is under way. */
-void sim_host_stop(struct sim *sim, size_t host);
+void sim_host_stop(struct sim *sim, size_t index);
 /* Stops dead: whatever it was doing is not answered. Its table can still be read through a view. */
-void sim_host_kill(struct sim *sim, size_t host);
+void sim_host_kill(struct sim *sim, size_t index);
 /* Frees what a killed host left behind. */
-void sim_host_bury(struct sim *sim, size_t host);
+void sim_host_bury(struct sim *sim, size_t index);
 
 /* Run what happens until `span` from now, or until *until becomes true (NULL: do not look). */
 void sim_run(struct sim *sim, cr_span_ms span, const bool *until);

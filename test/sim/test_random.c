@@ -332,7 +332,7 @@ static void no_history_accepts_what_has_ended_or_refuses_what_has_not(void)
     double seconds = long_run != NULL ? 120 : 15;
     const char *limit = getenv("CR_SIM_SECONDS");
     if (limit != NULL)
-        seconds = atof(limit);
+        seconds = strtod(limit, NULL);
     struct timespec begin, now;
     size_t worlds = 0, accepted = 0, refused = 0, endings = 0, reads = 0, unavailable = 0;
     (void)clock_gettime(CLOCK_MONOTONIC, &begin);
