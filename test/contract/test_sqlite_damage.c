@@ -14,6 +14,7 @@
 #include "store/sqlite.h"
 
 #define SESSIONS 40
+#define ROUNDS 100 /* of each kind of damage: each opens a file, which waits for the disk */
 
 static struct scratch scratch;
 static struct cr_record made[SESSIONS]; /* the even ones were ended */
@@ -146,7 +147,7 @@ static void damage_many(struct fixture *f, const char *bytes, size_t size,
     CHECK(damaged != NULL);
     if (damaged == NULL)
         return;
-    for (size_t round = 0; round < 300; round++) {
+    for (size_t round = 0; round < ROUNDS; round++) {
         memcpy(damaged, bytes, size);
         size_t left = damage(damaged, size);
         unlink(scratch_beside(&scratch, "-wal"));
@@ -154,7 +155,7 @@ static void damage_many(struct fixture *f, const char *bytes, size_t size,
         file_write(scratch.path, damaged, left);
         damaged_use(f, &opened);
     }
-    tap_note("%zu of 300 could be opened", opened);
+    tap_note("%zu of %d could be opened", opened, ROUNDS);
     free(damaged);
 }
 
@@ -248,7 +249,7 @@ static void a_damaged_log_of_sqlite_gives_an_error_or_what_was_written(void)
     char *damaged = malloc(wal_size);
     store_close(&f);
     endings_may_be_lost = true;
-    for (size_t round = 0; CHECK(damaged != NULL && wal_size > 4096) && round < 200; round++) {
+    for (size_t round = 0; CHECK(damaged != NULL && wal_size > 4096) && round < ROUNDS; round++) {
         memcpy(damaged, wal, wal_size);
         size_t left = round % 2 == 0 ? bits_flip(damaged, wal_size) : cut(damaged, wal_size);
         unlink(scratch_beside(&scratch, "-shm"));
@@ -257,7 +258,7 @@ static void a_damaged_log_of_sqlite_gives_an_error_or_what_was_written(void)
         damaged_use(&f, &opened);
     }
     endings_may_be_lost = false;
-    tap_note("%zu of 200 could be opened", opened);
+    tap_note("%zu of %d could be opened", opened, ROUNDS);
     free(damaged);
     free(wal);
     free(bytes);
