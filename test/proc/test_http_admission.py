@@ -116,6 +116,8 @@ SERVED = [
     ("a header without a value", get(b"X-A:", b"X-B: "), [401]),
     ("bytes above 127 in a value", get(b"User-Agent: gr\xc3\xbcn \xff"), [401]),
     ("64 headers", get(*[b"X-A: a"] * 63), [401]),
+    ("a head of 8000 bytes", get(b"X-A: " + b"a" * 7900), [401]),
+    ("cookies of 6000 bytes", get(b"Cookie: a=" + b"a" * 6000), [401]),
     ("a body with GET", get(b"Content-Length: 2") + b"{}", [401]),
     ("two at once", get() + get(), [401, 401]),
     ("asking before the body", post(b"Content-Length: 2", b"Expect: 100-continue"), [100, 400]),
