@@ -176,7 +176,7 @@ def cut_in_half(home):
 
 STORES = [
     ("in a directory that is not there", no_directory, r"missing"),
-    ("that is a directory", a_directory, r"director|open"),
+    ("that is a directory", a_directory, r"is not a file"),
     ("that is something else", not_a_database, r"not a|damaged"),
     ("that was cut in half", cut_in_half, r"damaged|malformed|corrupt"),
 ]

@@ -202,6 +202,9 @@ static void an_ending_whose_commit_was_lost_is_asked_for_again_until_known(void)
             (struct cr_fault_plan){.kind = kinds[i], .count = 2, .commits_only = true};
         struct sim_answer ended = end_user(&sim, 0, "ada", false);
         CHECK_STATUS(ended.status, CR_OK);
+        CHECK(validate(&sim, 0, &login.token, false) != CR_OK);
+        /* A poll's outcome may have been lost, too, and with it this host's registration. */
+        sim_run(&sim, 3000, NULL);
         CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
         CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
         sim_fini(&sim);
