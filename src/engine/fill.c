@@ -102,20 +102,29 @@ static bool record_matches(const struct cr_record *record, const struct cr_token
     return now || (old && record->old_left > 0);
 }
 
+/* Over, or rotated away. Another engine may have done it, and its row be on the way: a read that is
+ * older than this one must not make this host say yes again until it comes. */
+static void fill_over(struct fill *fill, const struct cr_record *record)
+{
+    struct cr_log_row row = {.kind = CR_LOG_SESSION_ENDED, .session = fill->id};
+    cr_engine_apply(fill->op.engine, &row);
+    cr_engine_op_answer(
+        &fill->op,
+        &(struct cr_engine_answer){.status = CR_ENDED, .record = record, .as_of = fill->before});
+}
+
 static void fill_answer(struct fill *fill)
 {
     struct cr_engine *engine = fill->op.engine;
-    struct cr_engine_answer answer = {.as_of = fill->before};
+    struct cr_engine_answer answer = {.as_of = fill->before, .record = &fill->record};
     struct cr_entry entry;
 
     if (!record_matches(&fill->record, &fill->hash)) {
-        cr_engine_op_status(&fill->op, CR_ENDED); /* a genuine token that was rotated away */
+        fill_over(fill, NULL);
         return;
     }
-    answer.record = &fill->record;
     if (fill->record.dead != CR_REASON_NONE) {
-        answer.status = CR_ENDED;
-        cr_engine_op_answer(&fill->op, &answer);
+        fill_over(fill, &fill->record);
         return;
     }
     cr_boot_ns now = cr_engine_now(engine);
@@ -145,7 +154,7 @@ static void fill_done(struct cr_store_call *call)
     } else if (call->status == CR_OK) {
         fill_answer(fill);
     } else if (call->status == CR_NOT_FOUND) {
-        cr_engine_op_status(&fill->op, CR_ENDED); /* the token is genuine, so there was a session */
+        fill_over(fill, NULL); /* the token is genuine, so there was a session */
     } else {
         if (call->status == CR_E_CORRUPT)
             cr_engine_say(fill->op.engine, "the store gave a damaged row for %s", fill->id.text);
