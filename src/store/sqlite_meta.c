@@ -167,7 +167,7 @@ enum cr_status cr_sqlite_user_raise(struct cr_sqlite *s, const struct cr_user *u
 enum cr_status cr_sqlite_all_raise(struct cr_sqlite *s, uint64_t *out_generation)
 {
     struct cr_query query;
-    struct cr_meta meta;
+    struct cr_meta meta = {0};
     struct cr_sum sum;
     enum cr_status st = cr_sqlite_meta(s, &meta);
     if (st != CR_OK)

@@ -86,6 +86,7 @@ enum cr_status cr_sqlite_head(struct cr_sqlite *s, const struct cr_session_id *i
                               struct cr_record *out)
 {
     struct cr_query query;
+    *out = (struct cr_record){0};
     cr_query_open(&query, s, SQL_SESSION_HEAD);
     cr_query_bind_text(&query, id->text);
     enum cr_status st = cr_query_row(&query);

@@ -241,9 +241,9 @@ void party_check(struct party *party, int kind, size_t host)
     const struct sim_answer *call = &party->calls[kind], *before = &party->before[kind];
     bool made = call->status == CR_OK || call->status == CR_PENDING;
     /* Whatever became of it: by now the table says what the store says. */
-    struct sim_answer cached = {0}, now = {0};
+    struct sim_answer now = {0};
     if (before->done) {
-        cached = party_validate(sim, host, &before->token, false);
+        struct sim_answer cached = party_validate(sim, host, &before->token, false);
         now = party_validate(sim, host, &before->token, true);
         CHECK_STATUS(cached.status, now.status);
         CHECK_UINT(cached.rights_bytes, now.rights_bytes);
