@@ -269,7 +269,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_sessions_of_finish(struct cr_call *call,
                                                           struct cr_session *out_sessions,
                                                           size_t capacity, size_t *out_count);
 
-/* What became of a session; endings are remembered for 7 days. CR_NOT_FOUND: nothing is known. */
+/* What became of a session; endings are remembered for 7 days. CR_NOT_FOUND: nothing is known.
+ * `authority` (may be NULL): as in cr_end_options; its own session may have ended. */
 struct cr_explanation {
     size_t size;
     bool live;
@@ -280,9 +281,12 @@ struct cr_explanation {
     cr_time_ms created_at, seen_at, ends_at; /* 0: not known any more */
 };
 CR_API CR_MUST_CHECK enum cr_status cr_explain(struct cr_room *room, const struct cr_session_id *id,
+                                               const struct cr_token *authority,
                                                struct cr_explanation *out_explanation);
-CR_API CR_MUST_CHECK enum cr_status
-cr_explain_begin(struct cr_room *room, const struct cr_session_id *id, struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status cr_explain_begin(struct cr_room *room,
+                                                     const struct cr_session_id *id,
+                                                     const struct cr_token *authority,
+                                                     struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_explain_finish(struct cr_call *call,
                                                       struct cr_explanation *out_explanation);
 

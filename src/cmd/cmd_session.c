@@ -272,7 +272,7 @@ int cr_cmd_session_explain(int argc, char **argv)
     struct cr_room *room = cr_place_open(&place, &exit_status);
     if (room == NULL)
         return exit_status;
-    enum cr_status st = cr_explain(room, &id, &explanation);
+    enum cr_status st = cr_explain(room, &id, NULL, &explanation);
     exit_status =
         st == CR_OK ? explanation_print(&place, id.text, &explanation) : cr_fail(id.text, st);
     cr_close(room);

@@ -229,7 +229,7 @@ static enum cr_http_progress no_session(struct cr_http_exchange *x)
     if (x->status != CR_ENDED)
         return login_page(x, 200, NULL);
     cr_token_id(&x->credential.token, &id);
-    enum cr_status st = cr_explain_begin(x->room, &id, &call);
+    enum cr_status st = cr_explain_begin(x->room, &id, &x->credential.token, &call);
     return cr_http_wait(x, st, call, explained);
 }
 

@@ -617,18 +617,21 @@ enum cr_status cr_sessions_of(struct cr_room *room, const struct cr_user *user,
                        : st;
 }
 
-static struct cr_call *explain_make(struct cr_room *room, const struct cr_session_id *id)
+static struct cr_call *explain_make(struct cr_room *room, const struct cr_session_id *id,
+                                    const struct cr_token *authority)
 {
     struct cr_call *call = cr_call_create(room, CR_OP_EXPLAIN, ROOM_REPEAT);
     if (call != NULL)
         put_id(call, id);
+    if (call != NULL && authority != NULL)
+        put_token(call, CR_TAG_AUTHORITY, authority);
     return call;
 }
 
 enum cr_status cr_explain_begin(struct cr_room *room, const struct cr_session_id *id,
-                                struct cr_call **out_call)
+                                const struct cr_token *authority, struct cr_call **out_call)
 {
-    return cr_call_submit(explain_make(room, id), false, 0, out_call);
+    return cr_call_submit(explain_make(room, id, authority), false, 0, out_call);
 }
 
 enum cr_status cr_explain_finish(struct cr_call *call, struct cr_explanation *out_explanation)
@@ -646,10 +649,10 @@ enum cr_status cr_explain_finish(struct cr_call *call, struct cr_explanation *ou
 }
 
 enum cr_status cr_explain(struct cr_room *room, const struct cr_session_id *id,
-                          struct cr_explanation *out_explanation)
+                          const struct cr_token *authority, struct cr_explanation *out_explanation)
 {
     struct cr_call *call;
-    enum cr_status st = cr_call_submit(explain_make(room, id), true, 0, &call);
+    enum cr_status st = cr_call_submit(explain_make(room, id, authority), true, 0, &call);
     return st == CR_OK ? cr_explain_finish(call, out_explanation) : st;
 }
 

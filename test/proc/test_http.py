@@ -274,7 +274,23 @@ def a_supervisor_that_is_killed_takes_all_with_it():
         assert Browser(server.port).status() == 401
 
 
+def who_was_replaced_reads_why_at_the_login_page():
+    """Through the agent: an HTTP worker may ask about the ended session of the token in hand only."""
+    with scratch.Server() as server:
+        _, phone = server.login()
+        server.login()
+        connection = scratch.Connection(server.port)
+        for token, words in [(phone, "You logged in somewhere else"), (None, "<h1>")]:
+            cookie = {"Cookie": f"cloakroom-dev={token}"} if token else {}
+            connection.http.request("GET", "/login", headers=cookie)
+            answer = connection.http.getresponse()
+            text = answer.read().decode()
+            assert answer.status == 200 and words in text, text
+        connection.close()
+
+
 tap.main([
+    who_was_replaced_reads_why_at_the_login_page,
     a_program_does_all_that_it_can,
     a_person_does_all_that_they_can,
     a_proxy_gets_a_yes_or_a_no_in_any_dialect,

@@ -51,7 +51,7 @@ CALLS = [
     ("cr_rotate(room, {}, CR_ROTATE_RENEW, login)", "token"),
     ("cr_end(room, {}, 0, 0)", "id"),
     ("cr_end_others(room, {}, 0, 0)", "id"),
-    ("cr_explain(room, {}, explanation)", "id"),
+    ("cr_explain(room, {}, NULL, explanation)", "id"),
     ("cr_data_read(room, {}, 0, 0, 0, 0)", "id"),
     ("cr_rights_write(room, {}, 0, 0)", "id"),
 ]

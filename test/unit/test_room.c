@@ -104,7 +104,7 @@ static void a_login_ends_the_earlier_session_before_it_answers(void)
     CHECK_STATUS(validate(room, &first.signed_token), CR_ENDED);
     CHECK_STATUS(validate(room, &second.signed_token), CR_OK);
     struct cr_explanation why = {.size = sizeof why};
-    CHECK_STATUS(cr_explain(room, &first.session.id, &why), CR_OK);
+    CHECK_STATUS(cr_explain(room, &first.session.id, NULL, &why), CR_OK);
     CHECK(!why.live);
     CHECK_STR(cr_reason_name(why.reason), "replaced");
     CHECK(second.expires_at == second.session.expires_at);
