@@ -179,6 +179,41 @@ class Terminal:
         return status
 
 
+def an_answer_that_cannot_be_written_is_not_called_given():
+    desk = Desk()
+    desk.do("user", "add", "anna", text=PASSWORD)
+    for words in (("user", "list"), ("user", "list", "--json"), ("session", "end", "--all")):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run(desk.command(*words), stdin=subprocess.DEVNULL, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert done.returncode == 1, f"{words}: {done.returncode}"
+        assert done.stderr == "cloakroom: writing the answer failed\n", done.stderr
+    for words in (("version",), ("version", "--json"), ("--help",), ("user", "add", "--help")):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([scratch.PROGRAM, *words], stdout=full, stderr=subprocess.DEVNULL,
+                                  timeout=60, check=False)
+        assert done.returncode == 1, f"{words}: {done.returncode}"
+
+
+def closed_standard_streams_are_nobody_elses():
+    desk = Desk()
+    for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+        script = f'exec "$@" {closed}'
+        holder = subprocess.Popen(
+            ["sh", "-c", script, "sh", *desk.command("lock", "nightly", "--", "sleep", "60")],
+            stdin=subprocess.DEVNULL)
+        try:
+            lock = desk.home / "store.db-lock"
+            scratch.until(lock.exists, "the lock's file")
+            scratch.until(lambda: scratch.children(holder.pid), "the command")
+            for fd in range(3):
+                target = os.readlink(f"/proc/{holder.pid}/fd/{fd}")
+                assert not target.startswith(("anon_inode", "socket", str(desk.home))), \
+                    f"{closed}: {fd} is {target}"
+        finally:
+            scratch.end(holder)
+
+
 def at_a_terminal_a_password_is_asked_for_twice_and_not_shown():
     rows = [
         (PASSWORD, PASSWORD, 0, b"anna: added"),
@@ -377,6 +412,8 @@ tap.main([
     mistyped_words_get_a_guess,
     bad_stores_are_told_and_nothing_is_lost,
     a_store_that_another_agent_holds_is_not_opened_beside_it,
+    an_answer_that_cannot_be_written_is_not_called_given,
+    closed_standard_streams_are_nobody_elses,
     at_a_terminal_a_password_is_asked_for_twice_and_not_shown,
     an_interrupted_question_leaves_the_terminal_as_it_was,
     a_password_from_standard_input_is_every_byte_of_it,
