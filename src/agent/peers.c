@@ -5,7 +5,9 @@
  * Bounds. Of one peer's input at most RECEIVE_MAX messages are handled a turn, so that one who
  * floods is one among others. What a peer does not take is kept for it: from QUEUE_SOFT bytes on
  * nothing more is read from it; at QUEUE_HARD bytes, or after STALL_MS without taking any of its
- * replies, it is cut. Pushes alone cut nobody: of each kind only the newest is kept.
+ * replies, it is cut. Pushes alone cut nobody: of each kind only the newest is kept. There are as
+ * many peers as there are descriptors for; applications never take the last places, so that
+ * somebody who leaks connections, or means harm, does not keep workers and operators out.
  *
  * A peer that is to be cut is only marked ("doomed"), because the service may be in the middle of a
  * call for it; the reaper, a timer that is due at once, takes it away.
@@ -17,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,6 +32,9 @@
 
 #define DOORS_MAX 3
 #define PEERS_MAX 4096
+#define PEERS_KEPT_MAX 96     /* places that applications do not get */
+#define DESCRIPTORS_OWN 64    /* store, loop, sockets, map */
+#define DESCRIPTORS_OF_PEER 3 /* connection, process, a map on its way */
 #define BACKLOG 256
 #define ACCEPT_MAX 64  /* a turn */
 #define RECEIVE_MAX 32 /* messages of one peer a turn */
@@ -37,6 +43,7 @@
 #define STALL_MS 5000
 #define STALL_LOOK_MS 1000
 #define ACCEPT_PAUSE_MS 200
+#define CROWDING_MS 60000
 
 /* A message that its peer has not taken yet. */
 struct outgoing {
@@ -78,7 +85,8 @@ struct cr_peers {
     struct door doors[DOORS_MAX];
     size_t door_count;
     struct peer *list;
-    size_t count;
+    size_t count, capacity;
+    cr_boot_ns crowding_tell_at; /* not before */
     struct cr_timer reaper, stall_timer, accept_timer;
     unsigned char buffer[CR_MESSAGE_BYTES_MAX + 1]; /* one byte more shows what is too long */
 };
@@ -412,6 +420,35 @@ static enum cr_status peer_create(struct door *door, int fd, const struct ucred 
     return CR_OK;
 }
 
+static size_t peers_capacity(void)
+{
+    struct rlimit limit;
+    size_t places = PEERS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        rlim_t spare = limit.rlim_cur > DESCRIPTORS_OWN ? limit.rlim_cur - DESCRIPTORS_OWN : 0;
+        if (spare / DESCRIPTORS_OF_PEER < places)
+            places = (size_t)(spare / DESCRIPTORS_OF_PEER);
+    }
+    return places;
+}
+
+static bool door_has_place(const struct door *door)
+{
+    const struct cr_peers *peers = door->peers;
+    size_t kept = peers->capacity / 4 < PEERS_KEPT_MAX ? peers->capacity / 4 : PEERS_KEPT_MAX;
+    return peers->count < peers->capacity - (door->role == CR_ROLE_APP ? kept : 0);
+}
+
+/* Once a minute, however many are turned away. */
+static void crowding_tell(struct door *door, const char *why)
+{
+    struct cr_peers *peers = door->peers;
+    if (peers_now(peers) < peers->crowding_tell_at)
+        return;
+    peers->crowding_tell_at = cr_boot_add(peers_now(peers), CROWDING_MS);
+    cr_log(CR_LOG_WARN, "%s: full, with %zu peers: %s", door->path, peers->count, why);
+}
+
 static void door_greet(struct door *door, int fd)
 {
     struct ucred who;
@@ -422,9 +459,9 @@ static void door_greet(struct door *door, int fd)
         cr_log(CR_LOG_WARN, "%s: a process of user %ld (pid %ld) is refused", door->path,
                (long)who.uid, (long)who.pid);
         close(fd);
-    } else if (door->peers->count >= PEERS_MAX) {
-        cr_log(CR_LOG_WARN, "%s: more than %d peers: pid %ld is refused", door->path, PEERS_MAX,
-               (long)who.pid);
+    } else if (!door_has_place(door)) {
+        crowding_tell(door, "an application does not close its connections, or the limit of open "
+                            "files (LimitNOFILE, ulimit -n) is too low");
         close(fd);
     } else if (peer_create(door, fd, &who) != CR_OK) {
         cr_log(CR_LOG_ERROR, "%s: no memory for another peer", door->path);
@@ -454,7 +491,7 @@ static void door_ready(void *context, int events)
         if (fd >= 0) {
             door_greet(door, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            cr_log(CR_LOG_ERROR, "%s: cannot take another peer: %s", door->path, strerror(errno));
+            crowding_tell(door, strerror(errno));
             doors_pause(door->peers);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
@@ -533,6 +570,7 @@ enum cr_status cr_peers_create(struct cr_loop *loop, struct cr_service *service,
     peers->service = service;
     peers->changed = changed;
     peers->context = context;
+    peers->capacity = peers_capacity();
     peers->reaper.fire = reaper_fired;
     peers->stall_timer.fire = stall_fired;
     peers->accept_timer.fire = accept_fired;

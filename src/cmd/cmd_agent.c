@@ -173,5 +173,6 @@ int cr_cmd_agent(int argc, char **argv)
         cr_complain("an agent needs the store itself, not the socket of another agent");
         return CR_EXIT_USAGE;
     }
+    cr_descriptors_raise();
     return agent_run(&context, &settings, store, state);
 }

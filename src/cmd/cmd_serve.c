@@ -213,5 +213,6 @@ int cr_cmd_serve(int argc, char **argv)
                                         .log_json = settings->log_json != 0,
                                         .agent_ready = agent_ready,
                                         .context = &s};
+    cr_descriptors_raise();
     return cr_server_main(&options);
 }

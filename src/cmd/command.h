@@ -109,6 +109,9 @@ void cr_user_show(const struct cr_user *user, char out[CR_USER_SHOWN_BYTES]);
 void cr_time_show(cr_time_ms time,
                   char out[CR_TIME_SHOWN_BYTES]); /* "2026-01-31 12:00:00Z"; 0: "-" */
 json_t *cr_time_json(cr_time_ms time);            /* NULL for 0 */
+/* As many as this process may have: for those that wait for events, and none that uses select(2).
+ */
+void cr_descriptors_raise(void);
 /* Prints and frees. The exit status. */
 int cr_json_print(json_t *json);
 
