@@ -52,10 +52,21 @@ static void sqlite_rollback(struct cr_store *store)
         CR_ASSERT(sqlite3_get_autocommit(s->db));
 }
 
+/* Deleted, or another file was moved into its place: what is written now is gone at the next start,
+ * and what was ended may be back then. Putting it back in its place mends it. */
+static bool file_has_moved(struct cr_sqlite *s)
+{
+    int moved = 0;
+    return sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved != 0;
+}
+
 static enum cr_status sqlite_commit(struct cr_store *store)
 {
     struct cr_sqlite *s = cr_sqlite_of(store);
     int code;
+    if (s->broken == CR_OK && file_has_moved(s))
+        s->broken = CR_E_IO;
     if (s->broken != CR_OK) {
         sqlite_rollback(store);
         return s->broken;

@@ -2,6 +2,7 @@
 /* What only the SQLite store promises: its file, its lock, its schema, and what a full disk does.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,33 @@ static void a_reader_sees_nothing_of_an_open_batch_and_writes_nothing(void)
     struct stat about;
     CHECK_INT(stat(scratch_beside(&scratch, "-wal"), &about), 0);
     CHECK(about.st_size > 0);
+    scratch_end(&f, &scratch);
+}
+
+/* What were committed there would be gone at the next start, and the ended ones back. */
+static void a_file_that_was_moved_away_takes_no_commit_until_it_is_back(void)
+{
+    struct fixture f;
+    struct cr_log_row row;
+    char away[PATH_MAX];
+    if (!scratch_begin(&f, &scratch))
+        return;
+    struct cr_user anna = user_named("anna");
+    struct cr_session_id id = session_for(&f, "anna");
+    struct cr_ending ending = ending_for(&f, CR_REASON_ADMIN);
+    (void)snprintf(away, sizeof away, "%s", scratch_beside(&scratch, "-away"));
+    CHECK_INT(rename(scratch.path, away), 0);
+    tap_row("moved away");
+    CHECK_STATUS(cr_store_end_user(f.store, &anna, &ending, &row), CR_E_IO);
+    int other = open(scratch.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK(other >= 0);
+    close(other);
+    tap_row("another in its place");
+    CHECK_STATUS(cr_store_end_user(f.store, &anna, &ending, &row), CR_E_IO);
+    CHECK(is_live(&f, &id));
+    CHECK_INT(rename(away, scratch.path), 0);
+    tap_row("back");
+    CHECK_STATUS(cr_store_end_user(f.store, &anna, &ending, &row), CR_OK);
     scratch_end(&f, &scratch);
 }
 
@@ -480,6 +508,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(what_was_committed_is_there_after_a_restart),
     TAP_TEST(the_files_are_their_owners_only),
     TAP_TEST(no_input_is_taken_for_sql),
+    TAP_TEST(a_file_that_was_moved_away_takes_no_commit_until_it_is_back),
     TAP_TEST(a_reader_sees_nothing_of_an_open_batch_and_writes_nothing),
     TAP_TEST(a_new_boot_voids_all_leases_and_no_fence),
     TAP_TEST(a_path_that_cannot_be_a_store_is_refused_with_its_name),
