@@ -101,9 +101,8 @@ void cr_engine_op_unasked(void *context, const struct cr_engine_answer *answer)
     (void)answer;
 }
 
-void cr_engine_op_read(struct op *op,
-                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-                       void (*done)(struct cr_store_call *))
+static void op_submit(struct op *op, store_run *run, store_done *done,
+                      bool (*submit)(struct cr_store_queue *, struct cr_store_call *))
 {
     op->call.run = run;
     op->call.done = done;
@@ -111,22 +110,18 @@ void cr_engine_op_read(struct op *op,
         cr_engine_op_status(op, CR_E_INVALID);
     else if (op->engine->closing) /* the second step of a call: its pool may be gone already */
         cr_engine_op_status(op, CR_UNAVAILABLE);
-    else if (!cr_store_queue_read(op->engine->queue, &op->call))
+    else if (!submit(op->engine->queue, &op->call))
         cr_engine_op_status(op, CR_BUSY);
 }
 
-void cr_engine_op_write(struct op *op,
-                        enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-                        void (*done)(struct cr_store_call *))
+void cr_engine_op_read(struct op *op, store_run *run, store_done *done)
 {
-    op->call.run = run;
-    op->call.done = done;
-    if (op->engine->queue == NULL)
-        cr_engine_op_status(op, CR_E_INVALID);
-    else if (op->engine->closing) /* the second step of a call: its pool may be gone already */
-        cr_engine_op_status(op, CR_UNAVAILABLE);
-    else if (!cr_store_queue_write(op->engine->queue, &op->call))
-        cr_engine_op_status(op, CR_BUSY);
+    op_submit(op, run, done, cr_store_queue_read);
+}
+
+void cr_engine_op_write(struct op *op, store_run *run, store_done *done)
+{
+    op_submit(op, run, done, cr_store_queue_write);
 }
 
 void cr_engine_apply(struct cr_engine *engine, const struct cr_log_row *row)

@@ -124,12 +124,10 @@ void cr_engine_op_status(struct op *op, enum cr_status status);
 /* For what nobody waits for. */
 void cr_engine_op_unasked(void *context, const struct cr_engine_answer *answer);
 /* Submit op->call; answers CR_BUSY when the queue is full. */
-void cr_engine_op_read(struct op *op,
-                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-                       void (*done)(struct cr_store_call *));
-void cr_engine_op_write(struct op *op,
-                        enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
-                        void (*done)(struct cr_store_call *));
+typedef enum cr_status store_run(struct cr_store *store, struct cr_store_call *call);
+typedef void store_done(struct cr_store_call *call);
+void cr_engine_op_read(struct op *op, store_run *run, store_done *done);
+void cr_engine_op_write(struct op *op, store_run *run, store_done *done);
 /* Which op a call is part of. */
 static inline struct op *op_of(struct cr_store_call *call)
 {
