@@ -86,7 +86,9 @@ size_t cr_utf8_next(const unsigned char *text, size_t length, uint32_t *out_code
 
 bool cr_code_is_control(uint32_t code)
 {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0);
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) ||
+           /* What ends a line or turns the reading around for a browser or a terminal. */
+           (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
 bool cr_text_is_clean(const unsigned char *text, size_t length)

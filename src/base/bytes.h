@@ -22,10 +22,11 @@ void cr_label_copy(char *out, size_t capacity, const char *text, size_t length);
 /* The character that `text` (of at least one byte) begins with: how many bytes it has, 0 when they
  * are not UTF-8 (RFC 3629). Writes *out_code unless 0. */
 CR_MUST_CHECK size_t cr_utf8_next(const unsigned char *text, size_t length, uint32_t *out_code);
-/* C0, DEL, C1. */
+/* C0, DEL, C1, line and paragraph separators, and what turns the direction of reading around:
+ * a name with such a character shows as another name. */
 CR_MUST_CHECK bool cr_code_is_control(uint32_t code);
 
-/* Valid UTF-8 (RFC 3629) without control characters (C0, DEL, C1). */
+/* Valid UTF-8 (RFC 3629) without control characters as above. */
 CR_MUST_CHECK bool cr_text_is_clean(const unsigned char *text, size_t length);
 
 /* Constant-time equality, and overwriting that the compiler keeps. */

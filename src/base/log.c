@@ -73,7 +73,7 @@ static void line_add_character(struct line *line, const unsigned char *text, siz
     else if (count == 0)
         line_add(line, "\\x%02x", text[0]);
     else if (cr_code_is_control(code))
-        line_add(line, json ? "\\u%04x" : "\\x%02x", (unsigned)code);
+        line_add(line, json || code > 0xff ? "\\u%04x" : "\\x%02x", (unsigned)code);
     else if (code == '\\' || (json && code == '"'))
         line_add(line, "\\%c", (int)code);
     else

@@ -100,6 +100,11 @@ static void text_is_clean_when_it_is_utf8_without_control_characters(void)
         {"DEL", BYTES("\x7f"), false},
         {"first of C1", BYTES("\xc2\x80"), false},
         {"last of C1", BYTES("\xc2\x9f"), false},
+        {"a line separator", BYTES("\xe2\x80\xa8"), false},
+        {"the text after it runs backwards", BYTES("\xe2\x80\xae"), false},
+        {"an isolate that does so", BYTES("\xe2\x81\xa7"), false},
+        {"an en dash and an ellipsis", BYTES("\xe2\x80\x93\xe2\x80\xa6"), true},
+        {"Hebrew", BYTES("\xd7\xa9\xd7\x9c"), true},
         {"continuation alone", BYTES("\x80"), false},
         {"Latin-1", BYTES("caf\xe9"), false},
         {"Latin-1 before more", BYTES("caf\xe9 au lait"), false},
@@ -161,6 +166,10 @@ static void a_label_is_cut_between_characters_and_cleaned(void)
         {"four bytes do not fit", 4, "\xf0\x9f\x98\x80", 4, ""},
         {"controls", 8, "a\r\n\x1b\x7f", 5, "a????"},
         {"a control of two bytes", 8, "a\xc2\x85z", 4, "a?z"},
+        {"backwards", 8,
+         "\xe2\x80\xae"
+         "evil",
+         7, "?evil"}, /* F8 */
         {"a NUL", 8, "a\0b", 3, "a?b"},
         {"Latin-1", 8, "caf\xe9s", 5, "caf?s"},
         {"half a character", 8, "a\xe2\x82", 3, "a??"},
