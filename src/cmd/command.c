@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -424,8 +425,8 @@ struct cr_room *cr_place_open(const struct cr_place *place, int *out_exit)
     if (state[0] == '\0')
         return open_socket(url, out_exit);
     int length = snprintf(door, sizeof door, "cloakroom://%s/%s", state, CR_AGENT_OPERATOR_SOCKET);
-    if (length >= (int)sizeof door) {
-        cr_complain("%s: the name is too long for a socket", state);
+    if (length >= (int)(strlen("cloakroom://") + sizeof((struct sockaddr_un *)NULL)->sun_path)) {
+        cr_complain("%s: too long for the name of a socket; choose a shorter --state", state);
         return NULL;
     }
     /* Only to see whether anybody is there. */

@@ -540,7 +540,13 @@ static bool listen_all(struct supervisor *s)
             return false;
         }
         if (address_open(s, i) != CR_OK) {
-            cr_log(CR_LOG_ERROR, "cannot listen on %s: %s", text, strerror(errno));
+            cr_log(CR_LOG_ERROR, "cannot listen on %s: %s%s", text, strerror(errno),
+                   errno == EADDRINUSE      ? "; end what serves there, or choose another --listen"
+                   : errno == EACCES        ? "; ports below 1024 are for root: choose another "
+                                              "--listen, such as 127.0.0.1:8080"
+                   : errno == EADDRNOTAVAIL ? "; this host has no such address (0.0.0.0 is all of "
+                                              "them)"
+                                            : "");
             return false;
         }
     }

@@ -9,6 +9,7 @@ import pathlib
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -177,6 +178,20 @@ class Terminal:
         os.close(self.ours)
         assert echoes, "the terminal stays without echo"
         return status
+
+
+def what_stands_in_the_way_is_told_with_the_fix():
+    desk = Desk()
+    far = desk.home / ("x" * 120)
+    done = subprocess.run([scratch.PROGRAM, "user", "list", "--store", desk.url, "--state", far],
+                          text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2 and "choose a shorter --state" in done.stderr, done
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken = f"127.0.0.1:{taken.getsockname()[1]}"
+        for address, fix in ((taken, "choose another --listen"),
+                             ("192.0.2.1:8080", "no such address")):
+            status, _, error = desk.run("serve", "--listen", address)
+            assert status != 0 and address in error and fix in error, error
 
 
 def an_answer_that_cannot_be_written_is_not_called_given():
@@ -412,6 +427,7 @@ tap.main([
     mistyped_words_get_a_guess,
     bad_stores_are_told_and_nothing_is_lost,
     a_store_that_another_agent_holds_is_not_opened_beside_it,
+    what_stands_in_the_way_is_told_with_the_fix,
     an_answer_that_cannot_be_written_is_not_called_given,
     closed_standard_streams_are_nobody_elses,
     at_a_terminal_a_password_is_asked_for_twice_and_not_shown,

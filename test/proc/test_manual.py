@@ -45,7 +45,8 @@ def synopsis():
     """words -> options, as the manual page has them."""
     section = PAGE.split(".Sh SYNOPSIS\n")[1].split(".Sh ")[0]
     found = {}
-    for block in section.split(".Nm Cm ")[1:]:
+    # On lines of their own: groff puts everything into one paragraph otherwise.
+    for block in section.split(".Nm\n.Cm ")[1:]:
         lines = block.splitlines()
         options = [re.match(r"\.Op Fl -([a-z-]+)", line) for line in lines[1:]]
         found[tuple(lines[0].split())] = {option.group(1) for option in options if option}
