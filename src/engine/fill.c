@@ -16,6 +16,13 @@ static cr_span_ms span_min(cr_span_ms a, cr_span_ms b)
     return a < b ? a : b;
 }
 
+bool cr_engine_record_matches(const struct cr_record *record, const struct cr_token_hash *hash)
+{
+    bool now = cr_bytes_equal(record->hash.bytes, hash->bytes, sizeof hash->bytes);
+    bool old = cr_bytes_equal(record->old_hash.bytes, hash->bytes, sizeof hash->bytes);
+    return now || (old && record->old_left > 0);
+}
+
 /* A row as the table keeps it: deadlines count from before the read was asked for. */
 void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
                                  cr_boot_ns before, struct cr_entry *out)
@@ -94,14 +101,6 @@ static void fill_release(struct op *op)
     free(fill);
 }
 
-/* Does the row answer this token? By its hash, or by the one before the last rotation. */
-static bool record_matches(const struct cr_record *record, const struct cr_token_hash *hash)
-{
-    bool now = cr_bytes_equal(record->hash.bytes, hash->bytes, sizeof hash->bytes);
-    bool old = cr_bytes_equal(record->old_hash.bytes, hash->bytes, sizeof hash->bytes);
-    return now || (old && record->old_left > 0);
-}
-
 /* Over, or rotated away. Another engine may have done it, and its row be on the way: a read that is
  * older than this one must not make this host say yes again until it comes. */
 static void fill_over(struct fill *fill, const struct cr_record *record)
@@ -119,7 +118,7 @@ static void fill_answer(struct fill *fill)
     struct cr_engine_answer answer = {.as_of = fill->before, .record = &fill->record};
     struct cr_entry entry;
 
-    if (!record_matches(&fill->record, &fill->hash)) {
+    if (!cr_engine_record_matches(&fill->record, &fill->hash)) {
         fill_over(fill, NULL);
         return;
     }

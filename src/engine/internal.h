@@ -135,6 +135,9 @@ static inline struct op *op_of(struct cr_store_call *call)
 }
 
 /* fill.c */
+/* Does the row answer this token? By its hash, or in its grace by the one before the last rotation.
+ */
+bool cr_engine_record_matches(const struct cr_record *record, const struct cr_token_hash *hash);
 void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
                                  cr_boot_ns before, struct cr_entry *out);
 

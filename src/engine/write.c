@@ -151,7 +151,7 @@ static void anonymous_found(struct cr_store_call *call)
     }
     cr_token_hash(&create->anonymous, &hash);
     if (call->status == CR_OK && earlier->dead == CR_REASON_NONE && earlier->user.length == 0 &&
-        cr_bytes_equal(&hash, &earlier->hash, sizeof hash)) {
+        cr_engine_record_matches(earlier, &hash)) {
         create->terms.anonymous = earlier->id;
         if (create->record.data_bytes == 0) {
             create->record.data = earlier->data;

@@ -332,6 +332,7 @@ void sim_answered(void *context, const struct cr_engine_answer *answer)
         out->id = answer->record->id;
         out->user = answer->record->user;
         out->rights_bytes = answer->record->rights_bytes;
+        out->data_bytes = answer->record->data_bytes;
     }
     if (answer->token != NULL)
         out->token = *answer->token;

@@ -86,7 +86,7 @@ struct sim_answer {
     cr_boot_ns at; /* the world's time */
     cr_boot_ns as_of;
     uint64_t version;
-    size_t rights_bytes;
+    size_t rights_bytes, data_bytes;
     enum cr_reason reason; /* of an explanation */
     bool live;
     struct sim *sim;

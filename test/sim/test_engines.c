@@ -574,6 +574,31 @@ static void a_list_says_what_instant_it_is_true_for(void)
     sim_fini(&sim);
 }
 
+static void a_login_upgrades_an_anonymous_session_also_by_a_token_in_its_grace(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer basket = {.sim = &sim}, renewed = {.sim = &sim}, login = {.sim = &sim};
+    struct cr_create_request anonymous = {
+        .policy = CR_POLICY_KEEP, .data = (const unsigned char *)"basket", .data_bytes = 6};
+    cr_engine_create_session(sim.hosts[0].engine, &anonymous, sim_answered, &basket);
+    sim_run(&sim, 1000, &basket.done);
+    /* Another tab renews it; this one has not heard of that yet. */
+    cr_engine_rotate(sim.hosts[1].engine, &basket.token, CR_ROTATE_RENEW, sim_answered, &renewed);
+    sim_run(&sim, 1000, &renewed.done);
+    CHECK_STATUS(renewed.status, CR_OK);
+    struct cr_create_request request = {.user = user_named("ada"),
+                                        .policy = CR_POLICY_KEEP,
+                                        .has_anonymous = true,
+                                        .anonymous = basket.token};
+    cr_engine_create_session(sim.hosts[0].engine, &request, sim_answered, &login);
+    sim_run(&sim, 10000, &login.done);
+    CHECK_STATUS(login.status, CR_OK);
+    CHECK_UINT(login.data_bytes, 6);
+    CHECK_STATUS(validate(&sim, 1, &renewed.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -603,6 +628,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_use_on_a_host_that_has_just_booted_counts),
     TAP_TEST(the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace),
     TAP_TEST(a_list_says_what_instant_it_is_true_for),
+    TAP_TEST(a_login_upgrades_an_anonymous_session_also_by_a_token_in_its_grace),
 };
 
 int main(int argc, char **argv)
