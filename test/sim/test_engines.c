@@ -599,6 +599,48 @@ static void a_login_upgrades_an_anonymous_session_also_by_a_token_in_its_grace(v
     sim_fini(&sim);
 }
 
+static void sweep_log(struct sim *sim)
+{
+    size_t count;
+    CHECK_STATUS(cr_store_begin(sim->keeper), CR_OK);
+    do
+        CHECK_STATUS(cr_store_sweep(sim->keeper, 100, &count), CR_OK);
+    while (count == 100);
+    CHECK_STATUS(cr_store_commit(sim->keeper), CR_OK);
+}
+
+static void a_host_that_was_away_longer_than_the_log_is_kept_believes_nothing_of_before(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    log_in(&sim, 0, "bob", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim.hosts[1].plan = (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
+    /* Nobody waits for it, so nobody takes its registration out. */
+    CHECK_STATUS(end_user(&sim, 0, "ada", true).status, CR_PENDING);
+    sim.store_clock.now_wall += CR_REMEMBER_MS + 1000;
+    CHECK_STATUS(end_user(&sim, 0, "bob", true).status, CR_PENDING);
+    sweep_log(&sim); /* the row that ended ada's is gone */
+    sim.hosts[1].plan.kind = CR_FAULT_NONE;
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
+static void a_strict_validation_does_not_rest_on_a_store_that_cannot_commit(void)
+{
+    struct sim sim; /* it may be a deposed one, which goes on answering reads */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 0, &login.token, true), CR_OK);
+    sim.hosts[0].plan = (struct cr_fault_plan){
+        .kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX, .commits_only = true};
+    CHECK_STATUS(validate(&sim, 0, &login.token, true), CR_UNAVAILABLE);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -629,6 +671,8 @@ static const struct tap_test tests[] = {
     TAP_TEST(the_bound_of_a_pending_answer_covers_a_host_that_was_given_a_grace),
     TAP_TEST(a_list_says_what_instant_it_is_true_for),
     TAP_TEST(a_login_upgrades_an_anonymous_session_also_by_a_token_in_its_grace),
+    TAP_TEST(a_host_that_was_away_longer_than_the_log_is_kept_believes_nothing_of_before),
+    TAP_TEST(a_strict_validation_does_not_rest_on_a_store_that_cannot_commit),
 };
 
 int main(int argc, char **argv)
