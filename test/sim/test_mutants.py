@@ -227,6 +227,16 @@ VARIANTS = [
             "        end_answer(end, CR_OK, 0);\n        return;"),
     variant("an_unknown_outcome_that_is_not_asked_for_again", "src/engine/end.c",
             "    if (now >= end->retry_until) {", "    if (true) {"),
+    # The application's own table
+    variant("a_fill_with_the_clock_of_its_end", "src/engine/own.c",
+            "cr_table_insert(engine->table, entry, stamp, cr_engine_now(engine))",
+            "cr_table_insert(engine->table, entry, cr_engine_clock(engine), cr_engine_now(engine))",
+            programs=("test_table",)),
+    variant("an_own_table_whose_predecessor_is_not_waited_for", "src/engine/wait.c",
+            "    bool crashed = store == NULL &&", "    bool crashed = false &&",
+            programs=("test_table",)),
+    variant("a_stamp_from_the_future", "src/cache/insert.c",
+            "stamp > cr_table_clock(table) || ", "", programs=("test_table",)),
     # Tables that are replaced; sessions
     variant("a_new_table_that_takes_fills_of_the_old_ones_time", "src/engine/engine.c",
             "        .clock_start = cr_engine_clock(engine) + 1,", "        .clock_start = 1,"),
