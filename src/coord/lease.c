@@ -210,11 +210,17 @@ static void holding_may_last(struct cr_holding *h, enum cr_status status)
 
 /* ---- holding */
 
-static void holding_trust(struct cr_holding *h)
+/* By a call that succeeded. False: the answer took so long that it is not to be trusted any more.
+ */
+static bool holding_trust(struct cr_holding *h)
 {
+    cr_boot_ns until = cr_boot_add(h->sent, CR_LEASE_TTL_MS - MARGIN_MS);
+    if (holding_now(h) >= until)
+        return false;
     h->state = HOLDING_HELD;
-    h->trusted_until = cr_boot_add(h->sent, CR_LEASE_TTL_MS - MARGIN_MS);
+    h->trusted_until = until;
     cr_timer_set(h->leases->loop, &h->timer, cr_boot_add(h->sent, CR_LEASE_RENEW_MS));
+    return true;
 }
 
 static void renew_done(struct cr_store_call *call)
@@ -227,8 +233,9 @@ static void renew_done(struct cr_store_call *call)
         return;
     }
     bool checking = h->state == HOLDING_CHECKING;
-    if (call->status == CR_OK) {
-        holding_trust(h);
+    if (!checking && holding_now(h) >= h->trusted_until) {
+        holding_lose(h); /* its trust ran out meanwhile, and who has it has seen that */
+    } else if (call->status == CR_OK && holding_trust(h)) {
         if (checking)
             h->events->taken(h->context, CR_OK, h->row.fence, h->trusted_until);
         else
@@ -295,8 +302,10 @@ static void take_done(struct cr_store_call *call)
     if (h->state == HOLDING_GIVING) {
         holding_drop(h);
     } else if (call->status == CR_OK) {
-        holding_trust(h);
-        h->events->taken(h->context, CR_OK, h->row.fence, h->trusted_until);
+        if (holding_trust(h))
+            h->events->taken(h->context, CR_OK, h->row.fence, h->trusted_until);
+        else
+            holding_wait(h, CR_UNAVAILABLE); /* and take it anew */
     } else if (call->status == CR_BUSY && ours) {
         h->state = HOLDING_CHECKING;
         if (!holding_call(h, renew_run, renew_done))
