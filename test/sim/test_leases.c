@@ -227,26 +227,36 @@ static void check_can_be_had(struct world *world)
         }
 }
 
+static void world_init(struct world *world)
+{
+    memset(world, 0, sizeof *world);
+    sim_init(&world->sim, tap_random(), HOSTS);
+    for (size_t host = 0; host < HOSTS; host++) {
+        host_forget(world, host);
+        host_start(world, host);
+    }
+}
+
+static void world_fini(struct world *world)
+{
+    for (size_t host = 0; host < HOSTS; host++)
+        if (world->sim.hosts[host].engine != NULL)
+            host_stop(world, host);
+    sim_fini(&world->sim);
+}
+
 static void one_at_most_trusts_a_lease_and_fences_rise_whatever_happens(void)
 {
     size_t taken = 0, lost = 0, refused = 0;
     for (int round = 0; round < 60; round++) {
         static struct world world;
-        memset(&world, 0, sizeof world);
-        sim_init(&world.sim, tap_random(), HOSTS);
+        world_init(&world);
         world.sim.rough = true;
-        for (size_t host = 0; host < HOSTS; host++) {
-            host_forget(&world, host);
-            host_start(&world, host);
-        }
         for (int i = 0; i < 600 && world.wrong == 0; i++)
             step(&world);
         if (world.wrong == 0)
             check_can_be_had(&world);
-        for (size_t host = 0; host < HOSTS; host++)
-            if (world.sim.hosts[host].engine != NULL)
-                host_stop(&world, host);
-        sim_fini(&world.sim);
+        world_fini(&world);
         taken += world.taken;
         lost += world.lost;
         refused += world.refused;
@@ -257,7 +267,33 @@ static void one_at_most_trusts_a_lease_and_fences_rise_whatever_happens(void)
     CHECK(taken > 100 && lost > 10 && refused > 100);
 }
 
+static void a_take_whose_answer_came_too_late_is_not_told(void)
+{
+    static struct world world;
+    world_init(&world);
+    struct sim *sim = &world.sim;
+    struct holder *late = &world.holders[0][0], *next = &world.holders[1][0];
+    sim->slow = true;
+    take_or_give(&world, late, 60000);
+    sim_run(sim, 1500, NULL); /* the store has taken it; the answer is on its way */
+    sim->slow = false;
+    sim->hosts[0].paused = true;
+    CHECK_UINT(world.taken, 0);
+    take_or_give(&world, next, 60000);
+    sim_run(sim, 20000, NULL);
+    CHECK_UINT(next->fence, 2);
+    sim->hosts[0].paused = false;
+    sim_run(sim, 5000, NULL);
+    CHECK_UINT(world.taken, 1);
+    take_or_give(&world, next, 0);
+    sim_run(sim, 5000, NULL);
+    CHECK_UINT(late->fence, 3); /* it went on waiting */
+    CHECK(trusts(&world, late));
+    world_fini(&world);
+}
+
 static const struct tap_test tests[] = {
+    TAP_TEST(a_take_whose_answer_came_too_late_is_not_told),
     TAP_TEST(one_at_most_trusts_a_lease_and_fences_rise_whatever_happens),
 };
 
