@@ -7,13 +7,14 @@ import bench
 class Create(bench.Bench):
     name = "create"
     figure = "sessions made durably by 64 clients through the agent, SQLite"
-    peer = "one commit a session, SQLite in the same directory, WAL and synchronous=FULL as ours"
+    peer = "64 clients that commit each session, SQLite in the same directory, WAL and FULL as ours"
     unit = "sessions/s"
     bound = 5
     cores = 2
+    peers = 64
 
     def start(self):
-        self.program = self.driver("drive_create", self.start_agent(), self.folder, 64)
+        self.program = self.driver("drive_create", self.start_agent(), self.folder, 64, self.peers)
         self.ready(self.program)
 
     def ours(self):
