@@ -237,11 +237,114 @@ static void answers_may_come_back_with_anything_also_during_a_stop(void)
     }
 }
 
+/* The agent's loop and threads in place of simulated ones. */
+struct real {
+    struct cr_loop *loop;
+    struct cr_engine *engine;
+    struct cr_timer timer;
+    struct cr_token tokens[20];
+    struct cr_session_id ids[20];
+    size_t made, asked, answered;
+};
+
+static void real_pause(struct cr_timer *timer)
+{
+    struct real *real = (struct real *)((char *)timer - offsetof(struct real, timer));
+    cr_loop_uv_stop(real->loop);
+}
+
+static void real_run(struct real *real, cr_span_ms span)
+{
+    cr_timer_set(real->loop, &real->timer, cr_boot_add(cr_clock_boot(real->loop->clock), span));
+    cr_loop_uv_run(real->loop);
+}
+
+static void real_made(void *context, const struct cr_engine_answer *answer)
+{
+    struct real *real = context;
+    CHECK_STATUS(answer->status, CR_OK);
+    real->tokens[real->made] = *answer->token;
+    real->ids[real->made++] = answer->record->id;
+    if (real->made == 20)
+        cr_loop_uv_stop(real->loop);
+}
+
+static void real_answered(void *context, const struct cr_engine_answer *answer)
+{
+    struct real *real = context;
+    real->answered++;
+    /* The second step of somebody's errand. */
+    if (real->asked < 400) {
+        real->asked++;
+        cr_engine_data_read(real->engine, &real->ids[real->asked % 20], real_answered, real);
+    }
+}
+
+static void real_ask(struct real *real, size_t i)
+{
+    struct cr_end_request end = {.reason = CR_REASON_ADMIN, .by = "test"};
+    struct cr_create_request create = {.policy = CR_POLICY_KEEP, .user = party_user((int)(i % 5))};
+    const struct cr_token *token = &real->tokens[i % 20];
+    const struct cr_session_id *id = &real->ids[i % 20];
+    real->asked++;
+    switch (i % 6) {
+    case 0:
+        cr_engine_validate(real->engine, token, true, real_answered, real);
+        break;
+    case 1:
+        cr_engine_rotate(real->engine, token, CR_ROTATE_RENEW, real_answered, real);
+        break;
+    case 2:
+        cr_engine_create_session(real->engine, &create, real_answered, real);
+        break;
+    case 3:
+        cr_engine_data_write(real->engine, id, CR_VERSION_ANY, "x", 1, real_answered, real);
+        break;
+    case 4:
+        cr_engine_end(real->engine, id, &end, real_answered, real);
+        break;
+    case 5:
+        cr_engine_seen(real->engine, id, UINT64_MAX);
+        cr_engine_data_read(real->engine, id, real_answered, real);
+        break;
+    }
+}
+
+static void a_stop_beside_threads_that_are_at_work_answers_every_call_once(void)
+{
+    for (int round = 0; round < 30; round++) {
+        struct real real = {.timer = {.fire = real_pause}};
+        struct cr_store_env env;
+        struct cr_store *store = NULL;
+        struct cr_create_request create = {.policy = CR_POLICY_KEEP, .user = party_user(0)};
+        CHECK_STATUS(cr_store_env_system(&env), CR_OK);
+        CHECK_STATUS(cr_store_open("memory:", &env, &store, NULL), CR_OK);
+        CHECK_STATUS(cr_loop_uv_create(&real.loop), CR_OK);
+        struct cr_engine_options options = {.loop = real.loop,
+                                            .random = cr_random_system(),
+                                            .store = store,
+                                            .cache = CR_CACHE_SHARED,
+                                            .cache_bytes = CR_TABLE_BYTES_MIN};
+        CHECK_STATUS(cr_engine_create(&options, &real.engine, NULL), CR_OK);
+        for (int i = 0; i < 20; i++)
+            cr_engine_create_session(real.engine, &create, real_made, &real);
+        cr_loop_uv_run(real.loop);
+        for (size_t i = 0; i < 200; i++)
+            real_ask(&real, i);
+        real_run(&real, round % 3);
+        cr_engine_destroy(real.engine);
+        CHECK_UINT(real.answered, real.asked);
+        cr_timer_stop(real.loop, &real.timer);
+        cr_loop_uv_destroy(real.loop);
+    }
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_stop_at_any_instant_answers_every_call_once_with_what_became_of_it),
     TAP_TEST(a_stop_tells_the_store_calls_of_the_layers_above),
     TAP_TEST(a_lease_is_free_when_its_holders_engine_has_stopped),
     TAP_TEST(answers_may_come_back_with_anything_also_during_a_stop),
+    TAP_TEST(a_stop_beside_threads_that_are_at_work_answers_every_call_once),
 };
 
 int main(int argc, char **argv)
