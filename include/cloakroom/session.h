@@ -197,7 +197,8 @@ struct cr_end_options {
     enum cr_reason reason;
     const char *by;                   /* at most 63 bytes, for `explain` */
     bool async;                       /* do not wait for other hosts: CR_PENDING with the bound */
-    struct cr_ending_id repeat;       /* not zero: an earlier ending, asked for again */
+    struct cr_ending_id repeat;       /* not zero: an earlier ending, asked for again; CR_E_INVALID
+                                         when that one was of something else */
     const struct cr_token *authority; /* act as the bearer of this token, on its user's sessions */
 };
 

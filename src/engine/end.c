@@ -144,6 +144,26 @@ static bool store_has_said(enum cr_status status)
            status == CR_UNKNOWN_USER || status == CR_CONFLICT;
 }
 
+/* Whether the row is of this ending, and not of another whose identity the caller gave. An account
+ * that was changed without ending anything has no row. */
+static bool row_is_of(const struct cr_log_row *row, const struct end *end)
+{
+    switch (end->kind) {
+    case END_SESSION:
+        return row->kind == CR_LOG_SESSION_ENDED && cr_session_id_equal(&row->session, &end->id);
+    case END_USER:
+        return row->kind == CR_LOG_USER_ENDED && cr_user_equal(&row->user, &end->user);
+    case END_OTHERS:
+        return row->kind == CR_LOG_USER_ENDED && cr_session_id_equal(&row->session, &end->id);
+    case END_ALL:
+        return row->kind == CR_LOG_ALL_ENDED;
+    case END_ACCOUNT:
+        return row->number == 0 ||
+               (row->kind == CR_LOG_USER_ENDED && cr_user_equal(&row->user, &end->user));
+    }
+    return false;
+}
+
 static void end_done(struct cr_store_call *call)
 {
     struct end *end = (struct end *)op_of(call);
@@ -158,6 +178,8 @@ static void end_done(struct cr_store_call *call)
     /* Another engine ended it, and its row is on the way here. */
     if (st == CR_NOT_FOUND && end->kind == END_SESSION)
         end_presume(end);
+    if (st == CR_OK && !nothing_ended && !row_is_of(&end->row, end))
+        st = CR_E_INVALID;
     if (st != CR_OK || nothing_ended) {
         end_answer(end, st, 0);
         return;

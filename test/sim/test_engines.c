@@ -641,6 +641,31 @@ static void a_strict_validation_does_not_rest_on_a_store_that_cannot_commit(void
     sim_fini(&sim);
 }
 
+static void the_identity_of_one_ending_does_not_make_another_done(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer ada = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer bob = log_in(&sim, 0, "bob", CR_POLICY_KEEP);
+    struct sim_answer first = end_user(&sim, 0, "ada", false);
+    CHECK_STATUS(first.status, CR_OK);
+    struct cr_end_request request = {.identity = first.ending, .reason = CR_REASON_ADMIN};
+    struct cr_user users[2] = {user_named("bob"), user_named("ada")};
+    struct sim_answer answers[5] = {0};
+    cr_engine_end_user(sim.hosts[0].engine, &users[0], &request, sim_answered, &answers[0]);
+    cr_engine_end(sim.hosts[0].engine, &bob.id, &request, sim_answered, &answers[1]);
+    cr_engine_end_others(sim.hosts[0].engine, &bob.id, &request, sim_answered, &answers[2]);
+    cr_engine_end_all(sim.hosts[0].engine, &request, sim_answered, &answers[3]);
+    cr_engine_end_user(sim.hosts[1].engine, &users[1], &request, sim_answered, &answers[4]);
+    sim_run(&sim, 10000, NULL);
+    for (size_t i = 0; i < 4; i++)
+        CHECK_STATUS(answers[i].status, CR_E_INVALID);
+    CHECK_STATUS(answers[4].status, CR_OK); /* the same, asked for again */
+    CHECK_STATUS(validate(&sim, 1, &bob.token, false), CR_OK);
+    CHECK_STATUS(validate(&sim, 1, &ada.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -673,6 +698,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_login_upgrades_an_anonymous_session_also_by_a_token_in_its_grace),
     TAP_TEST(a_host_that_was_away_longer_than_the_log_is_kept_believes_nothing_of_before),
     TAP_TEST(a_strict_validation_does_not_rest_on_a_store_that_cannot_commit),
+    TAP_TEST(the_identity_of_one_ending_does_not_make_another_done),
 };
 
 int main(int argc, char **argv)
