@@ -71,9 +71,19 @@ static void flush_release(struct op *op)
     free(op);
 }
 
+/* How long ago is known only when the store is asked, which may be long after the flush began. */
+static void batch_date(const struct cr_engine *engine, struct cr_seen *batch, const cr_boot_ns *at,
+                       size_t count)
+{
+    cr_boot_ns now = cr_engine_now(engine); /* also on the pool's thread */
+    for (size_t i = 0; i < count; i++)
+        batch[i].ago = cr_boot_between(at[i], now);
+}
+
 static enum cr_status flush_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct flush *flush = (struct flush *)op_of(call);
+    batch_date(flush->op.engine, flush->batch, flush->at, flush->count);
     return cr_store_seen(store, flush->batch, flush->count);
 }
 
@@ -94,13 +104,12 @@ static void flush_done(struct cr_store_call *call)
 
 static size_t flush_collect(const struct cr_engine *engine, struct cr_seen *batch, cr_boot_ns *at)
 {
-    cr_boot_ns now = cr_engine_now(engine);
     size_t count = 0;
     for (size_t i = 0; i < SLOTS && count < SEEN_BATCH && count < engine->seen_count; i++) {
         const struct seen_slot *slot = &engine->seen[i];
         if (slot->id.text[0] == '\0')
             continue;
-        batch[count] = (struct cr_seen){.id = slot->id, .ago = cr_boot_between(slot->at, now)};
+        batch[count] = (struct cr_seen){.id = slot->id};
         at[count++] = slot->at;
     }
     return count;
@@ -160,6 +169,7 @@ void cr_engine_seen_stop(struct cr_engine *engine, struct cr_store *store)
     cr_timer_stop(engine->loop, &engine->seen_timer);
     while (engine->seen_count > 0) {
         size_t count = flush_collect(engine, batch, at);
+        batch_date(engine, batch, at, count);
         if (cr_store_begin(store) != CR_OK)
             return;
         if (cr_store_seen(store, batch, count) != CR_OK) {

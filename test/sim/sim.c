@@ -36,8 +36,8 @@ static cr_boot_ns latency(struct sim *sim)
 {
     static const cr_boot_ns most[] = {3000000,  1000000,  1000000,   1000000,
                                       20000000, 50000000, 300000000, 3000000000};
-    if (sim->slow)
-        return 1000000000;
+    if (sim->slow != 0)
+        return sim->slow;
     return 1 + sim_below(sim, most[sim->rough ? sim_below(sim, sizeof most / sizeof *most) : 0]);
 }
 

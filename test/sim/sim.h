@@ -17,6 +17,7 @@
 
 #define SIM_HOSTS_MAX 4
 #define SIM_BATCH_MAX 256
+#define SIM_SECOND 1000000000ULL
 
 struct sim;
 
@@ -41,8 +42,8 @@ struct sim_host {
 
 struct sim {
     cr_boot_ns now;
-    bool rough; /* store calls take up to seconds */
-    bool slow;  /* half a store call takes a second */
+    bool rough;      /* store calls take up to seconds */
+    cr_boot_ns slow; /* not 0: half a store call takes this long */
     /* The store is held by one engine at a time. Hosts are then agents of one machine, one after
      * another: they have one clock. Set it before the first is started. */
     bool exclusive;

@@ -666,6 +666,22 @@ static void the_identity_of_one_ending_does_not_make_another_done(void)
     sim_fini(&sim);
 }
 
+static void a_store_that_is_slow_does_not_make_sessions_last_longer(void)
+{
+    struct sim sim; /* C2: idle is 600 s */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim_run(&sim, 100000, NULL);
+    CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    cr_boot_ns used = sim.now;
+    sim.slow = 60 * SIM_SECOND; /* the report of that use takes a minute to get there */
+    sim_run(&sim, 180000, NULL);
+    sim.slow = 0;
+    sim_run(&sim, 600000 + CR_SEEN_SLACK(600000) + 5000 - cr_boot_between(used, sim.now), NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -699,6 +715,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_host_that_was_away_longer_than_the_log_is_kept_believes_nothing_of_before),
     TAP_TEST(a_strict_validation_does_not_rest_on_a_store_that_cannot_commit),
     TAP_TEST(the_identity_of_one_ending_does_not_make_another_done),
+    TAP_TEST(a_store_that_is_slow_does_not_make_sessions_last_longer),
 };
 
 int main(int argc, char **argv)

@@ -166,7 +166,7 @@ static void an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_
     lose_commit(&party, CR_FAULT_NOT_MADE);
     party.sim.hosts[0].plan = (struct cr_fault_plan){.kind = CR_FAULT_NONE};
     /* The writer takes one batch and is slow with it; behind it the queue is filled. */
-    party.sim.slow = true;
+    party.sim.slow = SIM_SECOND;
     memset(fillers, 0, sizeof fillers);
     for (int i = 0; i < 2; i++) {
         while (count < 8000) {
@@ -180,7 +180,7 @@ static void an_ending_of_unknown_outcome_is_asked_for_again_also_when_the_queue_
     CHECK(count > 1000 && count < 8000);
     sim_run(&party.sim, 1000, NULL);
     CHECK(!party.calls[PARTY_END_USER].done);
-    party.sim.slow = false;
+    party.sim.slow = 0;
     sim_run(&party.sim, 20000, &party.calls[PARTY_END_USER].done);
     CHECK_STATUS(party.calls[PARTY_END_USER].status, CR_OK);
     party_check(&party, PARTY_END_USER, 1);

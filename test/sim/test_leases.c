@@ -273,10 +273,10 @@ static void a_take_whose_answer_came_too_late_is_not_told(void)
     world_init(&world);
     struct sim *sim = &world.sim;
     struct holder *late = &world.holders[0][0], *next = &world.holders[1][0];
-    sim->slow = true;
+    sim->slow = SIM_SECOND;
     take_or_give(&world, late, 60000);
     sim_run(sim, 1500, NULL); /* the store has taken it; the answer is on its way */
-    sim->slow = false;
+    sim->slow = 0;
     sim->hosts[0].paused = true;
     CHECK_UINT(world.taken, 0);
     take_or_give(&world, next, 60000);
