@@ -251,8 +251,6 @@ VARIANTS = [
     variant("a_lease_whose_fence_stays", "src/store/memory_others.c",
             "item->lease.fence + 1", "item->lease.fence", programs=("test_leases",)),
     # Tables that are replaced; sessions
-    variant("a_new_table_that_takes_fills_of_the_old_ones_time", "src/engine/engine.c",
-            "        .clock_start = cr_engine_clock(engine) + 1,", "        .clock_start = 1,"),
     variant("a_write_that_revives", "src/store/memory_sessions.c",
             "    return session_is_live(memory, *out_record) ? CR_OK : CR_ENDED;", "    return CR_OK;"),
     variant("a_login_with_the_generation_of_before", "src/store/memory_sessions.c",
@@ -329,7 +327,8 @@ def test_of(change):
                 path.write_text(text, encoding="utf-8")
             scratch.make(change.programs)
             seen = []
-            for program in change.programs:
+            # Random histories find most at once, and some only at the second try.
+            for program in [*change.programs, *change.programs]:
                 status, output = scratch.run(program)
                 if status != 0:
                     seen.append(program)
