@@ -23,10 +23,12 @@ struct cr_user model_user(size_t number)
     return user;
 }
 
-void model_init(struct model *model, struct sim *sim)
+void model_init(struct model *model, struct sim *sim, cr_span_ms idle, cr_span_ms absolute)
 {
     memset(model, 0, sizeof *model);
     model->sim = sim;
+    model->idle = idle;
+    model->absolute = absolute;
 }
 
 void model_data(size_t number, size_t bytes, unsigned char *out)
@@ -191,6 +193,18 @@ static void check_data(struct model *model, const struct model_session *session,
     }
 }
 
+/* No host's clock is more than 5 % off, and a second more is granted for rounding. */
+static void check_age(struct model *model, const struct model_session *session, cr_boot_ns began,
+                      const char *who)
+{
+    cr_span_ms slack = CR_SEEN_SLACK(model->idle) + 1000;
+    if (cr_boot_between(session->known, began) > model->absolute * 106 / 100 + 1000)
+        wrong(model, session, "%s: past its absolute end", who);
+    if (cr_boot_between(session->used, began) > model->idle * 106 / 100 + slack)
+        wrong(model, session, "%s: past its idle end, last used at %llu", who,
+              (unsigned long long)session->used);
+}
+
 void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns began,
                     const struct cr_record *record, const char *who)
 {
@@ -209,6 +223,8 @@ void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns b
               (unsigned long long)began, (unsigned long long)t->refused[host]);
     if (!cr_user_equal(&record->user, &user) || !cr_session_id_equal(&record->id, &session->id))
         wrong(model, session, "%s: another session", who);
+    check_age(model, session, began, who);
+    session->used = now_of(model);
     check_rights(model, session, began, record, who);
     check_data(model, session, host, began, record, who);
     if (record->version > session->version)
@@ -220,12 +236,13 @@ static void model_refused(struct model *model, const struct model_call *call)
     struct model_token *t = &model->tokens[call->token];
     struct model_session *session = &model->sessions[t->session];
     bool rotated = t->asked != 0 && t->asked <= now_of(model);
+    bool lapsed = session->lapses <= now_of(model);
     model->refused++;
     t->refused[call->host] = now_of(model);
-    if (session->asked == 0 && !rotated)
+    if (session->asked == 0 && !rotated && !lapsed)
         wrong(model, session, "host %zu refused it, and nobody had ended it", call->host);
     /* Everything that may have ended it is done: one of them has. */
-    if (session->over == 0 && t->asked == 0 && model->ends_open[session->user] == 0 &&
+    if (session->over == 0 && t->asked == 0 && !lapsed && model->ends_open[session->user] == 0 &&
         session->ends_open == 0 && !session->shaky && !model->shaky[session->user])
         session->over = now_of(model);
 }
@@ -349,8 +366,13 @@ static void login_answered(struct model *model, const struct model_call *call,
     if (answer->status != CR_OK || model->session_count == MODEL_SESSIONS)
         return;
     struct model_session *session = &model->sessions[model->session_count];
-    *session = (struct model_session){
-        .user = call->user, .id = answer->record->id, .version = 1, .known = now_of(model)};
+    *session = (struct model_session){.user = call->user,
+                                      .id = answer->record->id,
+                                      .version = 1,
+                                      .known = now_of(model),
+                                      .used = now_of(model)};
+    cr_span_ms shorter = model->idle < model->absolute ? model->idle : model->absolute;
+    session->lapses = cr_boot_add(call->began, shorter * 94 / 100);
     /* Something that was under way with it may have ended it again. */
     if (call->overlapped || model->end_asked[call->user] > call->began)
         session->asked = call->began;

@@ -33,8 +33,10 @@ struct model_session {
     size_t user;
     struct cr_session_id id;
     cr_boot_ns known, asked, over;
-    size_t ends_open; /* of this one alone, not yet answered */
-    bool shaky;       /* one of those was not answered done */
+    cr_boot_ns lapses; /* from when on it may be over by time alone */
+    cr_boot_ns used;   /* the last acceptance that was answered */
+    size_t ends_open;  /* of this one alone, not yet answered */
+    bool shaky;        /* one of those was not answered done */
     size_t rotations_open;
     cr_boot_ns rotation_asked; /* the latest */
     struct model_write rights[MODEL_WRITES], data[MODEL_WRITES];
@@ -79,6 +81,7 @@ struct model_call {
 
 struct model {
     struct sim *sim;
+    cr_span_ms idle, absolute; /* of all sessions */
     struct model_session sessions[MODEL_SESSIONS];
     struct model_token tokens[MODEL_TOKENS];
     size_t session_count, token_count;
@@ -92,7 +95,7 @@ struct model {
 };
 
 struct cr_user model_user(size_t number);
-void model_init(struct model *model, struct sim *sim);
+void model_init(struct model *model, struct sim *sim, cr_span_ms idle, cr_span_ms absolute);
 /* Before the call is made, and when it is answered. */
 void model_asked(struct model *model, struct model_call *call);
 void model_answered(struct model *model, const struct model_call *call,

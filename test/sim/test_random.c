@@ -25,6 +25,7 @@ struct world {
     struct sim sim;
     struct model model;
     cr_boot_ns bury_at[HOSTS];
+    bool calm; /* little is ended: sessions end for their age */
     size_t calls, reads, logins;
     /* A login that has checked a password, and not yet gone on (D11). */
     struct {
@@ -85,6 +86,8 @@ static void ask_login(struct world *world, struct model_call *asked, struct cr_e
     request.policy = asked->policy;
     request.keep_count = asked->policy == CR_POLICY_KEEP_N ? 2 : 0;
     request.address = call->call.label;
+    request.idle = model->idle;
+    request.absolute = model->absolute;
     if (asked->upgrades) {
         request.has_anonymous = true;
         request.anonymous = model->tokens[asked->token].token;
@@ -179,6 +182,8 @@ static void ask(struct world *world, size_t host)
     struct cr_engine *engine = sim->hosts[host].engine;
     struct model_call asked = {.host = host, .user = sim_below(sim, MODEL_USERS + 1)};
     uint64_t what = sim_below(sim, 100);
+    if (world->calm && (what < 14 || (what >= 66 && what < 76)) && sim_below(sim, 10) != 0)
+        what = 40;
     if (model->token_count == 0 || what < 16) {
         if (model->token_count > 0) {
             asked.token = model->token_count - 1;
@@ -352,7 +357,11 @@ static void run_world(uint64_t seed, size_t steps, struct world *world)
 {
     memset(world, 0, sizeof *world);
     sim_init(&world->sim, seed, HOSTS);
-    model_init(&world->model, &world->sim);
+    world->calm = seed % 4 == 1;
+    if (world->calm)
+        model_init(&world->model, &world->sim, 20000, 60000);
+    else
+        model_init(&world->model, &world->sim, 600000, 3600000);
     world->sim.rough = true;
     world->sim.exclusive = seed % 3 == 0;
     for (size_t i = 0; i < HOSTS; i++)
