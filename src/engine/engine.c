@@ -353,7 +353,10 @@ static void queue_leave(struct cr_engine *engine)
     struct cr_store *store = cr_store_queue_release(engine->queue);
     engine->queue = NULL;
     cr_engine_seen_stop(engine, store);
-    if (engine->registered && cr_store_begin(store) == CR_OK) {
+    /* Ours took the place of a predecessor's: it says the same to a successor for as long as that
+     * one's table may be believed. */
+    bool passes_on = cr_engine_now(engine) < engine->predecessor_until;
+    if (engine->registered && !passes_on && cr_store_begin(store) == CR_OK) {
         if (cr_store_engine_remove(store, &engine->row.identity, engine->row.beat) != CR_OK)
             cr_store_rollback(store);
         else if (cr_store_commit(store) != CR_OK)

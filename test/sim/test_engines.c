@@ -479,6 +479,25 @@ static void no_number_of_crashes_keeps_a_successor_from_starting(void)
     sim_fini(&sim);
 }
 
+/* The second stops cleanly, while workers of the first still believe their table. */
+static void a_clean_stop_passes_on_a_predecessor_that_must_be_waited_for(void)
+{
+    struct sim sim;
+    sim_init(&sim, tap_random(), 3);
+    sim.exclusive = true;
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim_host_kill(&sim, 0);
+    CHECK_STATUS(sim_host_start(&sim, 1, CR_CACHE_SHARED), CR_OK);
+    sim_run(&sim, 100, NULL);
+    sim_host_stop(&sim, 1);
+    CHECK_STATUS(sim_host_start(&sim, 2, CR_CACHE_SHARED), CR_OK);
+    cr_boot_ns began = sim.now;
+    CHECK_STATUS(end_user(&sim, 2, "ada", false).status, CR_OK);
+    CHECK(cr_boot_between(began, sim.now) >= 1000);
+    sim_fini(&sim);
+}
+
 static unsigned destroyed;
 static void (*store_destroy)(struct cr_store *);
 
@@ -711,6 +730,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
+    TAP_TEST(a_clean_stop_passes_on_a_predecessor_that_must_be_waited_for),
     TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
     TAP_TEST(without_a_store_there_are_no_accounts),
     TAP_TEST(a_use_on_a_host_that_has_just_booted_counts),
