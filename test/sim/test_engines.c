@@ -279,7 +279,8 @@ static void a_busy_session_never_ends_for_idleness(void)
     struct sim sim;
     start_two(&sim);
     struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
-    /* C2: idle is 600 s; used once a granule, on one host or the other, for a quarter of an hour. */
+    /* C2: idle is 600 s; used once a granule, on one host or the other, for a quarter of an hour.
+     */
     for (int i = 0; i < 30; i++) {
         sim_run(&sim, 31000, NULL);
         if (!CHECK_STATUS(validate(&sim, i % 2 == 0 ? 0 : 1, &login.token, false), CR_OK))
