@@ -100,8 +100,9 @@ static void take_or_give(struct world *world, struct holder *holder, cr_span_ms 
         return;
     }
     struct cr_holding *holding = NULL;
-    holder->holding =
-        (struct cr_holding *)(uintptr_t)1; /* an event may come at once, and clear it */
+    /* An event may come at once, and clear it. */
+    static char not_yet;
+    holder->holding = (void *)&not_yet;
     CHECK_STATUS(
         cr_holding_take(world->leases[holder->host], "L", "test", wait, &events, holder, &holding),
         CR_OK);
