@@ -136,7 +136,7 @@ uint64_t cr_engine_table_clock(const struct cr_engine *engine);
 void cr_engine_table_fill(struct cr_engine *engine, const struct cr_entry *entry, uint64_t stamp);
 
 /* A session in the table, without asking the store: what cr_validate_cached does in direct mode.
- * Safe from any thread. False: a miss. */
+ * Safe from any thread, but not beside a change of the cache or the engine's end. False: a miss. */
 CR_MUST_CHECK bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
                                     const struct cr_token_hash *hash, struct cr_entry *out);
 

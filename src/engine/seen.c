@@ -92,6 +92,7 @@ static void flush_done(struct cr_store_call *call)
     struct flush *flush = (struct flush *)op_of(call);
     struct cr_engine *engine = flush->op.engine;
     bool ok = call->status == CR_OK;
+    bool more = ok && flush->count == SEEN_BATCH; /* they waited as long as these did */
     for (size_t i = 0; ok && i < flush->count; i++) {
         struct seen_slot *slot = slot_find(engine, &flush->batch[i].id);
         if (slot->at == flush->at[i]) /* not used again meanwhile */
@@ -99,7 +100,7 @@ static void flush_done(struct cr_store_call *call)
     }
     cr_engine_op_status(&flush->op, call->status);
     if (engine->seen_count > 0)
-        seen_later(engine, ok ? 10 : CR_FLUSH_MS / 2);
+        seen_later(engine, more ? 10 : CR_FLUSH_MS / 2);
 }
 
 static size_t flush_collect(const struct cr_engine *engine, struct cr_seen *batch, cr_boot_ns *at)

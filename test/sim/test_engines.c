@@ -707,6 +707,31 @@ static void a_store_that_is_slow_does_not_make_sessions_last_longer(void)
     sim_fini(&sim);
 }
 
+static void uses_are_written_in_batches_not_one_by_one(void)
+{
+    enum { SESSIONS = 1500 };
+    static struct sim_answer sessions[SESSIONS];
+    struct cr_stats before = {0}, after = {0};
+    struct sim sim;
+    sim_init(&sim, tap_random(), 1);
+    sim.exclusive = true; /* no polls */
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    for (int i = 0; i < SESSIONS; i++)
+        sessions[i] = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim_run(&sim, 60000, NULL);
+    cr_engine_stats(sim.hosts[0].engine, &before);
+    for (int i = 0; i < SESSIONS; i++) {
+        CHECK_STATUS(validate(&sim, 0, &sessions[i].token, false), CR_OK);
+        sim_run(&sim, 2, NULL);
+    }
+    sim_run(&sim, CR_FLUSH_MS + 100, NULL);
+    cr_engine_stats(sim.hosts[0].engine, &after);
+    /* Three seconds and one; a batch is of 512. */
+    CHECK(after.store_commits - before.store_commits <= 16);
+    CHECK(after.store_commits > before.store_commits);
+    sim_fini(&sim);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
@@ -742,6 +767,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_strict_validation_does_not_rest_on_a_store_that_cannot_commit),
     TAP_TEST(the_identity_of_one_ending_does_not_make_another_done),
     TAP_TEST(a_store_that_is_slow_does_not_make_sessions_last_longer),
+    TAP_TEST(uses_are_written_in_batches_not_one_by_one),
 };
 
 int main(int argc, char **argv)
