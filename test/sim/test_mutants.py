@@ -3,9 +3,8 @@
 # tap: long serial timeout=1500
 """Each rule of the design, broken on purpose: the tests must see it.
 
-A variant is a small change of the sources, made in a copy of the tree outside of it; the tests that
-are named must then fail within some seconds. What is changed must stand in the source exactly once,
-so a variant that no longer fits fails here and is brought up to date with the code it is about.
+Each variant (../variants.py) is a small change of the sources; the tests that are named must then
+fail within some seconds.
 
 Two variants that the design names are not here, because this engine cannot show them:
 
@@ -19,32 +18,21 @@ A log whose numbers have gaps is refused by the store's wrapper already: that va
 wrapper's check out as well.
 """
 
-import dataclasses
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import tap  # noqa: E402
+import variants  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SIM = ("test_engines", "test_random")
 SECONDS = "30"  # at most; most are seen within one
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    name: str
-    changes: tuple  # (file, before, after)
-    programs: tuple = SIM
-
-
-def variant(name, file, before, after, *more, programs=SIM):
-    rest = list(zip(more[::3], more[1::3], more[2::3]))
-    return Variant(name, ((file, before, after), *rest), programs)
+def variant(*words, programs=SIM):
+    return variants.variant(*words, programs=programs)
 
 
 JOIN = """    for (struct op *op = engine->ops; op != NULL && !strict; op = op->next) {
@@ -276,48 +264,12 @@ VARIANTS = [
 ]
 
 
-def left_out(folder, names):
-    """What is made from the sources."""
-    at_top = pathlib.Path(folder) == ROOT
-    return [name for name in names if name == "__pycache__" or
-            (at_top and (name in (".git", "build", "var") or name.startswith("build-")))]
-
-
-class Scratch:
-    """The copy, built once. Every test finds it as the tree is."""
-
-    def __init__(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mutants-"))
-        self.source = self.folder / "source"
-        self.build = self.folder / "build"
-        shutil.copytree(ROOT, self.source, ignore=left_out, symlinks=True)
-        self.call("meson", "setup", "--buildtype=debugoptimized", str(self.build), str(self.source))
-
-    def call(self, *command):
-        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             check=False)
-        assert run.returncode == 0, f"{' '.join(command)}\n{run.stdout[-3000:]}"
-
-    def make(self, programs):
-        self.call("ninja", "-C", str(self.build), *(f"test/{name}" for name in programs))
-
-    def run(self, program):
-        env = dict(os.environ, CR_SIM_SECONDS=SECONDS)
-        env.pop("CR_LONG", None)
-        run = subprocess.run([self.build / "test" / program], env=env, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, check=False)
-        return run.returncode, run.stdout
-
-    def changed(self, change):
-        """The files of a variant, as they are and as they become."""
-        before, after = {}, {}
-        for file, old, new in change.changes:
-            path = self.source / file
-            text = after.get(path) or path.read_text(encoding="utf-8")
-            before.setdefault(path, text)
-            assert text.count(old) == 1, f"{file} has {text.count(old)} times: {old}"
-            after[path] = text.replace(old, new)
-        return before, after
+def run(program):
+    env = dict(os.environ, CR_SIM_SECONDS=SECONDS)
+    env.pop("CR_LONG", None)
+    done = subprocess.run([scratch.build / "test" / program], env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
 
 
 scratch = None
@@ -325,41 +277,32 @@ scratch = None
 
 def the_tree_as_it_is_passes():
     global scratch
-    scratch = Scratch()
+    scratch = variants.Scratch()
     programs = sorted({program for change in VARIANTS for program in change.programs})
-    scratch.make(programs)
+    scratch.make(f"test/{program}" for program in programs)
     for program in programs:
-        status, output = scratch.run(program)
+        status, output = run(program)
         assert status == 0, output[-3000:]
 
 
 def test_of(change):
     def test():
-        before, after = scratch.changed(change)
-        try:
-            for path, text in after.items():
-                path.write_text(text, encoding="utf-8")
-            scratch.make(change.programs)
-            seen = []
+        with scratch.broken(change, [f"test/{program}" for program in change.programs]):
             # Random histories find most at once, and some only at the second try.
             for program in [*change.programs, *change.programs]:
-                status, output = scratch.run(program)
+                status, output = run(program)
                 if status != 0:
-                    seen.append(program)
                     lines = [line for line in output.splitlines() if line.startswith("not ok")]
                     tap.note(f"{program}: {' '.join(lines)[:160] or output[-160:]}")
-                    break
-            assert seen, "no test saw it"
-        finally:
-            for path, text in before.items():
-                path.write_text(text, encoding="utf-8")
+                    return
+            raise AssertionError("no test saw it")
 
     test.__name__ = change.name
     return test
 
 
 def nothing_is_left():
-    shutil.rmtree(scratch.folder)
+    scratch.remove()
 
 
 tap.main([the_tree_as_it_is_passes, *map(test_of, VARIANTS), nothing_is_left])
