@@ -32,6 +32,8 @@ uint64_t cr_engine_clock(const struct cr_engine *engine)
 /* Rule 7: silence is not consent. */
 bool cr_engine_may_answer(const struct cr_engine *engine)
 {
+    /* may_answer:A. Whoever sees a lease sees what was applied before it was extended. Pairs with
+     * lease_extend:A and lease_lost:A. */
     return cr_engine_now(engine) <
            atomic_load_explicit(&engine->answer_until, memory_order_acquire);
 }
@@ -400,7 +402,8 @@ bool cr_engine_cached(struct cr_engine *engine, const struct cr_session_id *id,
 {
     struct cr_table_view view;
     bool used_old;
-    /* The lease before the stamps, the clock after: rule 4, for a table without fresh_until. */
+    /* engine_cached:A. The lease before the stamps, the clock after: rule 4, for a table without
+     * fresh_until. Pairs with lease_extend:A and lease_lost:A. */
     uint64_t until = atomic_load_explicit(&engine->answer_until, memory_order_acquire);
     if (engine->table == NULL)
         return false;

@@ -84,14 +84,18 @@ static enum cr_status row_init(struct cr_engine *engine, struct cr_engine_row *r
 static void lease_extend(struct cr_engine *engine, cr_boot_ns sent)
 {
     cr_boot_ns until = cr_boot_add(sent, engine->options.lease + engine->options.grace);
-    if (until > atomic_load_explicit(&engine->answer_until, memory_order_relaxed))
-        atomic_store_explicit(&engine->answer_until, until, memory_order_release);
+    if (until <= atomic_load_explicit(&engine->answer_until, memory_order_relaxed))
+        return;
+    /* lease_extend:A. The stamps of this poll stand before it (rule 5). Pairs with engine_cached:A
+     * and may_answer:A. */
+    atomic_store_explicit(&engine->answer_until, until, memory_order_release);
 }
 
 /* We have been replaced, or the log is not the one we followed: nothing of ours may be believed. */
 static void registration_lost(struct cr_engine *engine, const char *why)
 {
     cr_engine_say(engine, "the table was dropped: %s", why);
+    /* lease_lost:A. Pairs with engine_cached:A and may_answer:A. */
     atomic_store_explicit(&engine->answer_until, 0, memory_order_release);
     engine->registered = false;
     cr_engine_drop_table(engine);
