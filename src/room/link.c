@@ -336,6 +336,24 @@ void cr_link_tell(struct cr_room *room, const struct cr_builder *message)
         (void)send(link->fd, message->bytes, message->count, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* The descriptor that came with a message, or -1. A second one fits where there is room for one, as
+ * the kernel rounds up: whoever sends two has sent none. */
+static int passed_take(struct msghdr *head)
+{
+    int fds[2], fd = -1;
+    struct cmsghdr *passed = CMSG_FIRSTHDR(head);
+    if (passed == NULL || passed->cmsg_level != SOL_SOCKET || passed->cmsg_type != SCM_RIGHTS)
+        return -1;
+    size_t bytes = passed->cmsg_len - CMSG_LEN(0);
+    CR_ASSERT(bytes <= sizeof fds); /* the kernel fills no more than it was given */
+    memcpy(fds, CMSG_DATA(passed), bytes);
+    if (bytes == sizeof fds[0])
+        fd = fds[0];
+    for (size_t i = 0; fd < 0 && i < bytes / sizeof fds[0]; i++)
+        close(fds[i]);
+    return fd;
+}
+
 /* One message; CR_ASK: none is there. A descriptor that came with it, or -1. */
 static enum cr_status link_receive(struct cr_room *room, size_t *out_count, int *out_fd)
 {
@@ -357,10 +375,7 @@ static enum cr_status link_receive(struct cr_room *room, size_t *out_count, int 
         return CR_ASK;
     if (got <= 0)
         return CR_UNAVAILABLE;
-    struct cmsghdr *passed = CMSG_FIRSTHDR(&head);
-    if (passed != NULL && passed->cmsg_level == SOL_SOCKET && passed->cmsg_type == SCM_RIGHTS &&
-        passed->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(out_fd, CMSG_DATA(passed), sizeof *out_fd);
+    *out_fd = passed_take(&head);
     *out_count = (size_t)got;
     return CR_OK;
 }
