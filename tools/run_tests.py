@@ -11,7 +11,7 @@ afterwards), CR_TEST_SECONDS (its time limit) and, with --long, CR_LONG=1. What 
 ended.
 
 Three lanes: plain, and for programs that Meson built from C, asan (address and undefined behaviour;
-unit, contract and sim) and tsan (threads; those with suite `tsan`).
+unit, contract, sim and fuzz) and tsan (threads; those with suite `tsan`).
 
 The last line is `N passed, N failed, N skipped`, counted in single tests. A skip that test/skips.txt
 does not expect fails the run.
@@ -101,7 +101,7 @@ def lanes_of(command, suites):
     yield "plain"
     if not command[0].startswith(str(ROOT / "build")) or "long" in suites:
         return
-    if suites & {"unit", "contract", "sim"} and "noasan" not in suites:
+    if suites & {"unit", "contract", "sim", "fuzz"} and "noasan" not in suites:
         yield "asan"
     if "tsan" in suites:
         yield "tsan"
