@@ -72,6 +72,7 @@ void cr_call_sent(struct cr_call *call)
     else
         room->out_last = call->prev_out;
     call->sent = true;
+    call->was_sent = true;
 }
 
 static struct cr_call **bucket_of(struct cr_room *room, uint64_t number)
@@ -167,7 +168,7 @@ static bool op_is_ending(enum cr_op op)
 static enum cr_status status_without_reply(const struct cr_call *call)
 {
     bool may_have_changed = op_is_ending(call->op) || call->repeat == ROOM_UNKNOWN;
-    return call->sent && may_have_changed ? CR_E_UNKNOWN_OUTCOME : CR_UNAVAILABLE;
+    return call->was_sent && may_have_changed ? CR_E_UNKNOWN_OUTCOME : CR_UNAVAILABLE;
 }
 
 enum cr_status cr_call_wait(struct cr_call *call, struct cr_message *out_message)

@@ -65,7 +65,8 @@ struct cr_call {
     enum cr_op op;
     enum room_repeat repeat;
     bool sent, done;
-    bool waited; /* a thread waits for it: no event loop needs to hear */
+    bool was_sent; /* on this connection or an earlier one: it may have been done */
+    bool waited;   /* a thread waits for it: no event loop needs to hear */
     cr_boot_ns deadline;
     struct cr_builder request;
     struct cr_ending_id ending; /* of an ending */

@@ -293,6 +293,33 @@ static void a_lock_is_lost_when_its_agent_is_killed(void)
     agents_teardown(&agent);
 }
 
+static void an_ending_that_an_agent_was_sent_before_it_died_is_not_said_to_have_failed(void)
+{
+    struct test_agent agent;
+    struct cr_room *room = NULL;
+    struct cr_login login;
+    struct cr_call *call = NULL;
+    struct cr_user user = agents_user("anna");
+    struct cr_ended ended = {.size = sizeof ended};
+    struct cr_ending_id none = {{0}};
+    struct cr_options options;
+    cr_options_init(&options);
+    options.timeout = 500; /* over before another agent is there */
+    if (!agents_setup(&agent, "sqlite") || !agents_start(&agent, NULL) ||
+        !CHECK_STATUS(cr_open(agent.url, &options, &room, NULL), CR_OK))
+        return;
+    CHECK(agents_login(room, "anna", &login));
+    /* It lies in the socket of an agent that reads no more: or has read it, as far as we can know.
+     */
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    CHECK_STATUS(cr_invalidate_by_user_begin(room, &user, NULL, &call), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    CHECK_STATUS(cr_end_finish(call, &ended), CR_E_UNKNOWN_OUTCOME);
+    CHECK(memcmp(&ended.ending, &none, sizeof none) != 0);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
 int main(int argc, char **argv)
 {
     static const struct tap_test tests[] = {
@@ -306,6 +333,7 @@ int main(int argc, char **argv)
         TAP_TEST(sockets_are_for_their_owner_unless_the_app_socket_is_shared),
         TAP_TEST(the_lock_of_a_killed_holder_is_free_although_its_child_lives),
         TAP_TEST(a_lock_is_lost_when_its_agent_is_killed),
+        TAP_TEST(an_ending_that_an_agent_was_sent_before_it_died_is_not_said_to_have_failed),
     };
     return TAP_MAIN(tests, argc, argv);
 }
