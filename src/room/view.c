@@ -120,11 +120,12 @@ static bool slot_is_recent(uint64_t slot, uint64_t mix, uint64_t second, cr_span
     return slot >> SLOT_SECOND_BITS == mix >> SLOT_SECOND_BITS && (cr_span_ms)ago * 1000 < granule;
 }
 
-static void report_send(struct cr_room *room, const struct cr_session_id *id)
+static void report_send(struct cr_room *room, const struct cr_session_id *id, cr_boot_ns at)
 {
     struct cr_builder seen;
     cr_builder_init(&seen, CR_OP_SEEN, CR_OK, 0);
     cr_builder_bytes(&seen, CR_TAG_ID, id->text, CR_SESSION_ID_CHARS);
+    cr_builder_u64(&seen, CR_TAG_BOOT, at);
     if (cr_builder_finish(&seen))
         cr_room_tell(room, &seen);
     cr_builder_fini(&seen);
@@ -143,7 +144,7 @@ static void session_report(struct cr_room *room, const struct cr_entry *entry, c
         return;
     /* Another thread may have done it meanwhile. */
     if (atomic_load_explicit(slot, memory_order_relaxed) == was) {
-        report_send(room, &entry->id);
+        report_send(room, &entry->id, now);
         atomic_store_explicit(
             slot, (mix >> SLOT_SECOND_BITS << SLOT_SECOND_BITS) | (second & SLOT_SECONDS),
             memory_order_relaxed);

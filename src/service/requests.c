@@ -47,10 +47,12 @@ static void do_seen(struct request *request, const struct cr_message *message)
 {
     const struct cr_field *field = NULL;
     struct cr_session_id id;
-    cr_boot_ns now = now_of(request);
+    /* When it was: the message may have waited. The peer's clock is ours; the engine believes no
+     * time to come. */
+    cr_boot_ns at = cr_message_u64(message, CR_TAG_BOOT, now_of(request));
     while ((field = cr_message_next(message, CR_TAG_ID, field)) != NULL) {
         if (cr_session_id_parse((const char *)field->bytes, field->length, &id) == CR_OK)
-            cr_engine_seen(engine_of(request), &id, now);
+            cr_engine_seen(engine_of(request), &id, at);
     }
     cr_request_free(request);
 }

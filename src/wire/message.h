@@ -28,7 +28,7 @@ enum cr_role { CR_ROLE_HTTP = 1, CR_ROLE_APP = 2, CR_ROLE_OPERATOR = 4 };
 enum cr_op {
     CR_OP_HELLO = 1,
     CR_OP_VALIDATE = 2,
-    CR_OP_SEEN = 3, /* no reply; field TAG_ID repeated */
+    CR_OP_SEEN = 3, /* no reply; field TAG_ID repeated; TAG_BOOT: when, else now */
     CR_OP_TOUCH = 4,
     CR_OP_LOGIN = 5,
     CR_OP_LOGIN_PASSWORD = 6,

@@ -603,6 +603,61 @@ static uint64_t fill_begin(struct peer *app)
     return cr_message_u64(&app->message, CR_TAG_STAMP, UINT64_MAX);
 }
 
+static void pass(struct bench *bench, cr_span_ms span)
+{
+    cr_clock_fake_advance(&bench->clock, span);
+    (void)cr_loop_inline_run(bench->loop);
+}
+
+/* ASVS C2: the agent may have been at something else for ten minutes. */
+static void a_use_counts_from_when_it_was_and_not_from_when_it_was_heard_of(void)
+{
+    struct bench bench;
+    struct peer app;
+    struct made made;
+    struct cr_builder b;
+    if (!bench_open(&bench))
+        return;
+    peer_join(&bench, &app, CR_ROLE_APP);
+    if (create(&app, "ada", &made)) {
+        cr_clock_fake_advance(&bench.clock, 600000);
+        cr_boot_ns used = bench.clock.now_boot;
+        cr_clock_fake_advance(&bench.clock, 600000);
+        ask_begin(&app, &b, CR_OP_SEEN);
+        put_id(&b, &made.id);
+        cr_builder_u64(&b, CR_TAG_BOOT, used);
+        CHECK_STATUS(ask_send(&app, &b), CR_OK);
+        pass(&bench, CR_FLUSH_MS);
+        /* Half an hour, the slack of the store, and a second after that use. */
+        pass(&bench, 1200000 + CR_SEEN_SLACK(1800000) + 1000 - CR_FLUSH_MS);
+        CHECK_STATUS(validate(&app, &made.token), CR_ENDED);
+    }
+    peer_leave(&app);
+    bench_close(&bench);
+}
+
+static void a_use_in_the_future_counts_from_now(void)
+{
+    struct bench bench;
+    struct peer app;
+    struct made made;
+    struct cr_builder b;
+    if (!bench_open(&bench))
+        return;
+    peer_join(&bench, &app, CR_ROLE_APP);
+    if (create(&app, "ada", &made)) {
+        ask_begin(&app, &b, CR_OP_SEEN);
+        put_id(&b, &made.id);
+        cr_builder_u64(&b, CR_TAG_BOOT, UINT64_MAX);
+        CHECK_STATUS(ask_send(&app, &b), CR_OK);
+        pass(&bench, CR_FLUSH_MS);
+        pass(&bench, 1800000 + CR_SEEN_SLACK(1800000) + 1000 - CR_FLUSH_MS);
+        CHECK_STATUS(validate(&app, &made.token), CR_ENDED);
+    }
+    peer_leave(&app);
+    bench_close(&bench);
+}
+
 static void a_fill_that_read_before_an_ending_is_not_believed(void)
 {
     struct bench bench;
@@ -671,6 +726,8 @@ int main(int argc, char **argv)
         TAP_TEST(a_lock_is_given_back_by_its_fence_only),
         TAP_TEST(bad_bytes_cost_their_sender_the_connection_and_nobody_else_anything),
         TAP_TEST(a_service_that_stops_answers_unavailable_and_never_not_found),
+        TAP_TEST(a_use_counts_from_when_it_was_and_not_from_when_it_was_heard_of),
+        TAP_TEST(a_use_in_the_future_counts_from_now),
         TAP_TEST(a_fill_that_read_before_an_ending_is_not_believed),
         TAP_TEST(a_table_without_a_store_has_no_sessions),
     };
