@@ -4,7 +4,7 @@
 
 A test program prints TAP. It is an executable that Meson built (a row in test/KIND/meson.build), or
 a script test/KIND/test_*.py, which may say more about itself in a line such as
-`# tap: serial long timeout=120`.
+`# tap: serial long timeout=120`. What it has to tell when all is well, too, stands in lines `# told: …`.
 
 A program finds in its environment: CLOAKROOM_BUILD (the build directory), TMPDIR (its own, removed
 afterwards), CR_TEST_SECONDS (its time limit) and, with --long, CR_LONG=1. What it leaves running is
@@ -281,6 +281,10 @@ def report(outcome, patterns):
         counts.append(f"{len(outcome.skipped)} skipped")
     print(f"{'ok  ' if good else 'FAIL'}  {outcome.program.name:<44} {', '.join(counts):<24}"
           f" {outcome.elapsed:6.2f} s", flush=True)
+    if good:
+        for line in outcome.output.splitlines():
+            if line.startswith("# told: "):
+                print(f"      {line.removeprefix('# told: ')}")
     if outcome.failed:
         for line in outcome.output.splitlines():
             print(f"      | {line}")

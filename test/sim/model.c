@@ -37,6 +37,11 @@ void model_data(size_t number, size_t bytes, unsigned char *out)
         out[i] = (unsigned char)(number * 31 + i);
 }
 
+void model_rights(size_t number, unsigned char *out)
+{
+    memset(out, (int)number, number);
+}
+
 static cr_boot_ns now_of(const struct model *model)
 {
     return model->sim->now;
@@ -157,6 +162,10 @@ static void check_rights(struct model *model, const struct model_session *sessio
         wrong(model, session, "%s: rights that nobody wrote", who);
         return;
     }
+    unsigned char expected[MODEL_WRITES];
+    model_rights(shown, expected);
+    if (memcmp(record->rights, expected, shown) != 0)
+        wrong(model, session, "%s: rights that are not whole", who);
     const struct model_write *write = shown > 0 ? &session->rights[shown - 1] : NULL;
     if (write != NULL && write->refused)
         wrong(model, session, "%s: rights of a write that was refused", who);
@@ -200,9 +209,41 @@ static void check_age(struct model *model, const struct model_session *session, 
     cr_span_ms slack = CR_SEEN_SLACK(model->idle) + 1000;
     if (cr_boot_between(session->known, began) > model->absolute * 106 / 100 + 1000)
         wrong(model, session, "%s: past its absolute end", who);
-    if (cr_boot_between(session->used, began) > model->idle * 106 / 100 + slack)
+    if (session->uses_open == 0 &&
+        cr_boot_between(session->used, began) > model->idle * 106 / 100 + slack)
         wrong(model, session, "%s: past its idle end, last used at %llu", who,
               (unsigned long long)session->used);
+}
+
+/* An engine that is well has written a use by then, whatever the store's latency. */
+#define WRITTEN_MS 40000
+
+/* A busy session never ends early: uses that must have reached the store put its end off. */
+static void use_count(struct model *model, struct model_session *session)
+{
+    const struct sim_host *host = &model->sim->hosts[session->use.host];
+    bool is_well = host->trouble_at < session->use.at && host->life == session->use.life;
+    bool is_written = cr_boot_between(session->use.at, now_of(model)) > WRITTEN_MS;
+    if (session->use.at != 0 && is_well && is_written) {
+        cr_boot_ns lapses = cr_boot_add(session->use.at, model->idle * 94 / 100);
+        cr_boot_ns last = cr_boot_add(session->began, model->absolute * 94 / 100);
+        if (lapses > last)
+            lapses = last;
+        if (lapses > session->lapses)
+            session->lapses = lapses;
+    }
+    if (is_written || !is_well)
+        session->use.at = 0;
+}
+
+static void use_note(struct model *model, struct model_session *session, size_t host)
+{
+    use_count(model, session);
+    if (session->use.at != 0)
+        return;
+    session->use.at = now_of(model);
+    session->use.host = host;
+    session->use.life = model->sim->hosts[host].life;
 }
 
 void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns began,
@@ -224,6 +265,8 @@ void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns b
     if (!cr_user_equal(&record->user, &user) || !cr_session_id_equal(&record->id, &session->id))
         wrong(model, session, "%s: another session", who);
     check_age(model, session, began, who);
+    if (record->ends_at - record->created_at != model->absolute)
+        wrong(model, session, "%s: another end", who);
     session->used = now_of(model);
     check_rights(model, session, began, record, who);
     check_data(model, session, host, began, record, who);
@@ -231,11 +274,20 @@ void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns b
         session->version = record->version;
 }
 
+static void engine_accepted(struct model *model, const struct model_call *call,
+                            const struct cr_record *record)
+{
+    struct model_session *session = &model->sessions[model->tokens[call->token].session];
+    model_accepted(model, call->token, call->host, call->began, record, "engine");
+    use_note(model, session, call->host);
+}
+
 static void model_refused(struct model *model, const struct model_call *call)
 {
     struct model_token *t = &model->tokens[call->token];
     struct model_session *session = &model->sessions[t->session];
     bool rotated = t->asked != 0 && t->asked <= now_of(model);
+    use_count(model, session);
     bool lapsed = session->lapses <= now_of(model);
     model->refused++;
     t->refused[call->host] = now_of(model);
@@ -290,12 +342,20 @@ static void write_asked(struct model *model, struct model_call *call)
     struct model_write *write = is_data ? &session->data[*count] : &session->rights[*count];
     CR_ASSERT(*count < MODEL_WRITES);
     call->write = (*count)++;
-    *write = (struct model_write){.asked = now_of(model), .host = call->host};
+    *write = (struct model_write){.asked = now_of(model), .host = call->host, .bytes = call->bytes};
+}
+
+/* Whether an engine may count it as a use of the session, though the answer be lost. */
+static bool may_use(const struct model_call *call)
+{
+    return call->kind == MODEL_VALIDATE || call->has_authority;
 }
 
 void model_asked(struct model *model, struct model_call *call)
 {
     call->began = now_of(model);
+    if (may_use(call))
+        model->sessions[model->tokens[call->token].session].uses_open++;
     call->overlapped = call->kind == MODEL_LOGIN && model->ends_open[call->user] > 0;
     end_asked(model, call);
     switch (call->kind) {
@@ -323,7 +383,7 @@ static void end_answered(struct model *model, const struct model_call *call,
     enum cr_status st = answer->status;
     bool done = st == CR_OK;
     bool refused = st == CR_NOT_FOUND || st == CR_ENDED || st == CR_CONFLICT ||
-                   st == CR_UNKNOWN_USER || st == CR_BUSY;
+                   st == CR_UNKNOWN_USER || st == CR_BUSY || st == CR_DENIED;
     for (size_t user = 0; user <= MODEL_USERS; user++)
         if (touches(model, call, user)) {
             model->ends_open[user]--;
@@ -356,6 +416,8 @@ static struct model_token *token_add(struct model *model, size_t session,
         if (strcmp(model->tokens[i].token.text, token->text) == 0)
             return NULL; /* who renews at the same time gets the same */
     *t = (struct model_token){.session = session, .token = *token, .known = now_of(model)};
+    cr_token_id(token, &t->id);
+    cr_token_hash(token, &t->hash);
     model->token_count++;
     return t;
 }
@@ -369,6 +431,7 @@ static void login_answered(struct model *model, const struct model_call *call,
     *session = (struct model_session){.user = call->user,
                                       .id = answer->record->id,
                                       .version = 1,
+                                      .began = call->began,
                                       .known = now_of(model),
                                       .used = now_of(model)};
     cr_span_ms shorter = model->idle < model->absolute ? model->idle : model->absolute;
@@ -413,6 +476,7 @@ static void write_answered(struct model *model, const struct model_call *call,
     struct model_write *write =
         is_data ? &session->data[call->write] : &session->rights[call->write];
     enum cr_status st = answer->status;
+    write->host = call->host;
     write->answered = now_of(model);
     write->done = st == CR_OK ? now_of(model) : 0;
     /* What a killed host's calls came to, nobody was told. */
@@ -434,9 +498,25 @@ static void write_answered(struct model *model, const struct model_call *call,
                   (unsigned long long)answer->version);
 }
 
+/* Nothing is done on the word of a token that was over before it was shown. */
+static void authority_check(struct model *model, const struct model_call *call,
+                            const struct cr_engine_answer *answer)
+{
+    const struct model_token *t = &model->tokens[call->token];
+    const struct model_session *session = &model->sessions[t->session];
+    bool is_over = (t->over != 0 && t->over < call->began) ||
+                   (session->over != 0 && session->over < call->began);
+    if (call->has_authority && answer->status == CR_OK && is_over)
+        wrong(model, session, "carried out on its behalf, though it was over");
+}
+
 void model_answered(struct model *model, const struct model_call *call,
                     const struct cr_engine_answer *answer)
 {
+    authority_check(model, call, answer);
+    struct model_session *used = &model->sessions[model->tokens[call->token].session];
+    if (may_use(call))
+        used->uses_open--;
     end_answered(model, call, answer);
     switch (call->kind) {
     case MODEL_LOGIN:
@@ -444,7 +524,7 @@ void model_answered(struct model *model, const struct model_call *call,
         break;
     case MODEL_VALIDATE:
         if (answer->status == CR_OK)
-            model_accepted(model, call->token, call->host, call->began, answer->record, "engine");
+            engine_accepted(model, call, answer->record);
         else if (answer->status == CR_ENDED)
             model_refused(model, call);
         else
@@ -464,4 +544,7 @@ void model_answered(struct model *model, const struct model_call *call,
     case MODEL_ACCOUNT:
         break;
     }
+    /* It may have been one, and nobody heard. */
+    if (may_use(call) && answer->status != CR_ENDED)
+        used->used = now_of(model);
 }

@@ -32,11 +32,19 @@ struct model_write {
 struct model_session {
     size_t user;
     struct cr_session_id id;
+    cr_boot_ns began; /* its login */
     cr_boot_ns known, asked, over;
     cr_boot_ns lapses; /* from when on it may be over by time alone */
     cr_boot_ns used;   /* the last acceptance that was answered */
-    size_t ends_open;  /* of this one alone, not yet answered */
-    bool shaky;        /* one of those was not answered done */
+    size_t uses_open;  /* calls under way that may count as a use before they are answered */
+    /* A use that an engine knows of: counts when that one has been well for long enough. */
+    struct {
+        cr_boot_ns at; /* 0: none */
+        size_t host;
+        unsigned life;
+    } use;
+    size_t ends_open; /* of this one alone, not yet answered */
+    bool shaky;       /* one of those was not answered done */
     size_t rotations_open;
     cr_boot_ns rotation_asked; /* the latest */
     struct model_write rights[MODEL_WRITES], data[MODEL_WRITES];
@@ -47,6 +55,8 @@ struct model_session {
 struct model_token {
     size_t session;
     struct cr_token token;
+    struct cr_session_id id; /* of the token */
+    struct cr_token_hash hash;
     cr_boot_ns known, asked, over;     /* the latter two by rotation */
     cr_boot_ns refused[SIM_HOSTS_MAX]; /* when this host last said that it is over */
 };
@@ -74,8 +84,10 @@ struct model_call {
     char label[24];  /* login: its address, by which its log rows are known */
     bool must_fail;  /* login: its generation is known to be gone (D11) */
     enum cr_rotation rotation;
-    size_t write;     /* index */
-    uint64_t expects; /* data: version; CR_VERSION_ANY */
+    size_t write;       /* index */
+    size_t bytes;       /* data: how many */
+    uint64_t expects;   /* data: version; CR_VERSION_ANY */
+    bool has_authority; /* `token` was shown for it */
     cr_boot_ns began;
 };
 
@@ -103,7 +115,8 @@ void model_answered(struct model *model, const struct model_call *call,
 /* Somebody found the token's session in a table, or was told that it is live. */
 void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns began,
                     const struct cr_record *record, const char *who);
-/* What data write number `number` (from 1) writes. */
+/* What data write number `number` (from 1) writes, and rights write `number`: as many bytes. */
 void model_data(size_t number, size_t bytes, unsigned char *out);
+void model_rights(size_t number, unsigned char *out);
 
 #endif

@@ -32,12 +32,15 @@ uint64_t sim_below(struct sim *sim, uint64_t bound)
 }
 
 /* Of half a store call: short, and with `rough` now and then very long. */
-static cr_boot_ns latency(struct sim *sim)
+static cr_boot_ns latency(const struct sim_host *host)
 {
     static const cr_boot_ns most[] = {3000000,  1000000,  1000000,   1000000,
                                       20000000, 50000000, 300000000, 3000000000};
+    struct sim *sim = host->sim;
     if (sim->slow != 0)
         return sim->slow;
+    if (host->slow != 0)
+        return 1 + sim_below(sim, host->slow);
     return 1 + sim_below(sim, most[sim->rough ? sim_below(sim, sizeof most / sizeof *most) : 0]);
 }
 
@@ -55,8 +58,26 @@ static cr_boot_ns host_boot(struct cr_clock *clock)
 
 static cr_time_ms host_wall(struct cr_clock *clock)
 {
-    (void)clock;
-    return 0; /* no host's wall clock may matter */
+    return ((struct sim_host *)(void *)((char *)clock - offsetof(struct sim_host, clock)))->wall;
+}
+
+double sim_rate(struct sim *sim)
+{
+    return 0.955 + (double)sim_below(sim, 90) / 1000.0;
+}
+
+void sim_host_drift(struct sim *sim, size_t index, double rate)
+{
+    struct sim_host *host = &sim->hosts[index];
+    host->boot_start =
+        cr_clock_boot(&host->clock) - (cr_boot_ns)((double)sim->now * rate); /* may wrap */
+    host->rate = rate;
+}
+
+void sim_host_share_clock(struct sim *sim, size_t index, size_t other)
+{
+    sim->hosts[index].rate = sim->hosts[other].rate;
+    sim->hosts[index].boot_start = sim->hosts[other].boot_start;
 }
 
 static void host_timer_set(struct cr_loop *loop, struct cr_timer *timer, cr_boot_ns due)
@@ -82,12 +103,12 @@ static enum cr_status host_pool_create(struct cr_loop *loop, const struct cr_poo
     return CR_OK;
 }
 
-static void run_start(struct sim *sim, struct sim_pool *pool, struct sim_run *run)
+static void run_start(const struct sim_host *host, struct sim_pool *pool, struct sim_run *run)
 {
     run->count = cr_works_take_batch(&pool->waiting, run->batch, pool->pool.options.batch_max);
     run->busy = run->count > 0;
     run->ran = false;
-    run->due = sim->now + latency(sim);
+    run->due = host->sim->now + latency(host);
 }
 
 static bool host_pool_submit(struct cr_pool *base, struct cr_work *work)
@@ -102,13 +123,14 @@ static bool host_pool_submit(struct cr_pool *base, struct cr_work *work)
     cr_works_add(&pool->waiting, work);
     for (unsigned i = 0; i < base->options.threads; i++)
         if (!pool->runs[i].busy) {
-            run_start(host->sim, pool, &pool->runs[i]);
+            run_start(host, pool, &pool->runs[i]);
             break;
         }
     return true;
 }
 
-static void run_step(struct sim *sim, struct sim_pool *pool, struct sim_run *run, unsigned thread);
+static void run_step(const struct sim_host *host, struct sim_pool *pool, struct sim_run *run,
+                     unsigned thread);
 
 static void host_pool_destroy(struct cr_pool *base)
 {
@@ -119,7 +141,7 @@ static void host_pool_destroy(struct cr_pool *base)
     pool->waiting = (struct cr_works){0};
     for (unsigned i = 0; i < base->options.threads && host->alive; i++)
         while (pool->runs[i].busy)
-            run_step(host->sim, pool, &pool->runs[i], i);
+            run_step(host, pool, &pool->runs[i], i);
     while (*link != pool)
         link = &(*link)->next;
     *link = pool->next;
@@ -151,7 +173,7 @@ void sim_init(struct sim *sim, uint64_t seed, size_t hosts)
         host->sim = sim;
         host->clock = (struct cr_clock){.boot = host_boot, .wall = host_wall};
         host->loop = (struct cr_loop){.ops = &host_ops, .clock = &host->clock};
-        host->rate = 0.955 + (double)sim_below(sim, 90) / 1000.0;
+        host->rate = sim_rate(sim);
         host->boot_start = sim_below(sim, 1000000000000);
         cr_random_seeded_init(&host->random, cr_random_seeded_next(&sim->random));
     }
@@ -160,8 +182,9 @@ void sim_init(struct sim *sim, uint64_t seed, size_t hosts)
 static void host_table_changed(void *context, int fd)
 {
     struct sim_host *host = context;
-    (void)fd;
     host->table_changes++;
+    if (host->service != NULL)
+        cr_service_table_changed(host->service, fd);
 }
 
 static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
@@ -185,12 +208,16 @@ static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
         sim->exclusive_ops = *store->ops;
         sim->exclusive_ops.exclusive = true;
         store->ops = &sim->exclusive_ops;
-        host->rate = sim->hosts[0].rate;
-        host->boot_start = sim->hosts[0].boot_start;
+        sim_host_share_clock(sim, (size_t)(host - sim->hosts), 0);
     }
     host->paused = false;
     host->alive = true;
+    host->life++;
     enum cr_status st = cr_engine_create(&options, &host->engine, NULL);
+    if (st == CR_OK && sim->served)
+        st = cr_service_create(
+            &(struct cr_service_options){.engine = host->engine, .realm = "cloakroom"},
+            &host->service);
     if (st != CR_OK)
         host->alive = false;
     return st;
@@ -219,9 +246,17 @@ enum cr_status sim_host_start_bare(struct sim *sim, size_t index, enum cr_cache 
 void sim_host_stop(struct sim *sim, size_t index)
 {
     struct sim_host *host = &sim->hosts[index];
+    if (host->service != NULL)
+        cr_service_stop(host->service);
     cr_engine_destroy(host->engine);
     host->engine = NULL;
     host->alive = false;
+}
+
+void sim_service_end(struct sim *sim, size_t index)
+{
+    cr_service_destroy(sim->hosts[index].service);
+    sim->hosts[index].service = NULL;
 }
 
 void sim_host_kill(struct sim *sim, size_t index)
@@ -238,6 +273,7 @@ void sim_host_bury(struct sim *sim, size_t index)
     host->plan = (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
     cr_engine_destroy(host->engine);
     host->engine = NULL;
+    sim_service_end(sim, index);
 }
 
 void sim_fini(struct sim *sim)
@@ -252,16 +288,17 @@ static bool run_due(const struct sim_run *run, cr_boot_ns now)
     return run->busy && run->due <= now;
 }
 
-static void run_step(struct sim *sim, struct sim_pool *pool, struct sim_run *run, unsigned thread)
+static void run_step(const struct sim_host *host, struct sim_pool *pool, struct sim_run *run,
+                     unsigned thread)
 {
     if (!run->ran) {
         run->ran = true;
-        run->due = sim->now + latency(sim);
+        run->due = host->sim->now + latency(host);
         pool->pool.options.run(pool->pool.options.context, thread, run->batch, run->count);
         return;
     }
     struct sim_run finished = *run;
-    run_start(sim, pool, run);
+    run_start(host, pool, run);
     for (size_t i = 0; i < finished.count; i++)
         finished.batch[i]->done(finished.batch[i]);
 }
@@ -271,7 +308,7 @@ static void host_step(struct sim *sim, struct sim_host *host)
     for (struct sim_pool *pool = host->pools; pool != NULL; pool = pool->next)
         for (unsigned i = 0; i < pool->pool.options.threads; i++)
             if (run_due(&pool->runs[i], sim->now))
-                run_step(sim, pool, &pool->runs[i], i);
+                run_step(host, pool, &pool->runs[i], i);
     cr_timers_fire(&host->timers, cr_clock_boot(&host->clock));
 }
 
@@ -279,9 +316,9 @@ static cr_boot_ns host_next(const struct sim_host *host)
 {
     cr_boot_ns next = cr_timers_next(&host->timers);
     if (next != CR_BOOT_NEVER) {
-        double world =
-            next <= host->boot_start ? 0 : (double)(next - host->boot_start) / host->rate + 1000;
-        next = (cr_boot_ns)world;
+        /* The start may be before 0, and wrap. */
+        double world = (double)(int64_t)(next - host->boot_start) / host->rate + 1000;
+        next = world > 0 ? (cr_boot_ns)world : 0;
     }
     for (const struct sim_pool *pool = host->pools; pool != NULL; pool = pool->next)
         for (unsigned i = 0; i < pool->pool.options.threads; i++)
@@ -310,10 +347,17 @@ void sim_run(struct sim *sim, cr_span_ms span, const bool *until)
             if (host->alive && !host->paused && host_next(host) < next)
                 next = host_next(host);
         }
+        for (const struct sim_actor *actor = sim->actors; actor != NULL; actor = actor->next)
+            if (actor->next_time(actor) < next)
+                next = actor->next_time(actor);
         sim_move(sim, next);
         for (size_t i = 0; i < sim->host_count; i++)
             if (sim->hosts[i].alive && !sim->hosts[i].paused)
                 host_step(sim, &sim->hosts[i]);
+        for (struct sim_actor *actor = sim->actors; actor != NULL; actor = actor->next)
+            actor->step(actor);
+        if (sim->stepped != NULL)
+            sim->stepped(sim->context);
     }
 }
 
