@@ -40,8 +40,8 @@ struct reader {
     struct arena *arena;
     pthread_t thread;
     struct cr_random_seeded random;
-    _Atomic uint64_t hits;
-    uint64_t torn, ended; /* wrong answers */
+    _Atomic uint64_t looks, hits;
+    uint64_t torn, ended, backwards; /* wrong answers; the clock went back */
 };
 
 struct arena {
@@ -97,11 +97,17 @@ static void *reader_run(void *context)
     struct reader *reader = context;
     struct arena *arena = reader->arena;
     struct cr_entry *out = malloc(sizeof *out);
+    uint64_t clock = 0;
     while (out != NULL && !atomic_load_explicit(&arena->stop, memory_order_relaxed)) {
         unsigned session = (unsigned)(cr_random_seeded_next(&reader->random) % SESSIONS);
         struct cr_token_hash hash;
         bool used_old;
         fixture_hash(session, &hash);
+        uint64_t clock_before = clock;
+        clock = cr_table_view_clock(&arena->f.view);
+        reader->backwards += clock < clock_before;
+        cr_table_prefetch(&arena->f.view, &arena->ids[session]);
+        atomic_fetch_add_explicit(&reader->looks, 1, memory_order_relaxed);
         uint64_t ended = atomic_load_explicit(&arena->ended[session], memory_order_acquire);
         if (!cr_table_find(&arena->f.view, &arena->clock.clock, &arena->ids[session], &hash, out,
                            &used_old))
@@ -148,6 +154,16 @@ static bool arena_has_hits(struct arena *arena)
     return enough;
 }
 
+/* Whether all readers have looked so often. */
+static bool arena_has_looks(struct arena *arena, uint64_t looks)
+{
+    bool enough = true;
+    for (unsigned i = 0; i < READERS; i++)
+        enough =
+            enough && atomic_load_explicit(&arena->readers[i].looks, memory_order_relaxed) >= looks;
+    return enough;
+}
+
 static void arena_stop(struct arena *arena)
 {
     atomic_store(&arena->stop, true);
@@ -155,6 +171,7 @@ static void arena_stop(struct arena *arena)
         pthread_join(arena->readers[i].thread, NULL);
         CHECK_UINT(arena->readers[i].torn, 0);
         CHECK_UINT(arena->readers[i].ended, 0);
+        CHECK_UINT(arena->readers[i].backwards, 0);
     }
     fixture_fini(&arena->f);
 }
@@ -261,9 +278,28 @@ static void an_old_stamp_is_never_paired_with_a_renewed_lease(void)
     arena_stop(&arena);
 }
 
+/* Rule 6: a clean stop. A table that was retired is never fresh again, and is emptied under those
+ * who still read it. */
+static void a_retired_table_gives_nothing_more(void)
+{
+    static struct arena arena;
+    if (!arena_init(&arena) || !arena_start(&arena))
+        return;
+    for (unsigned i = 0; !arena_has_looks(&arena, 2000); i++)
+        arena_insert(&arena, i % SESSIONS, ++arena.version, cr_table_clock(arena.f.table));
+    cr_table_retire(arena.f.table);
+    for (unsigned i = 0; i < SESSIONS; i++)
+        arena_say_ended(&arena, i);
+    fixture_wait(&arena.f, 0); /* renews nothing */
+    for (unsigned i = 0; !arena_has_looks(&arena, 4000); i++)
+        cr_table_end_session(arena.f.table, &arena.ids[i % SESSIONS]);
+    arena_stop(&arena);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(readers_see_whole_entries_and_no_ended_ones),
     TAP_TEST(an_old_stamp_is_never_paired_with_a_renewed_lease),
+    TAP_TEST(a_retired_table_gives_nothing_more),
 };
 
 int main(int argc, char **argv)
