@@ -12,6 +12,7 @@
 /* Data is changed without waiting: a host that has not heard of it stops answering after its lease
  * of 5 s, by a clock that may be 5 % slow. */
 #define HEARD_MS 6000
+#define WRONG_TOLD 5 /* of a world; what comes after follows from these */
 /* The old token of a renewal: 10 s by the store's clock. */
 #define GRACE_MS 10000
 
@@ -55,7 +56,8 @@ wrong(struct model *model, const struct model_session *session, const char *form
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    model->wrong++;
+    if (model->wrong++ >= WRONG_TOLD)
+        return;
     tap_note("at %llu, %s: %s", (unsigned long long)now_of(model),
              session != NULL ? session->id.text : "-", text);
 }
@@ -267,11 +269,15 @@ void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns b
     check_age(model, session, began, who);
     if (record->ends_at - record->created_at != model->absolute)
         wrong(model, session, "%s: another end", who);
-    session->used = now_of(model);
     check_rights(model, session, began, record, who);
     check_data(model, session, host, began, record, who);
     if (record->version > session->version)
         session->version = record->version;
+}
+
+void model_used(struct model *model, size_t token)
+{
+    model->sessions[model->tokens[token].session].used = now_of(model);
 }
 
 static void engine_accepted(struct model *model, const struct model_call *call,
@@ -279,6 +285,7 @@ static void engine_accepted(struct model *model, const struct model_call *call,
 {
     struct model_session *session = &model->sessions[model->tokens[call->token].session];
     model_accepted(model, call->token, call->host, call->began, record, "engine");
+    session->used = now_of(model);
     use_note(model, session, call->host);
 }
 

@@ -35,7 +35,7 @@ struct model_session {
     cr_boot_ns began; /* its login */
     cr_boot_ns known, asked, over;
     cr_boot_ns lapses; /* from when on it may be over by time alone */
-    cr_boot_ns used;   /* the last acceptance that was answered */
+    cr_boot_ns used;   /* the last use that an engine was told of */
     size_t uses_open;  /* calls under way that may count as a use before they are answered */
     /* A use that an engine knows of: counts when that one has been well for long enough. */
     struct {
@@ -115,6 +115,8 @@ void model_answered(struct model *model, const struct model_call *call,
 /* Somebody found the token's session in a table, or was told that it is live. */
 void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns began,
                     const struct cr_record *record, const char *who);
+/* Whoever found it told its agent. A look that nobody was told of is no use. */
+void model_used(struct model *model, size_t token);
 /* What data write number `number` (from 1) writes, and rights write `number`: as many bytes. */
 void model_data(size_t number, size_t bytes, unsigned char *out);
 void model_rights(size_t number, unsigned char *out);

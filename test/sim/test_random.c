@@ -53,6 +53,7 @@ static void use_report(struct world *world, struct worker *worker, size_t token,
         (world->told[token] != 0 && cr_boot_between(world->told[token], now) < granule))
         return;
     world->told[token] = now;
+    model_used(&world->model, token);
     cr_builder_init(&seen, CR_OP_SEEN, CR_OK, 0);
     cr_builder_bytes(&seen, CR_TAG_ID, entry->id.text, CR_SESSION_ID_CHARS);
     cr_builder_u64(&seen, CR_TAG_BOOT, entry->as_of);
@@ -316,6 +317,9 @@ static void step(struct world *world)
         world_ask(world, host, by_message ? worker : NULL);
     if (!world->in_silence && sim_below(sim, 40) == 0)
         look_in_silence(world);
+    /* Where sessions end for their age, nobody asks for anything now and then. */
+    if (world->calm && sim_below(sim, 400) == 0)
+        sim_run(sim, (cr_span_ms)sim_below(sim, 30000), NULL);
     /* Time moves, so that no two calls begin at one instant. */
     sim_run(sim, 1 + (cr_span_ms)sim_below(sim, sim_below(sim, 5) == 0 ? 600 : 8), NULL);
 }
