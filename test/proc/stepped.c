@@ -121,6 +121,14 @@ bool stepped_step(struct stepped *child)
     return resume(child, PTRACE_SINGLESTEP);
 }
 
+bool stepped_go(struct stepped *child)
+{
+    while (resume(child, PTRACE_CONT))
+        if (WSTOPSIG(child->status) == SIGSTOP)
+            return true;
+    return false;
+}
+
 bool stepped_finish(struct stepped *child)
 {
     while (resume(child, PTRACE_CONT))
@@ -180,7 +188,7 @@ const char *stepped_refused(void)
     const char *why = NULL;
     struct stepped child = {0}, other = {0};
     if (!CAN_COPY)
-        return "stepping is written for x86-64 and aarch64 only";
+        return "what is done with ptrace is written for x86-64 and aarch64 only";
     if (!start(&child, trial_run, &turns) || !stepped_step(&child))
         why = "ptrace is not permitted here";
     else if (!copy(&child, &other))

@@ -25,6 +25,8 @@ const char *stepped_refused(void);
 bool stepped_start(struct stepped *child, void (*run)(void *), void *context);
 /* One instruction. False: it has ended. */
 bool stepped_step(struct stepped *child);
+/* Until it stops itself, by raise(SIGSTOP). False: it has ended. */
+bool stepped_go(struct stepped *child);
 /* Until its end. True: it ended by itself, with exit status 0. */
 bool stepped_finish(struct stepped *child);
 /* A copy at the same instruction, in the same memory as far as that is shared. False: said so. Not
