@@ -15,7 +15,6 @@ struct wish {
     struct cr_user user;
     struct cr_session_id id;
     const struct cr_token *token;
-    bool strict;
     const unsigned char *bytes; /* of data, of rights */
     size_t count;
 };
@@ -56,7 +55,10 @@ static void wish_call(struct cr_engine *engine, const struct wish *wish, struct 
         cr_engine_create_session(engine, &wish->create, answered, call);
         break;
     case MODEL_VALIDATE:
-        cr_engine_validate(engine, wish->token, wish->strict, answered, call);
+        cr_engine_validate(engine, wish->token, wish->asked.strict, answered, call);
+        break;
+    case MODEL_READ:
+        cr_engine_data_read(engine, &wish->id, answered, call);
         break;
     case MODEL_END_ONE:
         cr_engine_end(engine, &wish->id, &wish->end, answered, call);
@@ -94,6 +96,8 @@ static enum cr_op op_of(const struct wish *wish)
         return wish->create.user.length == 0 ? CR_OP_CREATE : CR_OP_LOGIN;
     case MODEL_VALIDATE:
         return CR_OP_VALIDATE;
+    case MODEL_READ:
+        return CR_OP_DATA_READ;
     case MODEL_END_ONE:
         return CR_OP_END;
     case MODEL_END_USER:
@@ -155,7 +159,10 @@ static void put_wish(struct cr_builder *b, const struct wish *wish)
         break;
     case MODEL_VALIDATE:
         put_token(b, CR_TAG_TOKEN, wish->token);
-        cr_builder_u64(b, CR_TAG_STRICT, wish->strict ? 1 : 0);
+        cr_builder_u64(b, CR_TAG_STRICT, wish->asked.strict ? 1 : 0);
+        break;
+    case MODEL_READ:
+        put_id(b, wish);
         break;
     case MODEL_END_ONE:
     case MODEL_END_OTHERS:
@@ -199,6 +206,7 @@ static enum worker_repeat repeat_of(const struct wish *wish)
     case MODEL_ROTATE:
         return wish->asked.rotation == CR_ROTATE_RENEW ? WORKER_REPEAT : WORKER_GIVE_UP;
     case MODEL_VALIDATE:
+    case MODEL_READ:
     case MODEL_END_ONE:
     case MODEL_END_USER:
     case MODEL_END_OTHERS:
@@ -373,7 +381,9 @@ void world_ask(struct world *world, size_t host, struct worker *worker)
         login_wish(world, &wish);
     } else if (what < 66) {
         wish.asked.kind = MODEL_VALIDATE;
-        wish.strict = sim_below(sim, 10) == 0;
+        wish.asked.strict = sim_below(sim, 10) == 0;
+        if (what >= 62)
+            wish.asked.kind = MODEL_READ;
     } else if (what < 76) {
         end_wish(world, &wish);
     } else if (what < 92) {

@@ -10,8 +10,8 @@
 #include "tap.h"
 
 /* Data is changed without waiting: a host that has not heard of it stops answering after its lease
- * of 5 s, by a clock that may be 5 % slow. */
-#define HEARD_MS 6000
+ * of 5 s and its grace, by a clock that may be 5 % slow. */
+#define HEARD_MS(grace) (6000 + (grace)*106 / 100)
 #define WRONG_TOLD 5 /* of a world; what comes after follows from these */
 /* The old token of a renewal: 10 s by the store's clock. */
 #define GRACE_MS 10000
@@ -87,6 +87,7 @@ static bool may_end(const struct model *model, const struct model_call *call, si
         return (call->upgrades && index == call->session) ||
                (call->policy != CR_POLICY_KEEP && session->user == call->user);
     case MODEL_VALIDATE:
+    case MODEL_READ:
     case MODEL_RIGHTS:
     case MODEL_DATA:
     case MODEL_ROTATE:
@@ -180,7 +181,8 @@ static void check_rights(struct model *model, const struct model_session *sessio
     }
 }
 
-static void check_data(struct model *model, const struct model_session *session, size_t host,
+/* `host`: who knows its own writes at once. NULL: the store was read, which knows all. */
+static void check_data(struct model *model, const struct model_session *session, const size_t *host,
                        cr_boot_ns began, const struct cr_record *record, const char *who)
 {
     static unsigned char expected[MODEL_DATA_MAX];
@@ -188,8 +190,9 @@ static void check_data(struct model *model, const struct model_session *session,
         const struct model_write *write = &session->data[i];
         if (write->version == 0)
             continue;
-        bool heard = (write->host == host && write->done < began) ||
-                     cr_boot_add(write->done, HEARD_MS) < began;
+        bool at_once = host == NULL || write->host == *host;
+        bool heard = (at_once && write->done < began) ||
+                     cr_boot_add(write->done, HEARD_MS(model->grace)) < began;
         if (write->version > record->version && heard)
             wrong(model, session, "%s: version %llu, though %llu was written at %llu", who,
                   (unsigned long long)record->version, (unsigned long long)write->version,
@@ -270,7 +273,7 @@ void model_accepted(struct model *model, size_t token, size_t host, cr_boot_ns b
     if (record->ends_at - record->created_at != model->absolute)
         wrong(model, session, "%s: another end", who);
     check_rights(model, session, began, record, who);
-    check_data(model, session, host, began, record, who);
+    check_data(model, session, &host, began, record, who);
     if (record->version > session->version)
         session->version = record->version;
 }
@@ -285,8 +288,21 @@ static void engine_accepted(struct model *model, const struct model_call *call,
 {
     struct model_session *session = &model->sessions[model->tokens[call->token].session];
     model_accepted(model, call->token, call->host, call->began, record, "engine");
+    if (call->strict)
+        check_data(model, session, NULL, call->began, record, "strict");
     session->used = now_of(model);
     use_note(model, session, call->host);
+}
+
+static void read_answered(struct model *model, const struct model_call *call,
+                          const struct cr_engine_answer *answer)
+{
+    const struct model_session *session = &model->sessions[call->session];
+    if (answer->status != CR_OK)
+        return;
+    if (session->over != 0 && session->over < call->began)
+        wrong(model, session, "read after its end");
+    check_data(model, session, NULL, call->began, answer->record, "read");
 }
 
 static void model_refused(struct model *model, const struct model_call *call)
@@ -375,6 +391,7 @@ void model_asked(struct model *model, struct model_call *call)
         break;
     case MODEL_LOGIN:
     case MODEL_VALIDATE:
+    case MODEL_READ:
     case MODEL_END_ONE:
     case MODEL_END_USER:
     case MODEL_END_OTHERS:
@@ -403,7 +420,8 @@ static void end_answered(struct model *model, const struct model_call *call,
         session->ends_open--;
         session->shaky |= !done && !refused;
     }
-    if (!done || call->kind >= MODEL_RIGHTS || call->kind == MODEL_VALIDATE)
+    if (!done || call->kind >= MODEL_RIGHTS || call->kind == MODEL_VALIDATE ||
+        call->kind == MODEL_READ)
         return;
     model->endings++;
     for (size_t i = 0; i < model->session_count; i++)
@@ -536,6 +554,9 @@ void model_answered(struct model *model, const struct model_call *call,
             model_refused(model, call);
         else
             model->unsaid++;
+        break;
+    case MODEL_READ:
+        read_answered(model, call, answer);
         break;
     case MODEL_RIGHTS:
     case MODEL_DATA:

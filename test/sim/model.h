@@ -64,6 +64,7 @@ struct model_token {
 enum model_kind {
     MODEL_LOGIN,
     MODEL_VALIDATE,
+    MODEL_READ, /* data, whole */
     MODEL_END_ONE,
     MODEL_END_USER,
     MODEL_END_OTHERS,
@@ -88,12 +89,14 @@ struct model_call {
     size_t bytes;       /* data: how many */
     uint64_t expects;   /* data: version; CR_VERSION_ANY */
     bool has_authority; /* `token` was shown for it */
+    bool strict;        /* validate: whatever the table says */
     cr_boot_ns began;
 };
 
 struct model {
     struct sim *sim;
     cr_span_ms idle, absolute; /* of all sessions */
+    cr_span_ms grace;          /* the longest that a host has */
     struct model_session sessions[MODEL_SESSIONS];
     struct model_token tokens[MODEL_TOKENS];
     size_t session_count, token_count;

@@ -341,6 +341,8 @@ static void world_init(struct world *world, uint64_t seed)
         model_init(&world->model, &world->sim, 80000, 300000);
     else
         model_init(&world->model, &world->sim, 600000, 3600000);
+    for (size_t i = 0; i < WORLD_HOSTS && seed % 5 == 0; i++)
+        world->sim.hosts[i].grace = world->model.grace = 3000;
     world->machine_count = world->sim.exclusive ? 1 : WORLD_MACHINES;
     for (size_t i = world->machine_count; i < WORLD_HOSTS; i++)
         sim_host_share_clock(&world->sim, i, i % world->machine_count);
@@ -423,7 +425,7 @@ static void agreement_check(struct world *world, size_t host, const struct model
         world_wrong(world, cr_status_name(answer.status), t->id.text);
 }
 
-/* Within 1.22 leases of 5 s by the slowest clock, and two polls. */
+/* Within 1.22 leases of 5 s, and grace, by the slowest clock, and two polls. */
 static void ending_check(struct world *world, size_t host)
 {
     struct sim *sim = &world->sim;
@@ -431,7 +433,7 @@ static void ending_check(struct world *world, size_t host)
     struct cr_user user = model_user(0);
     struct cr_end_request end = {.reason = CR_REASON_ADMIN, .by = "sim"};
     cr_engine_end_user(sim->hosts[host].engine, &user, &end, sim_answered, &answer);
-    sim_run(sim, 9000, &answer.done);
+    sim_run(sim, 9000 + 2 * world->model.grace, &answer.done);
     if (!answer.done || (answer.status != CR_OK && answer.status != CR_UNKNOWN_USER))
         world_wrong(world, answer.done ? cr_status_name(answer.status) : "no answer", "an ending");
     sim_run(sim, 10000, &answer.done); /* the answer is of this function */

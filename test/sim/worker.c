@@ -244,6 +244,12 @@ static void call_send(struct worker *worker, const struct worker_call *call)
         queue_add(worker, &worker->to_agent, call->bytes, call->count, -1, call->number);
 }
 
+/* It changes nothing. */
+static bool is_look(uint16_t op)
+{
+    return op == CR_OP_VALIDATE || op == CR_OP_DATA_READ;
+}
+
 static bool was_sent(const struct worker_call *call)
 {
     for (size_t i = 0; i < SIM_HOSTS_MAX; i++)
@@ -254,7 +260,7 @@ static bool was_sent(const struct worker_call *call)
 
 static enum cr_status status_without_reply(const struct worker_call *call)
 {
-    return was_sent(call) && call->op != CR_OP_VALIDATE ? CR_E_UNKNOWN_OUTCOME : CR_UNAVAILABLE;
+    return was_sent(call) && !is_look(call->op) ? CR_E_UNKNOWN_OUTCOME : CR_UNAVAILABLE;
 }
 
 static void calls_settle(struct worker *worker)
@@ -378,6 +384,20 @@ static void greeted(struct worker *worker, const struct cr_message *message, int
     }
 }
 
+/* Of a read, which says nothing of the session but its data. */
+static void data_of(const struct cr_message *message, struct cr_record *record,
+                    struct cr_engine_answer *out)
+{
+    static unsigned char data[CR_DATA_BYTES_MAX];
+    const struct cr_field *field = cr_message_field(message, CR_TAG_DATA);
+    if (field == NULL)
+        return;
+    memcpy(data, field->bytes, field->length);
+    *record =
+        (struct cr_record){.version = out->version, .data = data, .data_bytes = field->length};
+    out->record = record;
+}
+
 /* A reply, as the engine would have given it. False: it is not whole. */
 static bool answer_of(const struct cr_message *message, struct cr_session *session,
                       struct cr_record *record, struct cr_token *token,
@@ -391,8 +411,10 @@ static bool answer_of(const struct cr_message *message, struct cr_session *sessi
     if (cr_message_token(message, CR_TAG_TOKEN, token))
         out->token = token;
     session->size = sizeof *session;
-    if (field == NULL)
+    if (field == NULL) {
+        data_of(message, record, out);
         return true;
+    }
     if (!cr_field_session(field, session))
         return false;
     *record = (struct cr_record){.id = session->id,
@@ -411,6 +433,11 @@ static bool answer_of(const struct cr_message *message, struct cr_session *sessi
     return true;
 }
 
+static bool has_token(uint16_t op)
+{
+    return op == CR_OP_LOGIN || op == CR_OP_CREATE || op == CR_OP_ROTATE;
+}
+
 static void reply_take(struct worker *worker, struct worker_call *call,
                        const struct cr_message *message)
 {
@@ -420,16 +447,17 @@ static void reply_take(struct worker *worker, struct worker_call *call,
     struct cr_token token;
     worker->replies++;
     bool needs_session =
-        message->status == CR_OK && (call->op == CR_OP_VALIDATE || call->op == CR_OP_LOGIN ||
-                                     call->op == CR_OP_CREATE || call->op == CR_OP_ROTATE);
+        message->status == CR_OK &&
+        (call->op == CR_OP_VALIDATE || call->op == CR_OP_LOGIN || call->op == CR_OP_CREATE ||
+         call->op == CR_OP_ROTATE || call->op == CR_OP_DATA_READ);
     if (!answer_of(message, &session, &record, &token, &answer) ||
         (needs_session && answer.record == NULL) ||
-        (needs_session && call->op != CR_OP_VALIDATE && answer.token == NULL)) {
+        (needs_session && has_token(call->op) && answer.token == NULL)) {
         worker_wrong(worker, "a reply that is not whole");
         return;
     }
     /* Who was asked before may still do what this one did not. */
-    if (call->again && answer.status != CR_OK && call->op != CR_OP_VALIDATE) {
+    if (call->again && answer.status != CR_OK && !is_look(call->op)) {
         call->settling = true;
         return;
     }
