@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What benchmarks share: pairs of runs, a quiet core, processes that end.
+"""What benchmarks share: rounds of questions, a quiet core, processes that end.
 
 A benchmark is a module bench/bench_NAME.py with a class that inherits Bench. `./dev bench` finds it,
-enters it (which starts its processes), asks `ours` and `theirs` turn by turn, and leaves it.
+enters it (which starts its processes), asks all its questions in turn, five times over, and leaves
+it. Its rows say what is compared with what, and how it must come out.
 
 A figure is believed only when nobody else used the cores meanwhile: a loop that does nothing but
-count, run before and after each pair, must have had its core to itself. Otherwise the pair is
+count, run before and after each round, must have had its core to itself. Otherwise the round is
 measured again, and when there is no peace the run is refused. A ratio of two programs that fight
 with a third says nothing.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
+import platform
+import re
 import shutil
 import signal
 import statistics
@@ -24,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("CLOAKROOM_BUILD") or ROOT / "build")
 PROGRAM = BUILD / "cloakroom"
 
-PAIRS = 5
+ROUNDS = 5
 SPIN_SECONDS = 0.15
 SPIN_SHARE = 0.97  # of a core that a loop must get
 PATIENCE_SECONDS = 60
@@ -47,15 +51,44 @@ def core_share(core):
         os.sched_setaffinity(0, before)
 
 
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the results: a question's answer beside another's, or beside a bound of its own.
+    Answers are times or counts as their question says; a row `per_second` turns nanoseconds into
+    a rate. Without a bound it is only shown."""
+
+    name: str  # after the benchmark's; empty where it has one row
+    figure: str  # what is counted, for people
+    unit: str
+    ours: str = "ours"  # questions
+    theirs: str = ""  # empty: the bound is of the figure itself
+    peer: str = ""
+    least: float = None  # the bound of ours / theirs, of one kind or the other
+    most: float = None
+    aim: float = None
+    per_second: bool = False
+
+    def values(self, answers):
+        """(ours, theirs or None, what the bound is of) in one round."""
+        ours, theirs = (answers[question] if question else None
+                        for question in (self.ours, self.theirs))
+        if self.per_second:
+            ours, theirs = 1e9 / ours, 1e9 / theirs if theirs else None
+        return ours, theirs, ours if theirs is None else ours / theirs
+
+    def holds(self, value, bound):
+        return bound is None or (value >= bound if self.least is not None else value <= bound)
+
+
 class Bench:
-    """One figure and its peer. A subclass sets these and defines `start`, `ours` and `theirs`."""
+    """What is started together and asked in turn. A subclass sets these and defines `start`."""
 
     name = ""
-    figure = ""  # what is counted, for people
-    peer = ""
-    unit = ""
-    bound = 0.0  # ours / theirs, at least
+    rows = ()
+    questions = ("ours", "theirs")
     cores = 1  # how many must be quiet
+    program = None  # the driver whom `answer` asks
+    figures = {}  # for charts, beside the answers
 
     def __init__(self):
         self.stack = contextlib.ExitStack()
@@ -76,16 +109,23 @@ class Bench:
     def __exit__(self, *_):
         self.stack.close()
 
+    def memory_folder(self):
+        """A folder that is not on a disk: what stands there is read, never synced."""
+        path = tempfile.mkdtemp(prefix="cloakroom-bench-", dir="/dev/shm")
+        self.stack.callback(shutil.rmtree, path, ignore_errors=True)
+        return pathlib.Path(path)
+
     def start(self):
         """Start what is measured, with spawn()."""
         raise NotImplementedError
 
-    def ours(self):
-        """One run of ours: how many a second."""
-        raise NotImplementedError
+    def answer(self, question):
+        """One answer, a number."""
+        return self.ask(self.program, question)
 
-    def theirs(self):
-        raise NotImplementedError
+    def round(self):
+        """Every question's answer, by question."""
+        return {question: self.answer(question) for question in self.questions}
 
     def spawn(self, command, core=None, **more):
         """A child that ends with the benchmark; on `core`, where one is given."""
@@ -123,6 +163,24 @@ class Bench:
             raise RuntimeError(f"the agent ended:\n{self.log()}")
         return f"cloakroom://{state}/app.sock"
 
+    def run(self, name, *arguments):
+        """A program of ours that gets something ready and ends."""
+        with open(self.folder / "log", "ab") as log:
+            done = subprocess.run([str(word) for word in (BUILD / "bench" / name, *arguments)],
+                                  stdout=log, stderr=log, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed:\n{self.log()}")
+
+    @contextlib.contextmanager
+    def passing(self):
+        """What is spawned inside ends with it."""
+        kept, self.stack = self.stack, contextlib.ExitStack()
+        try:
+            with self.stack:
+                yield
+        finally:
+            self.stack = kept
+
     def driver(self, name, *arguments, core=None):
         """A program that measures when it is told so; ask() tells it."""
         return self.spawn([BUILD / "bench" / name, *arguments], core, stdin=subprocess.PIPE,
@@ -136,10 +194,14 @@ class Bench:
 
     def ready(self, driver):
         """The next number that the driver says; the first one only means that it is ready."""
+        return self.numbers(driver)[0]
+
+    def numbers(self, driver):
+        """All numbers of its next line."""
         line = driver.stdout.readline()
         if not line:
             raise RuntimeError(f"a driver ended:\n{self.log()}")
-        return float(line)
+        return [float(word) for word in line.split()]
 
 
 def end(child):
@@ -161,28 +223,66 @@ def quiet(bench):
     return min(core_share(core) for core in cores) >= SPIN_SHARE
 
 
-def measure(bench, anyway=False):
-    """A row of results. Raises Refused."""
-    ours, theirs = [], []
+def rounds(bench, anyway):
+    """ROUNDS rounds in peace. Raises Refused."""
+    answers = []
     until = time.monotonic() + PATIENCE_SECONDS
-    bench.ours(), bench.theirs()  # caches, connections
-    while len(ours) < PAIRS:
-        before = quiet(bench)
-        if before or anyway:
-            a, b = bench.ours(), bench.theirs()
+    bench.round()  # caches, connections
+    while len(answers) < ROUNDS:
+        if anyway or quiet(bench):
+            one = bench.round()
             if anyway or quiet(bench):
-                ours.append(a)
-                theirs.append(b)
+                answers.append(one)
                 until = time.monotonic() + PATIENCE_SECONDS
                 continue
         if time.monotonic() > until:
             raise Refused(f"others use the cores: for {PATIENCE_SECONDS} s no loop got "
                           f"{SPIN_SHARE:.0%} of its core. Stop them and measure again")
         time.sleep(0.5)
-    ratios = [a / b for a, b in zip(ours, theirs)]
+    return answers
+
+
+def result(bench, row, answers, anyway):
+    ours, theirs, ratios = zip(*map(row.values, answers))
     ratio = statistics.median(ratios)
-    return {"name": bench.name, "figure": bench.figure, "peer": bench.peer, "unit": bench.unit,
-            "ours": statistics.median(ours), "theirs": statistics.median(theirs),
-            "ratio": ratio, "bound": bench.bound, "ok": ratio >= bench.bound,
-            "ratio_least": min(ratios), "ratio_most": max(ratios),
-            "quiet": not anyway, "ours_all": ours, "theirs_all": theirs}
+    bound = row.most if row.least is None else row.least
+    return {"name": f"{bench.name} {row.name}".strip(), "figure": row.figure, "peer": row.peer,
+            "unit": row.unit, "ours": statistics.median(ours),
+            "theirs": statistics.median(theirs) if row.theirs else None,
+            "ratio": ratio, "ratio_least": min(ratios), "ratio_most": max(ratios),
+            "bound": bound, "at_most": row.most is not None, "aim": row.aim,
+            "ok": row.holds(ratio, bound), "aim_met": row.holds(ratio, row.aim),
+            "quiet": not anyway, "ours_all": ours, "theirs_all": theirs if row.theirs else None}
+
+
+def measure(bench, anyway=False):
+    """(rows of results, every question's answers). Raises Refused."""
+    answers = rounds(bench, anyway)
+    return ([result(bench, row, answers, anyway) for row in bench.rows],
+            {question: [one[question] for one in answers] for question in answers[0]})
+
+
+def machine():
+    """What the figures depend on, for who reads them elsewhere."""
+    def first(path, pattern):
+        found = re.search(pattern, pathlib.Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+        return found.group(1) if found else "unknown"
+    return {"processor": first("/proc/cpuinfo", r"^model name\s*: (.*)$"),
+            "cores": os.cpu_count(), "virtual": "hypervisor" in first("/proc/cpuinfo", r"^flags(.*)$"),
+            "memory_gib": round(int(first("/proc/meminfo", r"^MemTotal:\s*(\d+)")) / 2**20),
+            "kernel": platform.release(),
+            "clock": first("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                           r"(.*)"),
+            "page_bytes": os.sysconf("SC_PAGE_SIZE"),
+            "huge_pages_shared": first("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+                                       r"\[(\w+)\]"),
+            "day": time.strftime("%Y-%m-%d", time.gmtime())}
+
+
+def number(value):
+    """Three digits that say something, for people."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def bound_text(row, which):
+    return "" if row[which] is None else f"{'<=' if row['at_most'] else '>='} {row[which]:g}"

@@ -18,10 +18,10 @@ RUN_SECONDS = 2
 
 class Http(bench.Bench):
     name = "http"
-    figure = "GET /session with a valid cookie, one worker on one core"
-    peer = "a handler over the bare HTTP library (libmicrohttpd) that answers 200 with nothing"
-    unit = "requests/s"
-    bound = 0.8
+    rows = (bench.Row(
+        "", "GET /session with a valid cookie, one worker on one core", "requests/s",
+        theirs="theirs", peer="a handler over the bare HTTP library (libmicrohttpd) that answers "
+        "200 with nothing", least=0.8),)
     cores = 2
 
     def start(self):
@@ -37,11 +37,10 @@ class Http(bench.Bench):
         with urllib.request.urlopen(request) as answer:
             self.cookie = answer.headers["Set-Cookie"].split(";")[0]
 
-    def ours(self):
+    def answer(self, question):
+        if question == "theirs":
+            return self.wrk(self.peer_url)
         return self.wrk(f"{self.server.url}/session", "-H", f"Cookie: {self.cookie}")
-
-    def theirs(self):
-        return self.wrk(self.peer_url)
 
     def wrk(self, url, *arguments):
         said = subprocess.run(

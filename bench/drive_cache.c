@@ -1,160 +1,162 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A validation that hits, against GET of a value of the same size from Redis: both by one thread,
- * one after the other, of all sessions in random order. Tokens and keys lie in that order, because
- * a server has just read them from its socket: what is far away is the table, not the token.
+ * Validations that hit, through the library: from the token's text, which lies where it lies among
+ * all of them, to the session copied out.
  *
- *     drive_cache URL REDIS-SOCKET SESSIONS
+ *     drive_cache URL TOKENS DATA-BYTES [PACE READER]
+ *
+ * Questions, each with uniform or zipf and how many seconds:
+ *
+ *     hit       nanoseconds a cr_validate
+ *     paced     the same while the agent writes: a miss (an entry that was being written) is asked
+ *               for and counts with the time that it takes
+ *     times     each call's own time: the cost of the two readings of the clock around it, its
+ *               median, then the histogram of what is between them (see BINS)
  */
-#include "drive.h"
+#include "picks.h"
 
-#include <hiredis/hiredis.h>
+#include "pace.h"
 
-#define RUN_SECONDS 1.0
-#define BETWEEN_CLOCKS 64
-#define UNDER_WAY 256
-#define USERS 20000
-#define DATA_BYTES 32
-#define RIGHTS_BYTES 16
-#define KEY_CHARS 40 /* "session:" and 32 characters */
-/* What of a struct cr_session says something: id, user, five times, version, rights, data. */
-#define VALUE_BYTES (CR_SESSION_ID_CHARS + 10 + 6 * 8 + RIGHTS_BYTES + DATA_BYTES)
+#define STEP 64
+#define BINS_OCTAVE 32 /* of a factor of two */
+#define BINS (BINS_OCTAVE * 32)
 
 struct bench {
     struct cr_room *room;
-    redisContext *redis;
-    size_t count;
-    struct cr_token *tokens;
-    char (*keys)[KEY_CHARS + 1];
-    size_t next;
+    const struct cr_token *tokens;
+    size_t count, data_bytes;
+    struct orders orders;
+    struct picks *picks;
+    struct cr_session session;
+    _Atomic uint64_t *pace;
+    uint64_t done;
 };
 
-static void sessions_make(struct bench *bench)
+static void validate(struct bench *bench)
 {
-    static const unsigned char filler[DATA_BYTES];
-    const struct cr_login_options options = {.size = sizeof(options),
-                                             .data = filler,
-                                             .data_bytes = DATA_BYTES,
-                                             .rights = filler,
-                                             .rights_bytes = RIGHTS_BYTES};
-    static struct cr_call *calls[UNDER_WAY];
-    for (size_t i = 0; i < bench->count + UNDER_WAY; i++) {
-        struct cr_call **call = &calls[i % UNDER_WAY];
-        if (i >= UNDER_WAY && i - UNDER_WAY < bench->count) {
-            struct cr_login login;
-            must_be_ok(cr_create_finish(*call, &login), "create");
-            bench->tokens[i - UNDER_WAY] = login.signed_token;
-        }
-        if (i >= bench->count)
-            continue;
-        char name[16];
-        int length = snprintf(name, sizeof(name), "user-%05zu", i % USERS);
-        struct cr_user user;
-        must_be_ok(cr_user_parse(name, (size_t)length, &user), "user");
-        must_be_ok(cr_create_begin(bench->room, &user, &options, call), "create");
-    }
+    const struct cr_token *token = &bench->tokens[picks_next(bench->picks)];
+    must_be_ok(cr_validate(bench->room, token, &bench->session), "validate");
+    must(bench->session.data_bytes == bench->data_bytes, "another session's data");
 }
 
-static void tokens_shuffle(struct bench *bench)
-{
-    uint64_t random = 88172645463325252ULL;
-    for (size_t i = bench->count - 1; i > 0; i--) {
-        size_t j = random_next(&random) % (i + 1);
-        struct cr_token kept = bench->tokens[i];
-        bench->tokens[i] = bench->tokens[j];
-        bench->tokens[j] = kept;
-    }
-}
-
-/* Once each, so that every session is in the table. */
-static void table_fill(struct bench *bench)
-{
-    for (size_t i = 0; i < bench->count; i++) {
-        struct cr_session session = CR_SESSION_INIT;
-        must_be_ok(cr_validate(bench->room, &bench->tokens[i], &session), "validate");
-    }
-}
-
-static void redis_fill(struct bench *bench)
-{
-    static char value[VALUE_BYTES];
-    memset(value, 'v', sizeof(value));
-    for (size_t i = 0; i < bench->count; i++) {
-        snprintf(bench->keys[i], sizeof(bench->keys[i]), "session:%.32s",
-                 bench->tokens[i].text + CR_TOKEN_CHARS - 32);
-        const char *argv[] = {"SET", bench->keys[i], value};
-        const size_t lengths[] = {3, KEY_CHARS, sizeof(value)};
-        redisReply *reply = redisCommandArgv(bench->redis, 3, argv, lengths);
-        must(reply != NULL && reply->type == REDIS_REPLY_STATUS, "Redis does not take a value");
-        freeReplyObject(reply);
-    }
-}
-
-static size_t next(struct bench *bench)
-{
-    bench->next = bench->next + 1 < bench->count ? bench->next + 1 : 0;
-    return bench->next;
-}
-
-static double ours(void *context)
+static void validate_step(void *context)
 {
     struct bench *bench = context;
-    struct cr_session session = CR_SESSION_INIT;
-    struct cr_stats before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
-    must_be_ok(cr_stats(bench->room, &before), "stats");
-    must(before.cache == CR_CACHE_SHARED && before.mapped, "the table is not mapped here");
-    uint64_t done = 0;
-    double start = seconds_now(), now = start;
-    while (now - start < RUN_SECONDS) {
-        for (int i = 0; i < BETWEEN_CLOCKS; i++, done++) {
-            must_be_ok(cr_validate(bench->room, &bench->tokens[next(bench)], &session), "validate");
-            must(session.data_bytes == DATA_BYTES, "another session's data");
-        }
-        now = seconds_now();
-    }
-    must_be_ok(cr_stats(bench->room, &after), "stats");
-    must(after.hits - before.hits == done, "not every validation was a hit");
-    return (double)done / (now - start);
+    for (int i = 0; i < STEP; i++)
+        validate(bench);
+    bench->done += STEP;
+    if (bench->pace != NULL)
+        atomic_store_explicit(bench->pace, bench->done, memory_order_relaxed);
 }
 
-static double theirs(void *context)
+static struct cr_stats stats_of(struct bench *bench)
 {
-    struct bench *bench = context;
-    uint64_t done = 0;
-    double start = seconds_now(), now = start;
-    while (now - start < RUN_SECONDS) {
-        for (int i = 0; i < BETWEEN_CLOCKS; i++, done++) {
-            const char *argv[] = {"GET", bench->keys[next(bench)]};
-            const size_t lengths[] = {3, KEY_CHARS};
-            redisReply *reply = redisCommandArgv(bench->redis, 2, argv, lengths);
-            must(reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len == VALUE_BYTES,
-                 "Redis does not answer with the value");
-            freeReplyObject(reply);
-        }
-        now = seconds_now();
+    struct cr_stats stats = {.size = sizeof stats};
+    must_be_ok(cr_stats(bench->room, &stats), "stats");
+    must(stats.cache == CR_CACHE_SHARED && stats.mapped, "the table is not mapped here");
+    return stats;
+}
+
+/* Hits only: anything else would be another figure. */
+static void hit(struct bench *bench, void (*step)(void *), unsigned each, double seconds)
+{
+    uint64_t before = stats_of(bench).hits;
+    bench->done = 0;
+    double each_ns = nanoseconds_each(step, bench, each, seconds);
+    must(stats_of(bench).hits - before == bench->done, "not every validation was a hit");
+    printf("%.3f\n", each_ns);
+}
+
+static void paced(struct bench *bench, double seconds)
+{
+    struct cr_stats before = stats_of(bench);
+    double each_ns = nanoseconds_each(validate_step, bench, STEP, seconds);
+    struct cr_stats after = stats_of(bench);
+    must(after.misses - before.misses <= (after.hits - before.hits) / 1000, "too many misses");
+    printf("%.3f\n", each_ns);
+}
+
+/* Which bin a time is in: BINS_OCTAVE to each factor of two, from one nanosecond on. */
+static unsigned bin_of(uint64_t ns)
+{
+    double bin = ns > 1 ? log2((double)ns) * BINS_OCTAVE : 0;
+    return bin < BINS - 1 ? (unsigned)bin : BINS - 1;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0, "no clock");
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int earlier(const void *a, const void *b)
+{
+    uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
+    return (first > second) - (first < second);
+}
+
+/* What two readings are apart with nothing between them. */
+static uint64_t clock_cost(void)
+{
+    static uint64_t costs[4095];
+    for (size_t i = 0; i < 4095; i++) {
+        uint64_t start = clock_ns();
+        costs[i] = clock_ns() - start;
     }
-    return (double)done / (now - start);
+    qsort(costs, 4095, sizeof *costs, earlier);
+    return costs[2047];
+}
+
+static void times(struct bench *bench, double seconds)
+{
+    static uint64_t bins[BINS];
+    memset(bins, 0, sizeof bins);
+    uint64_t cost = clock_cost(), start = clock_ns(), before, after = start;
+    while (after - start < (uint64_t)(seconds * 1e9)) {
+        before = clock_ns();
+        validate(bench);
+        after = clock_ns();
+        if (after - start > (uint64_t)(WARM_SECONDS * 1e9))
+            bins[bin_of(after - before)]++;
+        bench->done++;
+        if (bench->pace != NULL && bench->done % STEP == 0)
+            atomic_store_explicit(bench->pace, bench->done, memory_order_relaxed);
+    }
+    printf("%llu", (unsigned long long)cost);
+    for (unsigned i = 0; i < BINS; i++)
+        printf(" %llu", (unsigned long long)bins[i]);
+    printf("\n");
+}
+
+static void answer_one(struct bench *bench, const struct question *question)
+{
+    bench->picks = orders_pick(&bench->orders, question);
+    if (strcmp(question->kind, "hit") == 0)
+        hit(bench, validate_step, STEP, question->seconds);
+    else if (strcmp(question->kind, "paced") == 0)
+        paced(bench, question->seconds);
+    else if (strcmp(question->kind, "times") == 0)
+        times(bench, question->seconds);
+    else
+        must(false, "a question that is not known");
 }
 
 int main(int argc, char **argv)
 {
-    must(argc == 4, "usage: drive_cache URL REDIS-SOCKET SESSIONS");
-    struct bench bench = {.count = strtoul(argv[3], NULL, 10)};
-    must(bench.count > 0, "SESSIONS is a number");
+    must(argc == 4 || argc == 6, "usage: drive_cache URL TOKENS DATA-BYTES [PACE READER]");
+    static struct bench bench = {.session = CR_SESSION_INIT};
+    struct question question;
     bench.room = room_must_open(argv[1]);
-    bench.redis = redisConnectUnix(argv[2]);
-    must(bench.redis != NULL && bench.redis->err == 0, "Redis does not answer");
-    bench.tokens = calloc(bench.count, sizeof(*bench.tokens));
-    bench.keys = calloc(bench.count, sizeof(*bench.keys));
-    must(bench.tokens != NULL && bench.keys != NULL, "out of memory");
-    sessions_make(&bench);
-    tokens_shuffle(&bench);
-    table_fill(&bench);
-    redis_fill(&bench);
-    answer(&bench, ours, theirs);
-    free(bench.tokens);
-    free(bench.keys);
-    redisFree(bench.redis);
+    bench.tokens = tokens_map(argv[2], &bench.count);
+    bench.data_bytes = strtoul(argv[3], NULL, 10);
+    if (argc == 6)
+        bench.pace = pace_map(argv[4], (unsigned)strtoul(argv[5], NULL, 10));
+    orders_make(&bench.orders, bench.count, (uint64_t)getpid());
+    questions_begin();
+    while (question_read(&question))
+        answer_one(&bench, &question);
+    orders_free(&bench.orders);
     cr_close(bench.room);
     return EXIT_SUCCESS;
 }

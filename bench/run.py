@@ -15,9 +15,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
 import bench
+import charts
 
-HEAD = ("bench", "ours", "peer", "", "ratio", "spread", "bound", "")
-WIDTHS = (-8, 14, 14, -16, 7, 13, 6, -5)
+HEAD = ("bench", "ours", "peer", "", "ratio", "spread", "bound", "aim", "")
+WIDTHS = (-30, 12, 12, -11, 7, 13, 8, 8, -5)
 
 
 def line(cells):
@@ -26,53 +27,80 @@ def line(cells):
 
 
 def row_text(row):
-    return line((row["name"], f"{row['ours']:,.0f}", f"{row['theirs']:,.0f}", row["unit"],
-                 f"{row['ratio']:.2f}", f"{row['ratio_least']:.2f}..{row['ratio_most']:.2f}",
-                 f"{row['bound']:g}", "ok" if row["ok"] else "SHORT"))
+    return line((row["name"], bench.number(row["ours"]),
+                 "" if row["theirs"] is None else bench.number(row["theirs"]), row["unit"],
+                 bench.number(row["ratio"]),
+                 f"{bench.number(row['ratio_least'])}..{bench.number(row['ratio_most'])}",
+                 bench.bound_text(row, "bound"), bench.bound_text(row, "aim"),
+                 "" if row["bound"] is None else "ok" if row["ok"] else "SHORT"))
 
 
 def explain(row):
-    return f"          {row['figure']}\n          against {row['peer']}"
+    return f"          {row['figure']}" + (f"\n          against {row['peer']}" if row["peer"] else "")
 
 
 def benches():
     for path in sorted(pathlib.Path(__file__).parent.glob("bench_*.py")):
         module = importlib.import_module(path.stem)
         yield from (kind for kind in vars(module).values()
-                    if isinstance(kind, type) and issubclass(kind, bench.Bench) and kind.name)
+                    if isinstance(kind, type) and issubclass(kind, bench.Bench) and kind.name
+                    and kind.__module__ == path.stem)
+
+
+def run(kinds, anyway, say):
+    """Everything that was found, and the exit status."""
+    found = {"machine": bench.machine(), "benches": [], "answers": {}, "figures": {}}
+    status = 0
+    for kind in kinds:
+        try:
+            with kind() as one:
+                rows, answers = bench.measure(one, anyway)
+                found["answers"][kind.name] = answers
+                found["figures"][kind.name] = one.figures
+        except bench.Refused as why:
+            rows = [{"name": kind.name, "ok": False, "refused": str(why)}]
+            status = 3
+        if not all(row["ok"] for row in rows):
+            status = status or 1
+        found["benches"] += rows
+        say(rows)
+    return found, status
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description="Run the benchmarks.")
-    parser.add_argument("name", nargs="?", help="only this one")
+    parser.add_argument("name", nargs="?", default="",
+                        help="only those whose names begin so (cache, cache_1m, create, http)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--write", metavar="FOLDER", type=pathlib.Path,
+                        help="put the results into FOLDER/performance.md, with charts beside it")
     parser.add_argument("--anyway", action="store_true",
                         help="measure also while others use the cores, and say so")
     arguments = parser.parse_args()
 
-    known = {kind.name: kind for kind in benches()}
-    if arguments.name and arguments.name not in known:
-        parser.error(f"no benchmark named {arguments.name}; there are: {', '.join(known)}")
-    rows, status = [], 0
+    if arguments.write and (arguments.name or arguments.anyway):
+        parser.error("only a whole run, on quiet cores, is written down")
+    every = list(benches())
+    kinds = [kind for kind in every if kind.name.startswith(arguments.name)]
+    if not kinds:
+        parser.error(f"no benchmark named {arguments.name}; there are: "
+                     + ", ".join(kind.name for kind in every))
+
+    def say(rows):
+        if not arguments.json:
+            for row in rows:
+                print(f"{line((row['name'],))}  refused: {row['refused']}" if "refused" in row
+                      else f"{row_text(row)}\n{explain(row)}", flush=True)
+
     if not arguments.json:
         print(line(HEAD), flush=True)
-    for name in [arguments.name] if arguments.name else known:
-        try:
-            with known[name]() as one:
-                row = bench.measure(one, arguments.anyway)
-        except bench.Refused as why:
-            row = {"name": name, "ok": False, "refused": str(why)}
-            status = 3
-        else:
-            status = status or (0 if row["ok"] else 1)
-        rows.append(row)
-        if not arguments.json:
-            print(f"{line((name,))}  refused: {row['refused']}" if "refused" in row
-                  else f"{row_text(row)}\n{explain(row)}", flush=True)
+    found, status = run(kinds, arguments.anyway, say)
     if arguments.json:
-        print(json.dumps({"benches": rows}, indent=2))
+        print(json.dumps(found, indent=2))
     elif arguments.anyway:
         print("Measured while others may have used the cores: the ratios prove nothing.")
+    if arguments.write:
+        charts.write(found, arguments.write)
     return status
 
 

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results as a page shows them: a table between two marks of doc/performance.md, and pictures
+beside it. The pictures are SVG with their own colours for light and dark."""
+
+import html
+import math
+import re
+import statistics
+
+import bench
+
+BEGIN, END = "<!-- results: written by ./dev bench --write doc -->", "<!-- end of results -->"
+WIDTH, HEIGHT = 720, 360
+LEFT, RIGHT, TOP, BOTTOM = 64, 190, 44, 48
+STYLE = """
+svg{background:#fff;color:#1f2328}
+text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:currentColor}
+.title{font-size:14px;font-weight:600}
+.grid{stroke:#d1d9e0}
+.s0{--c:#0969da}.s1{--c:#57606a}.s2{--c:#8c959f}.s3{--c:#1a7f37}.s4{--c:#bc4c00}.s5{--c:#8250df}.s6{--c:#cf222e}
+.line{stroke:var(--c);fill:none;stroke-width:2}.dot{fill:var(--c)}.name{fill:var(--c)}
+@media(prefers-color-scheme:dark){
+svg{background:#0d1117;color:#e6edf3}
+.grid{stroke:#30363d}
+.s0{--c:#58a6ff}.s1{--c:#9198a1}.s2{--c:#6e7681}.s3{--c:#3fb950}.s4{--c:#f0883e}.s5{--c:#bc8cff}.s6{--c:#ff7b72}}
+"""
+TABLES = (("cache_10k", 10_000), ("cache_1m", 1_000_000), ("cache_10m", 10_000_000))
+BINS_OCTAVE = 32  # of drive_cache.c
+
+
+class Chart:
+    """Lines over two axes that are each logarithmic or not; `x_ticks` and `y_ticks` are (value,
+    text) and their first and last are the ends."""
+
+    def __init__(self, title, x_title, y_title, x_ticks, y_ticks, x_log=True, y_log=True):
+        self.title, self.x_title, self.y_title = title, x_title, y_title
+        self.x_ticks, self.y_ticks, self.x_log, self.y_log = x_ticks, y_ticks, x_log, y_log
+        self.lines = []
+
+    def line(self, name, style, points, dashed=False):
+        if points:
+            self.lines.append((name, style, points, dashed))
+
+    def place(self, value, ticks, is_log, start, end):
+        value, first, last = (math.log(max(one, 1e-12)) if is_log else one
+                              for one in (value, ticks[0][0], ticks[-1][0]))
+        share = min(max((value - first) / (last - first), 0), 1)
+        return start + share * (end - start)
+
+    def x(self, value):
+        return self.place(value, self.x_ticks, self.x_log, LEFT, WIDTH - RIGHT)
+
+    def y(self, value):
+        return self.place(value, self.y_ticks, self.y_log, HEIGHT - BOTTOM, TOP)
+
+    def svg(self):
+        yield (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+               f'width="{WIDTH}" height="{HEIGHT}" role="img">')
+        yield f"<title>{html.escape(self.title)}</title><style>{STYLE}</style>"
+        yield f'<text class="title" x="{LEFT}" y="20">{html.escape(self.title)}</text>'
+        yield f'<text x="8" y="{TOP - 10}">{html.escape(self.y_title)}</text>'
+        yield (f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" '
+               f'text-anchor="middle">{html.escape(self.x_title)}</text>')
+        for value, text in self.y_ticks:
+            yield (f'<path class="grid" d="M{LEFT} {self.y(value):.1f}H{WIDTH - RIGHT}"/>'
+                   f'<text x="{LEFT - 6}" y="{self.y(value) + 4:.1f}" text-anchor="end">{text}</text>')
+        for value, text in self.x_ticks:
+            yield (f'<text x="{self.x(value):.1f}" y="{HEIGHT - BOTTOM + 18}" '
+                   f'text-anchor="middle">{text}</text>')
+        yield from self.drawn()
+        yield "</svg>"
+
+    def drawn(self):
+        names = spread([self.y(points[-1][1]) for _, _, points, _ in self.lines], 15)
+        for (name, style, points, dashed), at in zip(self.lines, names):
+            path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
+            dash = ' stroke-dasharray="5 4"' if dashed else ""
+            yield f'<g class="{style}"><polyline class="line" points="{path}"{dash}/>'
+            if len(points) < 10:
+                yield "".join(f'<circle class="dot" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="3"/>'
+                              for x, y in points)
+            yield (f'<text class="name" x="{self.x(points[-1][0]) + 10:.1f}" y="{at + 4:.1f}">'
+                   f"{html.escape(name)}</text></g>")
+
+
+def spread(places, apart):
+    """The same places, moved so that none is nearer than `apart` to another."""
+    order = sorted(range(len(places)), key=places.__getitem__)
+    moved = list(places)
+    for before, after in zip(order, order[1:]):
+        moved[after] = max(moved[after], moved[before] + apart)
+    return moved
+
+
+def time_text(ns):
+    return f"{ns:g} ns" if ns < 1e3 else f"{ns / 1e3:g} µs" if ns < 1e6 else f"{ns / 1e6:g} ms"
+
+
+def decades(first, last):
+    return [(10 ** power, time_text(10 ** power)) for power in range(first, last + 1)]
+
+
+def by_sessions(found, order):
+    """Time of a validation against how many sessions there are."""
+    chart = Chart(f"A validation that hits, {order} tokens", "sessions", "time",
+                  [(10_000, "10,000"), (1_000_000, "1,000,000"), (10_000_000, "10,000,000")],
+                  decades(0, 5))
+
+    def medians(question):
+        return [(sessions, statistics.median(found["answers"][name][question]))
+                for name, sessions in TABLES if question in found["answers"].get(name, {})]
+    chart.line("Cloakroom", "s0", medians(f"hit {order}"))
+    chart.line("Cloakroom, batches of 16", "s5", medians(f"many {order}"))
+    chart.line("LMDB", "s3", medians(f"get {order}"))
+    chart.line("floor: latency", "s1", medians(f"latency {order}"), True)
+    chart.line("floor: loop", "s2", medians(f"loop {order}"), True)
+    chart.line("floor: batches of 16", "s2", medians(f"batch {order}"), True)
+    redis = found["answers"].get("cache", {}).get("get uniform")
+    if redis and order == "uniform":
+        chart.line("Redis, 100,000", "s4", [(100_000, statistics.median(redis))])
+    return chart
+
+
+def by_share(found):
+    """How many validations take longer than so long."""
+    chart = Chart("Validations that take longer, 1,000,000 sessions, 1 % writes", "time",
+                  "share", decades(1, 6),
+                  [(10 ** -power, f"{10.0 ** (2 - power):g} %") for power in range(6, -1, -1)])
+    for name, style, key in (("four readers, two cores", "s4", "times four"),
+                             ("one reader", "s0", "times one")):
+        cost, *bins = found["figures"].get("cache_readers", {}).get(key) or [0]
+        total, above, points = sum(bins), sum(bins), []
+        for number, count in enumerate(bins):
+            above -= count
+            time = 2 ** ((number + 1) / BINS_OCTAVE) - cost
+            if count and above and time >= 10:
+                points.append((time, above / total))
+        chart.line(name, style, points)
+    return chart
+
+
+def by_count(found):
+    """Time of ending all of a user's sessions against how many there are."""
+    chart = Chart("Ending all sessions of a user", "sessions of the user", "time",
+                  [(1, "1"), (1_000, "1,000"), (1_000_000, "1,000,000")], decades(0, 7))
+    for name, style, key in (("whole call, SQLite", "s4", "cache_end_commit"),
+                             ("in the table", "s0", "cache_end")):
+        answers = found["answers"].get(key, {})
+        chart.line(name, style, [(count, max(statistics.median(answers[f"end {count}"]), 1))
+                                 for count in (1, 1_000, 1_000_000) if answers])
+    return chart
+
+
+def table(found):
+    machine = found["machine"]
+    yield (f"{machine['day']}: {machine['processor']}{', virtual' if machine['virtual'] else ''}, "
+           f"{machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, clock "
+           f"{machine['clock']}, pages of {machine['page_bytes'] // 1024} KiB (huge pages for shared "
+           f"memory: {machine['huge_pages_shared']}).")
+    yield ""
+    yield "| | what | ours | against | | ratio (spread) | bound | aim | |"
+    yield "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |"
+    for row in found["benches"]:
+        if "refused" in row:
+            yield f"| {row['name']} | | | | | refused | | | |"
+            continue
+        theirs = "" if row["theirs"] is None else f"{bench.number(row['theirs'])} {row['unit']}"
+        verdict = ("" if row["bound"] is None else "short" if not row["ok"] else
+                   "aim" if row["aim"] is not None and row["aim_met"] else "ok")
+        ratio = "" if row["theirs"] is None else (
+            f"{bench.number(row['ratio'])} ({bench.number(row['ratio_least'])} to "
+            f"{bench.number(row['ratio_most'])})")
+        yield (f"| `{row['name']}` | {row['figure']} | {bench.number(row['ours'])} {row['unit']} | "
+               f"{row['peer']} | {theirs} | {ratio} | {bench.bound_text(row, 'bound')} | "
+               f"{bench.bound_text(row, 'aim')} | {verdict} |".replace("<=", "≤").replace(">=", "≥"))
+
+
+def write(found, folder):
+    """Everything that was measured, into `folder`; what was not, stays as it is."""
+    pictures = {"bench-uniform.svg": by_sessions(found, "uniform"),
+                "bench-zipf.svg": by_sessions(found, "zipf"),
+                "bench-times.svg": by_share(found), "bench-end.svg": by_count(found)}
+    for name, chart in pictures.items():
+        if chart.lines:
+            (folder / name).write_text("\n".join(chart.svg()) + "\n", encoding="utf-8")
+    page = folder / "performance.md"
+    text = page.read_text(encoding="utf-8")
+    results = "\n".join((BEGIN, "", *table(found), "", END))
+    text, count = re.subn(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: results, text,
+                          flags=re.DOTALL)
+    if count != 1:
+        raise RuntimeError(f"{page} does not have the two marks between which results go")
+    page.write_text(text, encoding="utf-8")
