@@ -307,6 +307,9 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     }
     engine->options = *options;
     options_complete(&engine->options);
+    if (options->label != NULL)
+        cr_label_copy(engine->label, sizeof engine->label, options->label, strlen(options->label));
+    engine->options.label = NULL; /* the caller's, and gone when the engine registers anew */
     engine->loop = options->loop;
     engine->random = options->random;
     engine->exclusive = true;

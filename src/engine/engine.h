@@ -24,7 +24,7 @@ struct cr_engine_options {
     struct cr_store *store; /* taken over by cr_engine_create, also when it fails; NULL: the
                                 application's own table */
     const char *realm;
-    const char *label; /* host and pid, for people */
+    const char *label; /* host and pid, for people; copied */
     enum cr_cache cache;
     size_t cache_bytes;
     cr_span_ms idle, absolute;     /* of sessions that do not say */

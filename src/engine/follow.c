@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-
 struct poll {
     struct op op;
     struct cr_engine_row row;
@@ -74,9 +72,7 @@ static enum cr_status row_init(struct cr_engine *engine, struct cr_engine_row *r
     memset(row, 0, sizeof *row);
     row->lease = engine->exclusive ? FRESH_AHEAD_MS : engine->options.lease;
     row->grace = engine->options.grace;
-    if (engine->options.label != NULL)
-        cr_label_copy(row->label, sizeof row->label, engine->options.label,
-                      strlen(engine->options.label));
+    memcpy(row->label, engine->label, sizeof row->label);
     return cr_random_fill(engine->random, &row->identity, sizeof row->identity);
 }
 

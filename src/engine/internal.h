@@ -74,6 +74,7 @@ struct cr_engine {
     _Atomic uint64_t answer_until;
 
     /* The follower (rule 5). */
+    char label[CR_BY_CHARS_MAX + 1];
     struct cr_engine_row row;
     struct cr_log_row last;       /* the row at our position: number and identity are compared */
     bool registered;              /* our row is in the store, as far as we know */

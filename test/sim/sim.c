@@ -191,11 +191,12 @@ static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
                                    struct cr_store *store)
 {
     struct sim *sim = host->sim;
+    char label[] = "sim"; /* gone when the engine registers anew */
     struct cr_engine_options options = {
         .loop = &host->loop,
         .random = &host->random.random,
         .store = store,
-        .label = "sim",
+        .label = label,
         .cache = cache,
         .cache_bytes = CR_TABLE_BYTES_MIN,
         .idle = 600000,
@@ -214,6 +215,7 @@ static enum cr_status engine_start(struct sim_host *host, enum cr_cache cache,
     host->alive = true;
     host->life++;
     enum cr_status st = cr_engine_create(&options, &host->engine, NULL);
+    memset(label, 'x', sizeof label - 1);
     if (st == CR_OK && sim->served)
         st = cr_service_create(
             &(struct cr_service_options){.engine = host->engine, .realm = "cloakroom"},

@@ -155,6 +155,24 @@ static void a_killed_host_delays_endings_by_its_lease_once(void)
     sim_fini(&sim);
 }
 
+static void an_engine_that_registers_anew_has_the_same_label(void)
+{
+    struct sim sim;
+    struct cr_engine_row rows[SIM_HOSTS_MAX];
+    size_t count = 0;
+    start_two(&sim);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    sim.hosts[1].paused = true;
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK); /* it was taken out */
+    sim.hosts[1].paused = false;
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(cr_store_engine_list(sim.keeper, rows, SIM_HOSTS_MAX, &count), CR_OK);
+    CHECK_UINT(count, 2);
+    for (size_t i = 0; i < count; i++)
+        CHECK_STR(rows[i].label, "sim");
+    sim_fini(&sim);
+}
+
 static void a_clean_stop_is_not_waited_for(void)
 {
     struct sim sim;
@@ -741,6 +759,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(async_answers_pending_with_the_bound),
     TAP_TEST(a_host_cut_off_from_the_store_stops_answering_after_its_lease),
     TAP_TEST(a_killed_host_delays_endings_by_its_lease_once),
+    TAP_TEST(an_engine_that_registers_anew_has_the_same_label),
     TAP_TEST(a_clean_stop_is_not_waited_for),
     TAP_TEST(a_login_that_replaces_has_ended_the_others_everywhere_when_it_answers),
     TAP_TEST(an_ending_whose_commit_was_lost_is_asked_for_again_until_known),
