@@ -13,7 +13,7 @@
 
 #include <cloakroom/types.h>
 
-#define BOARD_SLOTS 8
+#define BOARD_SLOTS 12
 #define BOARD_KEYS 12 /* of an application's own table */
 #define BOARD_USERS 3
 

@@ -40,8 +40,8 @@ CLOCK_MS = 3              # ends are counted in whole milliseconds, on two clock
 
 
 class Op:
-    """One that changes something. `start` and `end` bound when it happened; `done`: from when on
-    nobody may behave as if it had not (NEVER, where nobody knows that)."""
+    """One that changes something. `start` and `latest` bound when it happened, if it did; `done`:
+    from when on nobody may behave as if it had not (NEVER, where nobody knows that)."""
 
     __slots__ = ("kind", "words", "start", "end", "status", "answer", "host", "where")
 
@@ -54,6 +54,11 @@ class Op:
         if self.status == "CR_UNAVAILABLE" and self.kind in PERHAPS_WHEN_UNAVAILABLE:
             return True
         return self.status not in CERTAINLY_NOT
+
+    @property
+    def latest(self):
+        """Whoever did not wait for the answer, or did not get it, may be done his will later."""
+        return self.end if self.status in ("CR_OK", "CR_PENDING") else NEVER
 
     @property
     def done(self):
@@ -154,7 +159,7 @@ class Register:
             least.reverse()
             self.spans = {}
             for name, op in self.writes.items():
-                later = bisect.bisect_right(starts, op.end) if op.end < NEVER else len(starts)
+                later = bisect.bisect_right(starts, op.latest)
                 self.spans[name] = (op.start, least[later])
         return self.spans[value]
 
@@ -183,7 +188,7 @@ class Session:
     def settle(self, endings):
         """`endings`: those of the session, its user and everybody."""
         for op in endings:
-            if not op.may_have_happened or op.end < self.made.start:
+            if not op.may_have_happened or op.latest < self.made.start:
                 continue
             # One that was asked for before the session certainly was there may have missed it.
             if op.start > self.made.end and op.done < self.over:
@@ -202,7 +207,7 @@ class Session:
         grace = ROTATE_GRACE_MS * NS_PER_MS
         renewals = 0
         for op in sorted(self.rotations, key=lambda rotation: rotation.start):
-            if not op.may_have_happened or op is token.made or op.end < token.made.start:
+            if not op.may_have_happened or op is token.made or op.latest < token.made.start:
                 continue
             if op.kind == "privilege":
                 # All tokens that were there before it are over at once.

@@ -27,7 +27,7 @@ import scratch
 import tap
 
 READY_SECONDS = 30
-BOARD_SLOTS, OWN_KEYS, OWN_USERS = 8, 12, 3  # as in board.h
+BOARD_SLOTS, OWN_KEYS, OWN_USERS = 12, 12, 3  # as in board.h
 HISTORY = scratch.BUILD / "test" / "history" / "history"
 
 
@@ -147,7 +147,7 @@ class Worker:
 class Run:
     """A context: what is started in it is ended with it."""
 
-    SLOTS_EACH = 2
+    SLOTS_EACH = 3
 
     def __init__(self, program, random):
         self.program, self.random = str(program), random
@@ -215,7 +215,21 @@ def ended(program, random):
         run.end()
 
 
-def one_host(program, random, seconds):
+def happens(random, seconds, what, only):
+    """All of `what`, in turn, until the time is over, and something else first each time; or `only`
+    these of it, the first one first. Endings wait for a killed agent's table: a little time is left
+    for them."""
+    names = list(only if only is not None else what)
+    turn = random.randrange(len(names)) if only is None else 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(random.uniform(0.1, 0.5))
+        if names:
+            what[names[turn % len(names)]]()
+            turn += 1
+
+
+def one_host(program, random, seconds, only=None):
     """One agent and three workers. Agent and workers are killed and paused; the store is slow, loses
     what became of commits, does not make them, gives another session's row."""
     with ended(program, random) as run:
@@ -224,9 +238,13 @@ def one_host(program, random, seconds):
             run.worker(host, operator=number == 0)
         run.looker(host)
 
-        def kill():
+        def restart():
+            host.restart()
+            time.sleep(1.4)
+
+        def kill(seconds):
             host.kill()
-            time.sleep(random.choice([0.01, 0.1, 1.8]))
+            time.sleep(seconds)
             host.start()
 
         def pause():
@@ -234,37 +252,30 @@ def one_host(program, random, seconds):
             time.sleep(1.3)
             host.go_on()
 
-        def fault():
-            host.cut_off(random.choice(["slow 0 100000 3 reads", "lost 2 2 0 commits",
-                                        "not_made 2 2 0 commits", "wrong 2 20"]))
+        def fault(plan):
+            host.cut_off(plan)
             time.sleep(0.4)
             host.join()
 
-        def worker_pause():
-            random.choice(run.workers).pause(1.3)
-
-        def worker_kill():
-            random.choice(run.workers).restart()
-
-        happens(random, seconds, [fault, host.restart, worker_kill, fault, worker_pause, kill, fault,
-                                  pause])
+        happens(random, seconds, {
+            "slow": lambda: fault("slow 0 100000 3 reads"),
+            "restart": restart,
+            "lost": lambda: fault("lost 2 2 0 commits"),
+            "worker_kill": lambda: random.choice(run.workers).restart(),
+            "worker_pause": lambda: random.choice(run.workers).pause(1.3),
+            "not_made": lambda: fault("not_made 2 2 0 commits"),
+            "away": lambda: kill(1.8),
+            "wrong": lambda: fault("wrong 2 20"),
+            "pause": pause,
+            "kill": lambda: kill(random.uniform(0, 0.2)),
+        }, only)
     return run.folder
-
-
-def happens(random, seconds, what):
-    """All of `what`, in turn, until the time is over; something else first each time."""
-    end = time.monotonic() + seconds
-    turn = random.randrange(len(what))
-    while time.monotonic() < end:
-        time.sleep(random.uniform(0.1, 0.5))
-        what[turn % len(what)]()
-        turn += 1
 
 
 LEASE_MS, POLL_MS = 1000, 100
 
 
-def two_hosts(program, random, seconds):
+def two_hosts(program, random, seconds, only=None):
     """Two agents over one truth, each with workers. They are cut off from it, paused for longer than
     a lease, killed, stopped."""
     with ended(program, random) as run:
@@ -289,23 +300,24 @@ def two_hosts(program, random, seconds):
             leases(1.3, 1.8)
             host.join()
 
-        def kill():
-            random.choice(hosts).restart()
-
-        def worker_pause():
-            random.choice(run.workers).pause(1.3 * LEASE_MS / 1000)
-
         def stop():
             host = random.choice(hosts)
             host.stop_clean()
             host.start()
 
-        happens(random, seconds, [pause, cut_off, kill, worker_pause, pause, cut_off, stop])
+        happens(random, seconds, {
+            "pause": pause,
+            "cut_off": cut_off,
+            "kill": lambda: random.choice(hosts).restart(),
+            "worker_pause": lambda: random.choice(run.workers).pause(1.3 * LEASE_MS / 1000),
+            "pause_again": pause,
+            "stop": stop,
+        }, only)
     return run.folder
 
 
-def own_table(program, random, seconds):
-    """Applications with a session table of their own. `keys` are there from the beginning."""
+def own_table(program, random, seconds, only=None):
+    """Applications with a session table of their own. Its keys are there from the beginning."""
     with ended(program, random) as run:
         host = run.host("a", scheme="table")
         start = time.monotonic_ns()
@@ -314,8 +326,11 @@ def own_table(program, random, seconds):
             run.event(f"ended {key} {start} CR_OK session=key-{key} token=-")
         for _ in range(3):
             run.application(host)
-        happens(random, seconds, [host.restart, run.workers[0].restart,
-                                  lambda: run.workers[1].pause(1.3)])
+        happens(random, seconds, {
+            "restart": host.restart,
+            "worker_kill": run.workers[0].restart,
+            "worker_pause": lambda: run.workers[1].pause(1.3),
+        }, only)
     return run.folder
 
 
@@ -385,14 +400,14 @@ class Client(threading.Thread):
         self.file.close()
 
 
-def web(program, random, seconds):
+def web(program, random, seconds, only=None):
     """`cloakroom serve` with two HTTP workers, clients of them, and two workers of an application
     beside them. Its processes are killed, and the supervisor starts others."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(scratch.Server(workers=2))
         run = stack.enter_context(Run(program, random))
         host = types.SimpleNamespace(name="a", app=server.app)
-        run.workers = [Worker(run, host, "worker", number * 2) for number in range(2)]
+        run.workers = [Worker(run, host, "worker", number * Run.SLOTS_EACH) for number in range(2)]
         scratch.until(run.board.exists, "the board")
         clients = [Client(run, server.port, f"client{number}", random.getrandbits(60))
                    for number in range(2)]
@@ -409,8 +424,12 @@ def web(program, random, seconds):
             for pid in server.worker_pids()[:1]:
                 os.kill(pid, signal.SIGKILL)
 
-        happens(random, seconds, [agent_kill, lambda: time.sleep(0.7), worker_kill,
-                                  run.workers[0].restart])
+        happens(random, seconds, {
+            "agent_kill": agent_kill,
+            "nothing": lambda: time.sleep(0.7),
+            "worker_kill": worker_kill,
+            "application_kill": run.workers[0].restart,
+        }, only)
         for client in clients:
             client.over.set()
             client.join()

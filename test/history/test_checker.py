@@ -123,6 +123,9 @@ ALL = [
     accepted("an_acceptance_about_its_absolute_end", f"saw 110 111 1 {YES}\nsaw 120 121 1 {NO}",
              made=MADE.replace("d1 0", "d1 100")),
 
+    accepted("a_refusal_by_a_login_that_gave_up_waiting_before",
+             "began 1 5 login u r2 d2 0\nended 1 8 CR_UNAVAILABLE", f"saw 50 51 1 {NO}"),
+
     # ---- log-outs that nobody asked for
     rejected("a_refusal_of_a_live_session", "nobody refuses what is live", f"saw 30 31 1 {NO}"),
     rejected("a_refusal_before_the_ending_began", "nobody refuses what is live", ENDED,

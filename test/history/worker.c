@@ -24,7 +24,7 @@
 #include "roles.h"
 
 #define VALIDATORS 2
-#define OWN_SLOTS 2
+#define OWN_SLOTS 2 /* and one for what was in them before: others go on looking at it */
 #define CALL_MS 1500 /* shorter than an agent is away, now and then */
 #define ASK_AGAIN_MAX 20
 #define BURST_MAX 40
@@ -333,7 +333,7 @@ static void change_something(struct thread *t)
     /* What it did, it looks at first. */
     enum cr_status st = burst(t, slot, 4);
     if (own && (st != CR_OK || below(t, 8) == 0)) {
-        rest(below(t, 10000)); /* a session that has ended is looked at by others, too */
+        board_put(&board->slots[t->worker->first_slot + OWN_SLOTS], &session);
         make(t, slot, below(t, 3) == 0);
     }
 }
@@ -393,7 +393,7 @@ int worker_main(int argc, char **argv)
     };
     (void)snprintf(path, sizeof path, "%s/board", worker.directory);
     worker.board = board_map(path);
-    if (worker.board == NULL || worker.first_slot + OWN_SLOTS > BOARD_SLOTS)
+    if (worker.board == NULL || worker.first_slot + OWN_SLOTS >= BOARD_SLOTS)
         return EXIT_FAILURE;
     if (!room_open(&worker, argv[3], &worker.room) ||
         (strcmp(argv[4], "-") != 0 && !room_open(&worker, argv[4], &worker.operator_room)))
