@@ -228,9 +228,21 @@ static void wish_send(struct worker *worker, struct wish *wish, struct call *cal
     cr_builder_init(&request, op, CR_OK, worker_number(worker));
     put_wish(&request, wish);
     if (call->call.has_authority)
-        put_token(&request, CR_TAG_AUTHORITY, wish->token);
+        put_token(&request, CR_TAG_AUTHORITY,
+                  &call->world->model.tokens[call->call.authority].token);
     CR_ASSERT(cr_builder_finish(&request));
     worker_call(worker, &request, repeat_of(wish), answered, call);
+}
+
+/* The session itself, or another of its user: what is asked may be about that one. */
+static size_t authority_of(struct world *world, const struct wish *wish)
+{
+    const struct model *model = &world->model;
+    size_t other = world_token(world);
+    size_t user = model->sessions[wish->asked.session].user;
+    bool may = wish->asked.kind != MODEL_END_OTHERS && user != MODEL_NOBODY &&
+               model->sessions[model->tokens[other].session].user == user;
+    return may ? other : wish->asked.token;
 }
 
 static void wish_carry(struct world *world, size_t host, struct worker *worker, struct wish *wish)
@@ -239,6 +251,8 @@ static void wish_carry(struct world *world, size_t host, struct worker *worker, 
     wish->asked.host = host;
     wish->asked.has_authority =
         by_message && worker->role == CR_ROLE_HTTP && cr_op_row(op_of(wish))->http_needs_authority;
+    if (wish->asked.has_authority)
+        wish->asked.authority = authority_of(world, wish);
     struct call *call = call_begin(world, by_message ? worker : NULL, &wish->asked);
     if (by_message)
         wish_send(worker, wish, call);

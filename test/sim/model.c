@@ -368,17 +368,20 @@ static void write_asked(struct model *model, struct model_call *call)
     *write = (struct model_write){.asked = now_of(model), .host = call->host, .bytes = call->bytes};
 }
 
-/* Whether an engine may count it as a use of the session, though the answer be lost. */
-static bool may_use(const struct model_call *call)
+/* The session that an engine may count it as a use of, though the answer be lost; NULL: none. */
+static struct model_session *may_use(struct model *model, const struct model_call *call)
 {
-    return call->kind == MODEL_VALIDATE || call->has_authority;
+    size_t token = call->has_authority ? call->authority : call->token;
+    bool looks = call->kind == MODEL_VALIDATE || call->has_authority;
+    return looks ? &model->sessions[model->tokens[token].session] : NULL;
 }
 
 void model_asked(struct model *model, struct model_call *call)
 {
     call->began = now_of(model);
-    if (may_use(call))
-        model->sessions[model->tokens[call->token].session].uses_open++;
+    struct model_session *used = may_use(model, call);
+    if (used != NULL)
+        used->uses_open++;
     call->overlapped = call->kind == MODEL_LOGIN && model->ends_open[call->user] > 0;
     end_asked(model, call);
     switch (call->kind) {
@@ -527,7 +530,7 @@ static void write_answered(struct model *model, const struct model_call *call,
 static void authority_check(struct model *model, const struct model_call *call,
                             const struct cr_engine_answer *answer)
 {
-    const struct model_token *t = &model->tokens[call->token];
+    const struct model_token *t = &model->tokens[call->authority];
     const struct model_session *session = &model->sessions[t->session];
     bool is_over = (t->over != 0 && t->over < call->began) ||
                    (session->over != 0 && session->over < call->began);
@@ -539,8 +542,8 @@ void model_answered(struct model *model, const struct model_call *call,
                     const struct cr_engine_answer *answer)
 {
     authority_check(model, call, answer);
-    struct model_session *used = &model->sessions[model->tokens[call->token].session];
-    if (may_use(call))
+    struct model_session *used = may_use(model, call);
+    if (used != NULL)
         used->uses_open--;
     end_answered(model, call, answer);
     switch (call->kind) {
@@ -573,6 +576,6 @@ void model_answered(struct model *model, const struct model_call *call,
         break;
     }
     /* It may have been one, and nobody heard. */
-    if (may_use(call) && answer->status != CR_ENDED)
+    if (used != NULL && answer->status != CR_ENDED)
         used->used = now_of(model);
 }

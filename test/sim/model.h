@@ -88,8 +88,9 @@ struct model_call {
     size_t write;       /* index */
     size_t bytes;       /* data: how many */
     uint64_t expects;   /* data: version; CR_VERSION_ANY */
-    bool has_authority; /* `token` was shown for it */
-    bool strict;        /* validate: whatever the table says */
+    bool has_authority; /* token `authority` was shown for it */
+    size_t authority;
+    bool strict; /* validate: whatever the table says */
     cr_boot_ns began;
 };
 
