@@ -218,7 +218,8 @@ static enum worker_repeat repeat_of(const struct wish *wish)
 
 static bool worker_may(const struct worker *worker, const struct wish *wish)
 {
-    return !wish->create.has_generation && (cr_op_row(op_of(wish))->roles & worker->role) != 0;
+    return !wish->create.has_generation &&
+           (cr_op_row((uint16_t)op_of(wish))->roles & worker->role) != 0;
 }
 
 static void wish_send(struct worker *worker, struct wish *wish, struct call *call)
@@ -249,8 +250,8 @@ static void wish_carry(struct world *world, size_t host, struct worker *worker, 
 {
     bool by_message = worker != NULL && worker_may(worker, wish);
     wish->asked.host = host;
-    wish->asked.has_authority =
-        by_message && worker->role == CR_ROLE_HTTP && cr_op_row(op_of(wish))->http_needs_authority;
+    wish->asked.has_authority = by_message && worker->role == CR_ROLE_HTTP &&
+                                cr_op_row((uint16_t)op_of(wish))->http_needs_authority;
     if (wish->asked.has_authority)
         wish->asked.authority = authority_of(world, wish);
     struct call *call = call_begin(world, by_message ? worker : NULL, &wish->asked);
