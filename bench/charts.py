@@ -11,7 +11,7 @@ import bench
 
 BEGIN, END = "<!-- results: written by ./dev bench --write doc -->", "<!-- end of results -->"
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 190, 44, 48
+LEFT, RIGHT, TOP, BOTTOM = 76, 190, 44, 48
 STYLE = """
 svg{background:#fff;color:#1f2328}
 text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:currentColor}
@@ -102,7 +102,8 @@ def decades(first, last):
 
 def by_sessions(found, order):
     """Time of a validation against how many sessions there are."""
-    chart = Chart(f"A validation that hits, {order} tokens", "sessions", "time",
+    name = {"uniform": "uniform", "zipf": "Zipf 0.99"}[order]
+    chart = Chart(f"A validation that hits, random tokens, {name}", "sessions", "time",
                   [(10_000, "10,000"), (1_000_000, "1,000,000"), (10_000_000, "10,000,000")],
                   decades(0, 5))
 
@@ -124,7 +125,7 @@ def by_sessions(found, order):
 def by_share(found):
     """How many validations take longer than so long."""
     chart = Chart("Validations that take longer, 1,000,000 sessions, 1 % writes", "time",
-                  "share", decades(1, 6),
+                  "share", decades(1, 7),
                   [(10 ** -power, f"{10.0 ** (2 - power):g} %") for power in range(6, -1, -1)])
     for name, style, key in (("four readers, two cores", "s4", "times four"),
                              ("one reader", "s0", "times one")):
@@ -151,6 +152,24 @@ def by_count(found):
     return chart
 
 
+COLUMNS = (("hit", "validation"), ("near", "token at hand"), ("many", "of 16 in one call"),
+           ("get", "LMDB"), ("latency", "floor: latency"), ("loop", "loop"),
+           ("batch", "batch of 16"), ("latency-dense", "dense: latency"), ("loop-dense", "loop"),
+           ("batch-dense", "batch of 16"))
+
+
+def matrix(found):
+    """Nanoseconds by sessions, order and what is asked: a head, then rows of cells."""
+    rows = [["sessions", "", *(text for _, text in COLUMNS)]]
+    for name, sessions in TABLES:
+        answers = found["answers"].get(name)
+        rows += [[f"{sessions:,}", order] + [
+            bench.number(statistics.median(answers[f"{kind} {order}"]))
+            if f"{kind} {order}" in answers else "" for kind, _ in COLUMNS]
+                 for order in ("uniform", "zipf") if answers]
+    return rows if len(rows) > 1 else []
+
+
 def table(found):
     machine = found["machine"]
     yield (f"{machine['day']}: {machine['processor']}{', virtual' if machine['virtual'] else ''}, "
@@ -173,14 +192,24 @@ def table(found):
         yield (f"| `{row['name']}` | {row['figure']} | {bench.number(row['ours'])} {row['unit']} | "
                f"{row['peer']} | {theirs} | {ratio} | {bench.bound_text(row, 'bound')} | "
                f"{bench.bound_text(row, 'aim')} | {verdict} |".replace("<=", "≤").replace(">=", "≥"))
+    head, *rows = matrix(found) or [None]
+    if head:
+        yield from ("", "Nanoseconds each, medians:", "", f"| {' | '.join(head)} |",
+                    f"| {' | '.join(['---:', '---', *['---:'] * len(COLUMNS)])} |")
+        yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield from ("", *(f"![{chart.title}]({name})" for name, chart in pictures(found).items()
+                      if chart.lines))
+
+
+def pictures(found):
+    return {"bench-uniform.svg": by_sessions(found, "uniform"),
+            "bench-zipf.svg": by_sessions(found, "zipf"),
+            "bench-times.svg": by_share(found), "bench-end.svg": by_count(found)}
 
 
 def write(found, folder):
-    """Everything that was measured, into `folder`; what was not, stays as it is."""
-    pictures = {"bench-uniform.svg": by_sessions(found, "uniform"),
-                "bench-zipf.svg": by_sessions(found, "zipf"),
-                "bench-times.svg": by_share(found), "bench-end.svg": by_count(found)}
-    for name, chart in pictures.items():
+    """All that was measured, into `folder`; what was not, stays as it is."""
+    for name, chart in pictures(found).items():
         if chart.lines:
             (folder / name).write_text("\n".join(chart.svg()) + "\n", encoding="utf-8")
     page = folder / "performance.md"

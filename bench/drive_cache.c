@@ -8,6 +8,7 @@
  * Questions, each with uniform or zipf and how many seconds:
  *
  *     hit       nanoseconds a cr_validate
+ *     near      the same with the token's text at hand
  *     paced     the same while the agent writes: a miss (an entry that was being written) is asked
  *               for and counts with the time that it takes
  *     times     each call's own time: the cost of the two readings of the clock around it, its
@@ -18,6 +19,7 @@
 #include "pace.h"
 
 #define STEP 64
+#define NEAR 2000000
 #define BINS_OCTAVE 32 /* of a factor of two */
 #define BINS (BINS_OCTAVE * 32)
 
@@ -27,6 +29,8 @@ struct bench {
     size_t count, data_bytes;
     struct orders orders;
     struct picks *picks;
+    struct cr_token *near;
+    size_t near_at;
     struct cr_session session;
     _Atomic uint64_t *pace;
     uint64_t done;
@@ -47,6 +51,29 @@ static void validate_step(void *context)
     bench->done += STEP;
     if (bench->pace != NULL)
         atomic_store_explicit(bench->pace, bench->done, memory_order_relaxed);
+}
+
+static void near_step(void *context)
+{
+    struct bench *bench = context;
+    for (int i = 0; i < STEP; i++) {
+        const struct cr_token *token = &bench->near[bench->near_at++ % NEAR];
+        must_be_ok(cr_validate(bench->room, token, &bench->session), "validate");
+        must(bench->session.data_bytes == bench->data_bytes, "another session's data");
+    }
+    bench->done += STEP;
+}
+
+/* Copies of the tokens in the order in which they are asked for: each is at hand by then, as one is
+ * that was just read from a request. */
+static void near_make(struct bench *bench)
+{
+    if (bench->near == NULL)
+        bench->near = malloc(NEAR * sizeof *bench->near);
+    must(bench->near != NULL, "out of memory");
+    for (size_t i = 0; i < NEAR; i++)
+        bench->near[i] = bench->tokens[picks_next(bench->picks)];
+    bench->near_at = 0;
 }
 
 static struct cr_stats stats_of(struct bench *bench)
@@ -132,8 +159,12 @@ static void times(struct bench *bench, double seconds)
 static void answer_one(struct bench *bench, const struct question *question)
 {
     bench->picks = orders_pick(&bench->orders, question);
+    if (strcmp(question->kind, "near") == 0)
+        near_make(bench);
     if (strcmp(question->kind, "hit") == 0)
         hit(bench, validate_step, STEP, question->seconds);
+    else if (strcmp(question->kind, "near") == 0)
+        hit(bench, near_step, STEP, question->seconds);
     else if (strcmp(question->kind, "paced") == 0)
         paced(bench, question->seconds);
     else if (strcmp(question->kind, "times") == 0)
@@ -157,6 +188,7 @@ int main(int argc, char **argv)
     while (question_read(&question))
         answer_one(&bench, &question);
     orders_free(&bench.orders);
+    free(bench.near);
     cr_close(bench.room);
     return EXIT_SUCCESS;
 }

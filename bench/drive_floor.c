@@ -13,10 +13,10 @@
  *     loop      chains do not wait for each other: the processor overlaps what fits its window
  *     batch     sixteen chains at a time, line after line, prefetched
  *
- * Where the lines lie: the index is two bytes a session at 85 % full and the stamps are 8 bytes for
- * each session, at most 2^20: as dense as a table can have them, and so nearer to the processor
- * than if all three lay anywhere; the records have the rest. With "-anywhere" behind its name a
- * question is asked of lines that lie anywhere in the memory.
+ * The lines lie anywhere in the memory. With "-dense" behind its name a question is asked of a
+ * memory that is divided: two bytes of index a session at 85 % full, stamps of 8 bytes for each
+ * session, at most 2^20, and records in the rest. That is as dense as index and stamps can be, so
+ * that they lie nearer to the processor.
  */
 #include "picks.h"
 
@@ -156,7 +156,7 @@ static void answer_one(struct floor *floor, struct question *question)
     char *suffix = strchr(question->kind, '-');
     void (*step)(void *) = NULL;
     floor->picks = orders_pick(&floor->orders, question);
-    floor->shape = suffix == NULL ? &floor->dense : &floor->anywhere;
+    floor->shape = suffix == NULL ? &floor->anywhere : &floor->dense;
     if (suffix != NULL)
         *suffix = '\0';
     if (strcmp(question->kind, "latency") == 0)

@@ -49,21 +49,23 @@ static inline void entries_insert(struct cr_table *table, const struct cr_entry 
              "the table refuses a session");
 }
 
-/* A table in which `sessions` are `fill` of what there is room for, whatever its layout. */
+/* A table in which `sessions` are `fill` of what there is room for, whatever its layout: larger
+ * until it is large enough. */
 static inline struct cr_table *table_make(struct cr_random *random, size_t sessions, double fill)
 {
-    struct cr_table_options options = {.bytes = 64u << 20, .shared = true, .clock_start = 1};
-    struct cr_table *table;
-    struct cr_table_count count;
-    must_be_ok(cr_table_create(&options, random, &table), "table");
-    cr_table_count(table, &count);
-    cr_table_destroy(table);
-    options.bytes =
-        (size_t)((double)sessions / fill * (double)count.bytes / (double)count.capacity);
-    if (options.bytes < CR_TABLE_BYTES_MIN)
-        options.bytes = CR_TABLE_BYTES_MIN;
-    must_be_ok(cr_table_create(&options, random, &table), "table");
-    return table;
+    double places = (double)sessions / fill, bytes = CR_TABLE_BYTES_MIN;
+    for (;;) {
+        const struct cr_table_options options = {
+            .bytes = (size_t)bytes, .shared = true, .clock_start = 1};
+        struct cr_table *table;
+        struct cr_table_count count;
+        must_be_ok(cr_table_create(&options, random, &table), "table");
+        cr_table_count(table, &count);
+        if ((double)count.capacity >= places)
+            return table;
+        cr_table_destroy(table);
+        bytes *= 1.001 * places / (double)count.capacity;
+    }
 }
 
 #endif

@@ -95,12 +95,15 @@ def main():
     if not arguments.json:
         print(line(HEAD), flush=True)
     found, status = run(kinds, arguments.anyway, say)
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-    elif arguments.anyway:
-        print("Measured while others may have used the cores: the ratios prove nothing.")
     if arguments.write:
         charts.write(found, arguments.write)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return status
+    for row in charts.matrix(found):
+        print("  ".join(f"{cell:>14}" for cell in row))
+    if arguments.anyway:
+        print("Measured while others may have used the cores: the ratios prove nothing.")
     return status
 
 
