@@ -291,6 +291,31 @@ static void bury(struct world *world)
         }
 }
 
+/* ---- crowds: in some worlds tables are full of others, so that entries go, and move */
+
+static void stranger_insert(struct sim_host *h)
+{
+    static const uint32_t sizes[] = {0, 64, 64, 700};
+    struct cr_entry entry = {.idle = 3600000, .user = {.length = 1, .bytes = {'z'}}};
+    cr_boot_ns now = cr_clock_boot(&h->clock);
+    if (cr_session_id_make(&h->random.random, &entry.id) != CR_OK)
+        return;
+    entry.seen = now;
+    entry.deadline = entry.absolute_until = cr_boot_add(now, entry.idle);
+    entry.data_bytes = sizes[(unsigned char)entry.id.text[20] % 4];
+    (void)!cr_table_insert(h->engine->table, &entry, cr_table_clock(h->engine->table), now);
+}
+
+static void crowd(struct sim_host *h)
+{
+    struct cr_table_count count;
+    if (h->engine == NULL || h->engine->table == NULL || !h->alive || h->paused)
+        return;
+    cr_table_count(h->engine->table, &count);
+    for (int i = 0; i < 500 && count.entries < count.capacity / 50 * 49; i++)
+        stranger_insert(h);
+}
+
 static void troubles_note(struct sim *sim)
 {
     for (size_t i = 0; i < WORLD_HOSTS; i++) {
@@ -310,6 +335,8 @@ static void step(struct world *world)
         disturb(world, machine);
     troubles_note(sim);
     size_t host = agent_of(world, machine);
+    if (world->crowded && host < WORLD_HOSTS)
+        crowd(&sim->hosts[host]);
     struct worker *worker = &world->workers[machine + world->machine_count * sim_below(sim, 2)];
     bool can_call = host < WORLD_HOSTS && !sim->hosts[host].paused;
     bool by_message = sim_below(sim, 3) != 0 && !worker->stuck && worker->stopped_until <= sim->now;
@@ -335,6 +362,7 @@ static void world_init(struct world *world, uint64_t seed)
     world->sim.stepped = world_stepped;
     world->sim.context = world;
     world->calm = seed % 4 == 1;
+    world->crowded = seed % 7 == 0;
     if (seed % 8 == 1)
         model_init(&world->model, &world->sim, 20000, 60000);
     else if (seed % 8 == 5)

@@ -20,6 +20,7 @@ struct world {
     cr_boot_ns bury_at[WORLD_HOSTS];
     cr_boot_ns told[MODEL_TOKENS]; /* when a use was last reported by a worker */
     bool calm;                     /* little is ended: sessions end for their age */
+    bool crowded;                  /* tables are full of others */
     bool in_silence;               /* somebody's look at a table is stopped */
     size_t calls, logins;
     size_t events, reads, silences; /* reads: from tables; silences: looks that were stopped */
