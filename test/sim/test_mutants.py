@@ -30,6 +30,7 @@ import tap  # noqa: E402
 import variants  # noqa: E402
 
 SIM = ("test_engines", "test_random")
+TABLE = ("test_cache_rules", "test_cache_model")
 SECONDS = "30"  # at most; most are seen within one
 
 
@@ -128,6 +129,11 @@ VARIANTS = [
     variant("a_reader_that_looks_at_no_lease", "src/cache/view.c",
             "now >= entry->deadline || now >= fresh", "now >= entry->deadline",
             "src/cache/view.c", "    if (!view->always_fresh && fresh - now >", "    if (false && fresh - now >"),
+    variant("a_reader_that_looks_at_no_deadline", "src/cache/view.c",
+            "now >= entry->deadline || now >= fresh", "now >= fresh"),
+    variant("an_old_token_past_its_grace", "src/cache/view.c",
+            "    return !facts->matched_old || now < entry->old_until;", "    return true;",
+            programs=TABLE),
     variant("stamps_read_before_the_lease", "src/cache/view.c",
             "        cr_boot_ns fresh =\n            atomic_load_explicit(&view_header(view)->fresh_until, "
             "memory_order_acquire);\n        struct entry_facts facts;",
@@ -142,6 +148,10 @@ VARIANTS = [
             "        enum entry_answer answer = view_search(",
             "src/cache/view.c", "        out->as_of = cr_clock_boot(clock);", "        out->as_of = early;",
             programs=("test_cache_steps",)),
+    variant("a_torn_copy_that_is_believed", "src/cache/view.c",
+            "    if (atomic_load_explicit(&entry->sequence, memory_order_relaxed) != sequence)\n"
+            "        return ENTRY_TORN;\n", "",
+            programs=("test_cache_steps", "test_cache_threads")),
     # Rule 5
     variant("a_lease_counted_from_the_reply", "src/engine/follow.c",
             "        lease_extend(engine, sent);", "        lease_extend(engine, cr_engine_now(engine));"),
@@ -170,6 +180,10 @@ VARIANTS = [
             "src/engine/follow.c",
             "        /* Whatever was filled since the loss may have missed an ending. */\n"
             "        cr_engine_drop_table(engine);\n", ""),
+    variant("a_lease_that_goes_backwards", "src/cache/table.c",
+            " || until <= word_own(&table->header->fresh_until))", ")", programs=TABLE),
+    variant("a_lease_further_ahead_than_a_second", "src/cache/table.c",
+            "    if (until > most)\n        until = most;\n", "", programs=TABLE),
     # Rule 6
     variant("an_unregistered_host", "src/engine/follow.c",
             "    return cr_store_engine_register(store, row);", "    return CR_OK;",
@@ -199,6 +213,8 @@ VARIANTS = [
     variant("logins_that_do_not_wait", "src/engine/write.c",
             "        cr_engine_wait_for(engine, &create->waiter, number, false);",
             "        cr_engine_wait_for(engine, &create->waiter, 0, false);"),
+    variant("a_retired_table_that_is_freshened_again", "src/cache/table.c",
+            "    if (table->retired || ", "    if (", programs=TABLE),
     # Rule 7
     variant("a_fill_answered_past_the_lease", "src/engine/fill.c",
             "    if (!cr_engine_may_answer(fill->op.engine)) {\n        /* Rule 7", "    if (false) {\n"
@@ -211,6 +227,11 @@ VARIANTS = [
             "    if (st == CR_OK && !cr_record_is_sound(out))\n"),
     variant("a_strict_read_that_is_no_poll", "src/engine/fill.c",
             "    if (!strict || engine->exclusive) {", "    if (true) {"),
+    variant("an_entry_of_another_secret", "src/cache/view.c",
+            "    bool matched = hash_equal(words + WORD_HASH, hash);", "    bool matched = true;"),
+    variant("an_entry_of_another_id", "src/cache/view.c",
+            "        if (word_get(&entry->words[WORD_ID + i]) != wanted[i])",
+            "        if (word_get(&entry->words[WORD_ID + i]) != wanted[i] && i > 5)", programs=TABLE),
     # Rule 9
     variant("pending_said_to_be_done", "src/engine/wait.c",
             "    *out_status = CR_PENDING;\n    return", "    return"),
