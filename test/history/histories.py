@@ -288,10 +288,10 @@ def two_hosts(program, random, seconds, only=None):
         def leases(least, most):
             time.sleep(random.uniform(least, most) * LEASE_MS / 1000)
 
-        def pause():
+        def pause(least):
             host = random.choice(hosts)
             host.pause()
-            leases(1.0, 1.8)
+            leases(least, 1.8)
             host.go_on()
 
         def cut_off():
@@ -306,11 +306,11 @@ def two_hosts(program, random, seconds, only=None):
             host.start()
 
         happens(random, seconds, {
-            "pause": pause,
+            "pause": lambda: pause(1.0),
             "cut_off": cut_off,
             "kill": lambda: random.choice(hosts).restart(),
             "worker_pause": lambda: random.choice(run.workers).pause(1.3 * LEASE_MS / 1000),
-            "pause_again": pause,
+            "long_pause": lambda: pause(1.6),
             "stop": stop,
         }, only)
     return run.folder

@@ -142,6 +142,26 @@ size_t record_bytes_make(const char *value, unsigned times, char *out, size_t ca
     return count;
 }
 
+static bool is_word(const void *bytes, size_t count)
+{
+    const unsigned char *text = bytes;
+    for (size_t i = 0; i < count; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return true;
+}
+
+const char *record_user(const struct cr_user *user, char out[CR_USER_BYTES_MAX + 1])
+{
+    if (user->length == 0)
+        return "-";
+    if (user->length > CR_USER_BYTES_MAX || !is_word(user->bytes, user->length))
+        return "TORN";
+    memcpy(out, user->bytes, user->length);
+    out[user->length] = '\0';
+    return out;
+}
+
 const char *record_bytes_value(const void *bytes, size_t count, char out[64])
 {
     const char *text = bytes;
@@ -154,9 +174,8 @@ const char *record_bytes_value(const void *bytes, size_t count, char out[64])
     for (size_t i = each; i < count; i++)
         if (text[i] != text[i - each])
             return "TORN";
-    for (size_t i = 0; i + 1 < each; i++)
-        if (text[i] <= ' ' || text[i] > '~')
-            return "TORN";
+    if (!is_word(text, each - 1))
+        return "TORN";
     memcpy(out, text, each - 1);
     out[each - 1] = '\0';
     return out;

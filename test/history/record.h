@@ -52,5 +52,7 @@ void record_run_over(struct record *record);
 size_t record_bytes_make(const char *value, unsigned times, char *out, size_t capacity);
 /* The value that they were made of; "TORN" when they are not whole, "-" when there are none. */
 const char *record_bytes_value(const void *bytes, size_t count, char out[64]);
+/* A user's name; "TORN" when it is none that a word of a line could be, "-" when it is empty. */
+const char *record_user(const struct cr_user *user, char out[CR_USER_BYTES_MAX + 1]);
 
 #endif

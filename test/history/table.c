@@ -70,16 +70,15 @@ static void fill(struct thread *t, uint64_t key, const char *name)
 
 static void look_up(struct thread *t, uint64_t key)
 {
-    char name[16], data[64];
+    char name[16], data[64], user[CR_USER_BYTES_MAX + 1];
     struct cr_value got = {.size = sizeof got};
     (void)snprintf(name, sizeof name, "key-%u", (unsigned)key);
     uint64_t start = record_now();
     enum cr_status st = cr_lookup(t->room, name, strlen(name), &got);
     uint64_t end = record_now();
     if (st == CR_OK)
-        record_saw(&t->record, start, end, "lookup %s - CR_OK %s %.*s ? %s ? ? ?", name, name,
-                   (int)got.user.length, (const char *)got.user.bytes,
-                   record_bytes_value(got.data, got.bytes, data));
+        record_saw(&t->record, start, end, "lookup %s - CR_OK %s %s ? %s ? ? ?", name, name,
+                   record_user(&got.user, user), record_bytes_value(got.data, got.bytes, data));
     else
         fill(t, key, name);
 }

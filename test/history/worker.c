@@ -4,8 +4,9 @@
  *
  *     history worker DIRECTORY NAME HOST APP_URL OPERATOR_URL|- FIRST_SLOT|- SEED
  *
- * Attached to the host's agent. One thread makes, changes and ends sessions; the others validate
- * whatever the board says. What each did goes to DIRECTORY/NAME.THREAD.history.
+ * Attached to the host's agent. One thread makes, changes and ends sessions, one ends those of
+ * others, which takes its time when a host is lost, and two validate whatever the board says. What
+ * each did goes to DIRECTORY/NAME.THREAD.history.
  *
  * Without slots it only looks, and for seconds only into the table: it asks nobody anything, so it
  * does not hear that its agent has died.
@@ -23,8 +24,8 @@
 #include "record.h"
 #include "roles.h"
 
-#define VALIDATORS 2
-#define OWN_SLOTS 2 /* and one for what was in them before: others go on looking at it */
+#define THREADS 4
+#define OWN_SLOTS 2  /* and one for what was in them before: others go on looking at it */
 #define CALL_MS 1500 /* shorter than an agent is away, now and then */
 #define ASK_AGAIN_MAX 20
 #define BURST_MAX 40
@@ -91,15 +92,14 @@ static const char *token_name(const struct cr_token *token)
 static void saw(struct thread *t, uint64_t start, uint64_t end, const char *how,
                 const struct board_session *asked, enum cr_status st, const struct cr_session *got)
 {
-    char rights[64], data[64];
+    char rights[64], data[64], user[CR_USER_BYTES_MAX + 1];
     if (st == CR_OK)
-        record_saw(&t->record, start, end, "%s %s %s CR_OK %s %.*s %s %s %llu %lld %lld", how,
-                   asked->id.text, token_name(&asked->token), got->id.text, (int)got->user.length,
-                   (const char *)got->user.bytes,
-                   record_bytes_value(got->rights, got->rights_bytes, rights),
-                   record_bytes_value(got->data, got->data_bytes, data),
-                   (unsigned long long)got->version, (long long)got->created_at,
-                   (long long)got->ends_at);
+        record_saw(
+            &t->record, start, end, "%s %s %s CR_OK %s %s %s %s %llu %lld %lld", how,
+            asked->id.text, token_name(&asked->token), got->id.text, record_user(&got->user, user),
+            record_bytes_value(got->rights, got->rights_bytes, rights),
+            record_bytes_value(got->data, got->data_bytes, data), (unsigned long long)got->version,
+            (long long)got->created_at, (long long)got->ends_at);
     else if (st != CR_ASK)
         record_saw(&t->record, start, end, "%s %s %s %s", how, asked->id.text,
                    token_name(&asked->token), cr_status_name(st));
@@ -133,7 +133,7 @@ static enum cr_status burst(struct thread *t, struct board_slot *slot, uint64_t 
     if (!board_get(slot, &asked))
         return CR_NOT_FOUND;
     uint64_t count = 1 + below(t, most), how = cr_random_seeded_next(&t->random);
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count && !stopped(t); i++)
         st = validate(t, &asked, how);
     record_run_over(&t->record);
     return st;
@@ -290,11 +290,16 @@ static void end(struct thread *t, enum ending ending, const struct board_session
         break;
     }
     enum cr_status st = end_ask(t->worker, ending, session, &options, &ended);
-    for (unsigned i = 0; i < ASK_AGAIN_MAX && st == CR_E_UNKNOWN_OUTCOME && !stopped(t); i++) {
-        options.repeat = ended.ending;
+    bool is_known = st != CR_E_UNKNOWN_OUTCOME;
+    options.repeat = ended.ending;
+    for (unsigned i = 0; i < ASK_AGAIN_MAX && !is_known && !stopped(t); i++) {
         rest(20000);
         st = end_ask(t->worker, ending, session, &options, &ended);
+        /* That nobody could be asked now says nothing of the first time. */
+        is_known = st != CR_E_UNKNOWN_OUTCOME && st != CR_UNAVAILABLE && st != CR_BUSY;
     }
+    if (!is_known)
+        st = CR_E_UNKNOWN_OUTCOME;
     if (st == CR_PENDING)
         record_ended(&t->record, number, st, "bound=%lld", (long long)ended.bound);
     else
@@ -349,6 +354,26 @@ static void *changer_run(void *context)
     return NULL;
 }
 
+static void *ender_run(void *context)
+{
+    struct thread *t = context;
+    struct board *board = t->worker->board;
+    while (!stopped(t)) {
+        struct board_slot *slot = &board->slots[below(t, BOARD_SLOTS)];
+        struct board_session session;
+        rest(below(t, 30000));
+        if (!board_get(slot, &session))
+            continue;
+        if (below(t, 4) == 0)
+            rights_write(t, &session);
+        else
+            end(t, below(t, 3) == 0 ? END_USER : END_ONE, &session);
+        (void)burst(t, slot, 4);
+    }
+    record_close(&t->record);
+    return NULL;
+}
+
 static bool room_open(const struct worker *worker, const char *url, struct cr_room **out_room)
 {
     struct cr_options options;
@@ -379,8 +404,10 @@ static bool thread_init(struct thread *t, const struct worker *worker, unsigned 
 
 int worker_main(int argc, char **argv)
 {
-    static struct thread threads[1 + VALIDATORS];
-    pthread_t ids[1 + VALIDATORS];
+    static struct thread threads[THREADS];
+    static void *(*const run[THREADS])(void *) = {changer_run, ender_run, validator_run,
+                                                  validator_run};
+    pthread_t ids[THREADS];
     char path[512];
     if (argc != 7)
         return EXIT_FAILURE;
@@ -398,13 +425,12 @@ int worker_main(int argc, char **argv)
     if (!room_open(&worker, argv[3], &worker.room) ||
         (strcmp(argv[4], "-") != 0 && !room_open(&worker, argv[4], &worker.operator_room)))
         return atomic_load(&worker.board->stop) != 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-    for (unsigned i = 0; i <= VALIDATORS; i++)
+    for (unsigned i = 0; i < THREADS; i++)
         if (!thread_init(&threads[i], &worker, i, strtoull(argv[6], NULL, 10)) ||
-            pthread_create(&ids[i], NULL,
-                           i == 0 && !worker.only_looks ? changer_run : validator_run,
+            pthread_create(&ids[i], NULL, worker.only_looks ? validator_run : run[i],
                            &threads[i]) != 0)
             return EXIT_FAILURE;
-    for (unsigned i = 0; i <= VALIDATORS; i++)
+    for (unsigned i = 0; i < THREADS; i++)
         (void)pthread_join(ids[i], NULL);
     cr_close(worker.operator_room);
     cr_close(worker.room);
