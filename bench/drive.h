@@ -38,6 +38,31 @@ static inline double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static inline uint64_t clock_ns(void)
+{
+    struct timespec now;
+    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0, "no clock");
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static inline int clock_earlier(const void *a, const void *b)
+{
+    uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
+    return (first > second) - (first < second);
+}
+
+/* What two readings are apart with nothing between them, in the median. */
+static inline uint64_t clock_cost(void)
+{
+    uint64_t costs[1023];
+    for (size_t i = 0; i < 1023; i++) {
+        uint64_t start = clock_ns();
+        costs[i] = clock_ns() - start;
+    }
+    qsort(costs, 1023, sizeof *costs, clock_earlier);
+    return costs[511];
+}
+
 /* xorshift64*: which one is asked for next. */
 static inline uint64_t random_next(uint64_t *state)
 {

@@ -19,6 +19,7 @@
 #include "pace.h"
 
 #define STEP 64
+#define TRIES 10
 #define NEAR 2000000
 #define BINS_OCTAVE 32 /* of a factor of two */
 #define BINS (BINS_OCTAVE * 32)
@@ -84,14 +85,20 @@ static struct cr_stats stats_of(struct bench *bench)
     return stats;
 }
 
-/* Hits only: anything else would be another figure. */
+/* Hits only: anything else would be another figure. Where others use the cores the agent may be
+ * late with its lease: measured again. */
 static void hit(struct bench *bench, void (*step)(void *), unsigned each, double seconds)
 {
-    uint64_t before = stats_of(bench).hits;
-    bench->done = 0;
-    double each_ns = nanoseconds_each(step, bench, each, seconds);
-    must(stats_of(bench).hits - before == bench->done, "not every validation was a hit");
-    printf("%.3f\n", each_ns);
+    for (int tries = 0; tries < TRIES; tries++) {
+        uint64_t before = stats_of(bench).hits;
+        bench->done = 0;
+        double each_ns = nanoseconds_each(step, bench, each, seconds);
+        if (stats_of(bench).hits - before == bench->done) {
+            printf("%.3f\n", each_ns);
+            return;
+        }
+    }
+    must(false, "not every validation was a hit");
 }
 
 static void paced(struct bench *bench, double seconds)
@@ -108,31 +115,6 @@ static unsigned bin_of(uint64_t ns)
 {
     double bin = ns > 1 ? log2((double)ns) * BINS_OCTAVE : 0;
     return bin < BINS - 1 ? (unsigned)bin : BINS - 1;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0, "no clock");
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static int earlier(const void *a, const void *b)
-{
-    uint64_t first = *(const uint64_t *)a, second = *(const uint64_t *)b;
-    return (first > second) - (first < second);
-}
-
-/* What two readings are apart with nothing between them. */
-static uint64_t clock_cost(void)
-{
-    static uint64_t costs[4095];
-    for (size_t i = 0; i < 4095; i++) {
-        uint64_t start = clock_ns();
-        costs[i] = clock_ns() - start;
-    }
-    qsort(costs, 4095, sizeof *costs, earlier);
-    return costs[2047];
 }
 
 static void times(struct bench *bench, double seconds)

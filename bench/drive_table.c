@@ -23,7 +23,6 @@
 #define USERS_MAX 60
 #define FILL 0.7
 #define SIZING_SESSIONS 1000000
-#define CLOCKS 255
 #define AT_ONCE 10
 
 struct class {
@@ -106,13 +105,6 @@ static void fill(struct bench *bench)
     printf("%llu\n", (unsigned long long)CLASSES_SESSIONS);
 }
 
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0, "no clock");
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static int smaller(const void *a, const void *b)
 {
     double first = *(const double *)a, second = *(const double *)b;
@@ -123,16 +115,6 @@ static double median(double *values, size_t count)
 {
     qsort(values, count, sizeof *values, smaller);
     return (values[count / 2] + values[(count - 1) / 2]) / 2;
-}
-
-static double clock_cost(void)
-{
-    double costs[CLOCKS];
-    for (size_t i = 0; i < CLOCKS; i++) {
-        uint64_t start = clock_ns();
-        costs[i] = (double)(clock_ns() - start);
-    }
-    return median(costs, CLOCKS);
 }
 
 /* True while the user's sessions are believed. */
@@ -176,7 +158,7 @@ static void end(struct bench *bench, size_t sessions)
     for (size_t u = 0; u < classes[c].users; u += AT_ONCE)
         took[groups++] = users_end(bench, c, u);
     is_live[c] = false;
-    printf("%.2f\n", (median(took, groups) - clock_cost()) / AT_ONCE);
+    printf("%.2f\n", (median(took, groups) - (double)clock_cost()) / AT_ONCE);
 }
 
 /* Windows of a hundredth of what there is room for, until one loses a hundredth of itself. */

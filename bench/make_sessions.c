@@ -9,7 +9,7 @@
  */
 #include "picks.h"
 
-#define UNDER_WAY 1024
+#define UNDER_WAY 256
 #define SPAN_MS 86400000LL /* so long that no use has to be reported: hits are measured */
 
 static void create(struct cr_room *room, size_t number, const struct cr_login_options *options,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the benchmarks and prints what they found. `./dev bench` calls it.
 
-Exit status: 0; 1 when a figure falls short of its bound; 3 when a run was refused, because others
-used the cores and the figures would have said nothing.
+Exit status: 0; 1 when a figure falls short of its bound, or a program failed; 3 when a run was refused,
+because others used the cores and the figures would have said nothing.
 """
 
 import argparse
@@ -57,9 +57,9 @@ def run(kinds, anyway, say):
                 rows, answers = bench.measure(one, anyway)
                 found["answers"][kind.name] = answers
                 found["figures"][kind.name] = one.figures
-        except bench.Refused as why:
+        except (bench.Refused, RuntimeError) as why:
             rows = [{"name": kind.name, "ok": False, "refused": str(why)}]
-            status = 3
+            status = 3 if isinstance(why, bench.Refused) else 1
         if not all(row["ok"] for row in rows):
             status = status or 1
         found["benches"] += rows
