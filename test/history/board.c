@@ -2,8 +2,11 @@
 #include "board.h"
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 struct board *board_map(const char *path)
@@ -41,4 +44,21 @@ bool board_get(struct board_slot *slot, struct board_session *out_session)
         return false;
     memcpy(out_session, words, sizeof *out_session);
     return true;
+}
+
+struct cr_user board_user(unsigned number)
+{
+    char name[16];
+    struct cr_user user = {0};
+    (void)snprintf(name, sizeof name, "user-%u", number);
+    if (cr_user_parse(name, strlen(name), &user) != CR_OK)
+        exit(EXIT_FAILURE);
+    return user;
+}
+
+void board_rest(uint64_t microseconds)
+{
+    nanosleep(&(struct timespec){.tv_sec = (time_t)(microseconds / 1000000),
+                                 .tv_nsec = (long)(microseconds % 1000000) * 1000},
+              NULL);
 }

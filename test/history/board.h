@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the processes of one history tell each other: whose tokens there are to validate, and when
- * to stop. A file that all map. Each slot has one thread that writes it; whoever is killed while
- * writing leaves one that nobody reads.
+ * What the processes of one history tell each other, or have to agree on: whose tokens there are to
+ * validate, and when to stop. A file that all map. Each slot has one thread that writes it; whoever
+ * is killed while writing leaves one that nobody reads.
  *
  * The history itself is not here: what is checked is only what was recorded.
  */
@@ -39,5 +39,9 @@ struct board {
 struct board *board_map(const char *path);
 void board_put(struct board_slot *slot, const struct board_session *session);
 bool board_get(struct board_slot *slot, struct board_session *out_session);
+/* One of the BOARD_USERS. */
+struct cr_user board_user(unsigned number);
+/* Pacing: so that each has its turn on a few processors. */
+void board_rest(uint64_t microseconds);
 
 #endif

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cloakroom/cloakroom.h>
 
@@ -36,32 +35,17 @@ static uint64_t below(struct thread *t, uint64_t bound)
     return cr_random_seeded_next(&t->random) % bound;
 }
 
-static void rest(uint64_t microseconds)
-{
-    nanosleep(&(struct timespec){.tv_nsec = (long)microseconds * 1000}, NULL);
-}
-
-static struct cr_user user_of(uint64_t key)
-{
-    char name[16];
-    struct cr_user user = {0};
-    (void)snprintf(name, sizeof name, "user-%u", (unsigned)key % BOARD_USERS);
-    if (cr_user_parse(name, strlen(name), &user) != CR_OK)
-        exit(EXIT_FAILURE);
-    return user;
-}
-
 static void fill(struct thread *t, uint64_t key, const char *name)
 {
     char value[32], data[3000];
     struct cr_ticket ticket;
-    struct cr_user user = user_of(key);
+    struct cr_user user = board_user((unsigned)key % BOARD_USERS);
     if (cr_fill_begin(t->room, name, strlen(name), &ticket) != CR_OK)
         return;
     (void)snprintf(value, sizeof value, "d%llu",
                    (unsigned long long)atomic_load(&t->board->keys[key]));
     if (below(t, 3) == 0)
-        rest(below(t, 2000));
+        board_rest(below(t, 2000));
     size_t bytes = record_bytes_make(value, 1 + (unsigned)below(t, 300), data, sizeof data);
     /* Whatever it answers, the one who asked has what he wanted. */
     enum cr_status st = cr_fill(t->room, &ticket, &user, data, bytes, TTL_MS);
@@ -97,7 +81,7 @@ static void change(struct thread *t, uint64_t key, bool whole_user)
         atomic_store(&t->board->keys[k], value);
     }
     if (whole_user) {
-        struct cr_user user = user_of(key);
+        struct cr_user user = board_user((unsigned)key % BOARD_USERS);
         st = cr_invalidate_by_user(t->room, &user, NULL, NULL);
     } else {
         (void)snprintf(name, sizeof name, "key-%u", (unsigned)key);
@@ -117,12 +101,12 @@ static void *thread_run(void *context)
         uint64_t key = below(t, BOARD_KEYS);
         if (t->changes) {
             change(t, key, below(t, 4) == 0);
-            rest(below(t, 2000));
+            board_rest(below(t, 2000));
         }
         for (uint64_t i = 0; i < 30; i++)
             look_up(t, key);
         record_run_over(&t->record);
-        rest(below(t, 500));
+        board_rest(below(t, 500));
     }
     record_close(&t->record);
     return NULL;

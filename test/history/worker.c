@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cloakroom/cloakroom.h>
 
@@ -53,13 +52,6 @@ static uint64_t below(struct thread *t, uint64_t bound)
     return cr_random_seeded_next(&t->random) % bound;
 }
 
-static void rest(uint64_t microseconds)
-{
-    nanosleep(&(struct timespec){.tv_sec = (time_t)(microseconds / 1000000),
-                                 .tv_nsec = (long)(microseconds % 1000000) * 1000},
-              NULL);
-}
-
 static bool stopped(const struct thread *t)
 {
     return atomic_load(&t->worker->board->stop) != 0;
@@ -69,16 +61,6 @@ static bool stopped(const struct thread *t)
 static void value_make(const struct thread *t, char kind, char out[32])
 {
     (void)snprintf(out, 32, "%c%u", kind, atomic_fetch_add(&t->worker->board->values, 1));
-}
-
-static struct cr_user user_of(unsigned number)
-{
-    char name[16];
-    struct cr_user user = {0};
-    (void)snprintf(name, sizeof name, "user-%u", number);
-    if (cr_user_parse(name, strlen(name), &user) != CR_OK)
-        exit(EXIT_FAILURE);
-    return user;
 }
 
 /* Its end, which is no secret's: enough to tell tokens of one session apart. */
@@ -146,7 +128,7 @@ static void *validator_run(void *context)
     while (!stopped(t)) {
         for (unsigned i = 0; i < 4; i++)
             (void)burst(t, &board->slots[below(t, BOARD_SLOTS)], BURST_MAX);
-        rest(below(t, t->worker->only_looks ? 6000 : 3000));
+        board_rest(below(t, t->worker->only_looks ? 6000 : 3000));
     }
     record_close(&t->record);
     return NULL;
@@ -169,7 +151,7 @@ static void make(struct thread *t, struct board_slot *slot, bool is_login)
 {
     char rights_name[32], data_name[32], rights[256], data[3000];
     struct board_session session = {.user = (unsigned)below(t, BOARD_USERS)};
-    struct cr_user user = user_of(session.user);
+    struct cr_user user = board_user(session.user);
     struct cr_login login = {.session = CR_SESSION_INIT};
     struct cr_login_options options = {.size = sizeof options, .policy = CR_POLICY_REPLACE};
     value_make(t, 'r', rights_name);
@@ -255,7 +237,7 @@ static enum cr_status end_ask(const struct worker *worker, enum ending ending,
                               const struct board_session *session,
                               const struct cr_end_options *options, struct cr_ended *out_ended)
 {
-    struct cr_user user = user_of(session->user);
+    struct cr_user user = board_user(session->user);
     switch (ending) {
     case END_ONE:
         return cr_end(worker->room, &session->id, options, out_ended);
@@ -293,7 +275,7 @@ static void end(struct thread *t, enum ending ending, const struct board_session
     bool is_known = st != CR_E_UNKNOWN_OUTCOME;
     options.repeat = ended.ending;
     for (unsigned i = 0; i < ASK_AGAIN_MAX && !is_known && !stopped(t); i++) {
-        rest(20000);
+        board_rest(20000);
         st = end_ask(t->worker, ending, session, &options, &ended);
         /* That nobody could be asked now says nothing of the first time. */
         is_known = st != CR_E_UNKNOWN_OUTCOME && st != CR_UNAVAILABLE && st != CR_BUSY;
@@ -348,7 +330,7 @@ static void *changer_run(void *context)
     struct thread *t = context;
     while (!stopped(t)) {
         change_something(t);
-        rest(below(t, 3000));
+        board_rest(below(t, 3000));
     }
     record_close(&t->record);
     return NULL;
@@ -361,7 +343,7 @@ static void *ender_run(void *context)
     while (!stopped(t)) {
         struct board_slot *slot = &board->slots[below(t, BOARD_SLOTS)];
         struct board_session session;
-        rest(below(t, 30000));
+        board_rest(below(t, 30000));
         if (!board_get(slot, &session))
             continue;
         if (below(t, 4) == 0)
@@ -384,7 +366,7 @@ static bool room_open(const struct worker *worker, const char *url, struct cr_ro
     while (st == CR_UNAVAILABLE && atomic_load(&worker->board->stop) == 0) {
         st = cr_open(url, &options, out_room, &error);
         if (st == CR_UNAVAILABLE)
-            rest(10000);
+            board_rest(10000);
     }
     if (st != CR_OK && st != CR_UNAVAILABLE)
         (void)fprintf(stderr, "%s: %s\n", worker->name, error.text);
