@@ -249,7 +249,7 @@ VARIANTS = [
             "    bool crashed = store == NULL &&", "    bool crashed = false &&",
             programs=("test_table",)),
     variant("a_stamp_from_the_future", "src/cache/insert.c",
-            "stamp > cr_table_clock(table) || ", "", programs=("test_table",)),
+            "stamp > cr_table_clock(table) || ", "", programs=TABLE),
     # The ends of a session
     variant("an_entry_that_outlives_the_absolute_end", "src/engine/fill.c",
             "    out->deadline = idle_until < out->absolute_until ? idle_until : out->absolute_until;",
