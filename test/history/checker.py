@@ -344,7 +344,8 @@ class Check:
             start, until = register.span(value)
             if start > saw.end:
                 self.wrong("nothing is seen before it is written", f"{saw}: {write}")
-            if until + self.slack(name, saw) < saw.start:
+            if until + self.slack(name, saw) < saw.start and not (
+                    name == "data" and self.is_of_a_killed_agent(saw, until)):
                 self.wrong(f"{name} that were replaced are not seen",
                            f"{saw} {self.late(saw, until)}")
             spans.append((start, until))
@@ -375,11 +376,15 @@ class Check:
         """Unless it was another agent of this host, whose predecessor's table may still be believed
         for a moment."""
         ends = self.refused[saw.asked, saw.token, saw.host]
-        losses = self.history.losses[saw.host]
-        for end in ends[:bisect.bisect_left(ends, saw.start)]:
-            if not any(loss < end and saw.start < loss + SEGMENT_MS * NS_PER_MS for loss in losses):
-                return True
-        return False
+        return any(not self.is_of_a_killed_agent(saw, end)
+                   for end in ends[:bisect.bisect_left(ends, saw.start)])
+
+    def is_of_a_killed_agent(self, saw, since):
+        """Whether the host's agent was killed before `since`, so short a time before that workers
+        which have not heard of it may still believe its table: what does not wait for that, its
+        successor has answered by then."""
+        return any(loss < since and saw.start < loss + SEGMENT_MS * NS_PER_MS
+                   for loss in self.history.losses[saw.host])
 
     # -- what writers were told
 
