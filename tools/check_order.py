@@ -48,7 +48,6 @@ PARTNERS = re.compile(r"\bPairs? with ([^.;]*)")
 IR_ATOMIC = re.compile(r"^\s+(?:%\S+ = )?(?:(load|store) atomic (?:volatile )?(\S+?),? .*?|(atomicrmw|cmpxchg|fence) .*?)"
                        r"(monotonic|acquire|release|acq_rel|seq_cst)\b.*?!dbg (!\d+)")
 IR_CALL = re.compile(r"^\s+(?:%\S+ = )?(?:tail )?call .*?@([\w.]+)\(.*!dbg (!\d+)")
-IR_FUNCTION = re.compile(r"^define .*@([\w.]+)\(")
 IR_NODE = re.compile(r"^(!\d+) = (?:distinct )?!(DI\w+)\((.*)\)$")
 IR_ORDER = {"monotonic": "relaxed"}
 
@@ -246,6 +245,13 @@ class Debug:
         found = re.search(rf'\b{name}: ("[^"]*"|[^,)]+)', body)
         return found.group(1).strip('"') if found else None
 
+    def function(self, mark):
+        """Whose line it is, also where that function was inlined at once."""
+        kind, body = self.nodes[mark]
+        while kind != "DISubprogram":
+            kind, body = self.nodes[self.field(body, "scope")]
+        return self.field(body, "name")
+
     def place(self, mark):
         _, body = self.nodes[mark]
         line = int(self.field(body, "line"))
@@ -266,17 +272,15 @@ def read_meaning(root, unit):
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if run.returncode != 0:
         raise RuntimeError(f"{unit}: clang: {run.stderr.strip()}")
-    debug, function = Debug(run.stdout), None
+    debug = Debug(run.stdout)
     found_accesses, calls = [], []
     for line in run.stdout.splitlines():
-        start = IR_FUNCTION.match(line)
-        if start:
-            function = start.group(1)
         found = IR_ATOMIC.match(line)
         if found:
             kind, typ, other, order, mark = found.groups()
             bits = 64 if typ is None or typ.endswith("*") or typ == "ptr" else int(typ.strip("i,"))
-            found_accesses.append((*debug.place(mark), kind or other, bits, IR_ORDER.get(order, order), function))
+            found_accesses.append((*debug.place(mark), kind or other, bits, IR_ORDER.get(order, order),
+                                   debug.function(mark)))
             continue
         found = IR_CALL.match(line)
         if found and not found.group(1).startswith("llvm."):
@@ -340,6 +344,13 @@ def disassemble(root, unit, command, folder):
 def is_wanted(access, instruction):
     """Whether it is what the access must become."""
     order = access.orders[0]
+    if access.kind in ("atomicrmw", "cmpxchg"):  # or a call of libgcc's, which looks what the processor has
+        acquires, releases = order in ("acquire", "acq_rel", "seq_cst"), order in ("release", "acq_rel", "seq_cst")
+        name = instruction.name
+        if name.startswith("__aarch64_"):
+            return (not acquires or "_acq" in name) and (not releases or re.search(r"_rel\b", name) is not None)
+        return ORDERED.match(name) is not None and (not acquires or name.startswith("ldax") or "a" in name[5:]) and (
+            not releases or name.startswith(("ldax", "stlx")) or "l" in name[5:])
     register = "x" if access.bits == 64 else "w"
     if not re.match(rf"{register}(?:\d+|zr)\b", instruction.operands):
         return False
@@ -360,9 +371,6 @@ def build_complaints(root, accesses, calls, instructions, counts):
             continue
         if access.kind is None:
             yield f"{access.where()}: {access.label} is no atomic access to the compiler"
-            continue
-        if access.kind not in ("load", "store"):
-            yield f"{access.where()}: no rule for {access.label}, which both loads and stores"
             continue
         here = [one for one in by_place[access.file] if access.first <= one.line <= access.last]
         wanted = [one for one in here if is_wanted(access, one)]
