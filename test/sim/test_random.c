@@ -257,6 +257,7 @@ static void silence_pass(void *context)
 {
     struct world *world = context;
     cr_boot_ns end = world->sim.now + silence(&world->sim);
+    sim_run(&world->sim, 1, NULL); /* no two calls begin at one instant */
     while (world->sim.now < end && world->model.wrong == 0)
         step(world);
 }
