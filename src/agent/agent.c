@@ -343,11 +343,14 @@ int cr_agent_main(const struct cr_agent_options *options)
     /* Whoever started us says it, once. */
     if (st != CR_OK && options->ready_fd < 0)
         cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
-    ready_tell(options, st, &error);
     if (st == CR_OK) {
+        ready_tell(options, st, &error);
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
         cr_loop_uv_run(agent.loop);
     }
     agent_fini(&agent);
+    /* Only now: who hears it may try again at once, and must not meet our lock. */
+    if (st != CR_OK)
+        ready_tell(options, st, &error);
     return st == CR_OK ? 0 : st == CR_BUSY ? CR_AGENT_EXIT_BUSY : 1;
 }

@@ -4,6 +4,8 @@
 """Named locks, as `cloakroom lock NAME -- COMMAND`: with holders that are killed, stopped and
 continued. COORDINATION's promise: at any instant one holder; fences rise; a killed holder frees."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import select
@@ -12,6 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import scratch
 import tap
 from desk import Desk
 
@@ -66,6 +69,32 @@ class Holder:
                 stream.close()
             except BrokenPipeError:
                 pass
+
+
+def is_free(file):
+    """Whether nobody holds a lock on the file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
+
+
+@contextlib.contextmanager
+def full_pipe():
+    """The end to write to; who writes waits."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, bytes(4096))
+        os.set_blocking(writing, True)
+        yield writing
+    finally:
+        os.close(writing)
+        os.close(reading)
 
 
 def gone(pid):
@@ -256,6 +285,26 @@ def without_an_agent_the_store_itself_is_held():
     assert desk.run("lock", "y", "--", "true")[0] == 0
 
 
+def who_hears_that_an_agent_did_not_start_finds_its_lock_free():
+    """The failed agent cannot say so while its pipe is full, and holds nothing meanwhile."""
+    desk = Desk()
+    with full_pipe() as writing:
+        first = Holder(desk, "x").got()
+        agent = desk.open("agent", "--ready-fd", str(writing), pass_fds=[writing])
+        try:
+            lock = desk.state / "agent.lock"
+            scratch.until(lambda: lock.exists() and lock.read_text() == f"{agent.pid}\n",
+                          "the agent takes the lock")
+            with open(lock, "rb") as file:
+                scratch.until(lambda: is_free(file), "the lock is free")
+            assert agent.poll() is None, "it could not have said anything"
+        finally:
+            scratch.end(agent, signal.SIGKILL)
+        assert first.finish() == 0
+    desk.start()
+    desk.stop()
+
+
 tap.main([
     the_command_runs_with_its_fence_and_its_status_is_ours,
     a_lock_that_is_held_is_waited_for_or_not,
@@ -269,4 +318,5 @@ tap.main([
     a_command_that_does_not_end_when_the_lock_is_lost_is_killed,
     an_agent_that_was_stopped_for_longer_than_the_lease_has_lost_the_lock,
     without_an_agent_the_store_itself_is_held,
+    who_hears_that_an_agent_did_not_start_finds_its_lock_free,
 ])
