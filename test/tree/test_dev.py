@@ -70,6 +70,16 @@ def new_tree():
     return Tree()
 
 
+def a_library_that_was_installed_after_the_set_up_is_found():
+    tree = new_tree()
+    assert tree.dev("build")[0] == 0
+    assert not (tree.place / "build" / "found").exists()
+    status, out, error = tree.dev("bench")
+    assert (status, out) == (0, "found True\n"), f"{status} {out} {error}"
+    # And nothing is done twice.
+    assert tree.dev("bench") == (0, "found True\n", ""), tree.dev("bench")
+
+
 def apt_get_is_quiet_while_all_is_well():
     status, out, error = new_tree().dev("bench")
     assert status == 0 and "story" not in out + error, out + error
@@ -84,6 +94,7 @@ def what_apt_get_says_is_shown_when_it_fails():
 
 
 tap.main([
+    a_library_that_was_installed_after_the_set_up_is_found,
     apt_get_is_quiet_while_all_is_well,
     what_apt_get_says_is_shown_when_it_fails,
 ])
