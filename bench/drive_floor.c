@@ -2,8 +2,9 @@
 /*
  * The floor: what any table of this kind must do at least, and nothing else. Three cache lines a
  * session, the address of each depending on bytes of the one before: index, record, the user's
- * stamp. From memory of the same size and kind of page as the table's: a memfd, mapped shared and
- * read-only.
+ * stamp. From memory of the same size and kind of page as the table's: a memfd made and mapped by
+ * the same calls, which take huge pages where the system has some; filled by the writer's map, read
+ * through a read-only one.
  *
  *     drive_floor BYTES SESSIONS
  *
@@ -19,6 +20,8 @@
  * that they lie nearer to the processor.
  */
 #include "picks.h"
+
+#include "base/shm.h"
 
 #define LINE 64u
 #define BATCH 16
@@ -124,17 +127,19 @@ static void batch_step(void *context)
 
 static const unsigned char *memory_make(size_t bytes)
 {
-    int fd = memfd_create("floor", MFD_CLOEXEC);
-    must(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0, "memfd");
-    uint64_t *words = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    must(words != MAP_FAILED, "map");
+    struct cr_shm shm;
+    const void *memory;
+    must_be_ok(cr_shm_create("floor", bytes, CR_HUGE_AUTO, &shm), "memory");
+    uint64_t *words = shm.memory;
     uint64_t random = 88172645463325252ULL;
     for (size_t i = 0; i < bytes / sizeof *words; i++)
         words[i] = random_next(&random) >> 32;
-    munmap(words, bytes);
-    void *memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-    must(memory != MAP_FAILED, "map");
-    close(fd);
+    must_be_ok(cr_shm_map(shm.fd, &memory, &bytes), "map");
+    cr_memory_unmap(shm.memory, shm.bytes);
+    close(shm.fd);
+    /* Each page is looked up once, so that no chain is the first in it. */
+    for (size_t at = 0; at < bytes; at += 4096)
+        (void)*((const volatile unsigned char *)memory + at);
     return memory;
 }
 

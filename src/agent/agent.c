@@ -95,6 +95,7 @@ static enum cr_status agent_engine(struct agent *agent, struct cr_store *store,
         .label = label,
         .cache = cache_of(&options->settings),
         .cache_bytes = cache_bytes_of(&options->settings),
+        .huge_pages = options->settings.huge_pages,
         .idle = span_or(options->idle, IDLE_MS_DEFAULT),
         .absolute = span_or(options->absolute, ABSOLUTE_MS_DEFAULT),
         .lease = span_or(options->lease, LEASE_MS_DEFAULT),
@@ -245,8 +246,8 @@ static void agent_reload(void *context, int signal_number)
     if (agent->options->reload == NULL ||
         !agent->options->reload(agent->options->context, &settings))
         return;
-    enum cr_status st =
-        cr_engine_set_cache(agent->engine, cache_of(&settings), cache_bytes_of(&settings));
+    enum cr_status st = cr_engine_set_cache(agent->engine, cache_of(&settings),
+                                            cache_bytes_of(&settings), settings.huge_pages);
     if (st == CR_OK)
         cr_log(CR_LOG_INFO, "settings read anew");
     else

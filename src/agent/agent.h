@@ -9,6 +9,8 @@
 
 #include <cloakroom/room.h>
 
+#include "base/shm.h"
+
 #define CR_AGENT_APP_SOCKET "app.sock"
 #define CR_AGENT_HTTP_SOCKET "http.sock"
 #define CR_AGENT_OPERATOR_SOCKET "operator.sock"
@@ -20,6 +22,7 @@
 struct cr_agent_settings {
     enum cr_cache cache;
     size_t cache_bytes; /* 0: 64 MiB */
+    enum cr_huge_pages huge_pages;
 };
 
 struct cr_agent_options {

@@ -3,6 +3,10 @@
  * Shared memory. The creator's own mapping is the only writable one there will ever be: it is made
  * before the seal F_SEAL_FUTURE_WRITE, which refuses every later one, whoever holds the descriptor.
  * The seals on the size make a read-only map safe to read: it cannot shrink under the reader.
+ *
+ * Large memory is mapped where huge pages can stand, and they are asked for: a lookup touches lines
+ * far from each other, and with pages of 4 KiB most of its time goes into finding the pages.
+ * Nothing rests on getting them: what is refused is had in ordinary pages.
  */
 #include "base/shm.h"
 
@@ -12,10 +16,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
+#include <linux/memfd.h>
 
 #include "base/assert.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; older kernels answer EINVAL */
+#endif
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
 
 static enum cr_status status_of_errno(int error)
@@ -57,6 +68,51 @@ static bool memory_is_there(size_t bytes)
            bytes < kernel_number("/sys/fs/cgroup/memory.max", "");
 }
 
+/*
+ * As mmap, aligned to a huge page where one can stand in it; not every kernel does so by itself.
+ * The address that is wished for was free a moment ago. Who takes it meanwhile, as another thread
+ * may, costs the alignment and nothing else: it is a wish, not MAP_FIXED.
+ */
+static void *memory_map(size_t bytes, int protection, int flags, int fd)
+{
+    unsigned char *wish = NULL;
+    if (bytes >= CR_HUGE_PAGE_BYTES) {
+        size_t enough = bytes + CR_HUGE_PAGE_BYTES;
+        unsigned char *range =
+            mmap(NULL, enough, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (range != MAP_FAILED) {
+            wish = range + (CR_HUGE_PAGE_BYTES - (uintptr_t)range % CR_HUGE_PAGE_BYTES) %
+                               CR_HUGE_PAGE_BYTES;
+            munmap(range, enough);
+        }
+    }
+    return mmap(wish, bytes, protection, flags, fd, 0);
+}
+
+/* Before the memory is touched. A kernel without huge pages refuses, and that is no error. */
+static void memory_advise(void *memory, size_t bytes, enum cr_huge_pages pages)
+{
+    if (bytes >= CR_HUGE_PAGE_BYTES)
+        (void)madvise(memory, bytes, pages == CR_HUGE_OFF ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+}
+
+/*
+ * Huge pages for a new memfd, as far as there are some: fallocate heeds no advice. One page of each
+ * is touched through the map that has it. Where the system gives small ones to shared memory all
+ * the same (shmem_enabled is "never" unless somebody has changed it), it is asked to put huge ones
+ * in their place, at once: each such call makes all processors empty their lists. The rest is left
+ * to shm_reserve.
+ */
+static void shm_take_huge(unsigned char *memory, size_t bytes)
+{
+    size_t whole = bytes / CR_HUGE_PAGE_BYTES * CR_HUGE_PAGE_BYTES;
+    for (size_t at = 0; at < whole; at += CR_HUGE_PAGE_BYTES)
+        if (madvise(memory + at, 1, MADV_POPULATE_WRITE) != 0)
+            return;
+    if (whole > 0)
+        (void)madvise(memory, whole, MADV_COLLAPSE);
+}
+
 /* All pages now: a page that cannot be had later would be a SIGBUS in the middle of a write. */
 static int shm_reserve(int fd, size_t bytes)
 {
@@ -67,36 +123,83 @@ static int shm_reserve(int fd, size_t bytes)
     return failed;
 }
 
-enum cr_status cr_shm_create(const char *name, size_t bytes, void **out_memory, int *out_fd)
+static void shm_fini(struct cr_shm *shm)
+{
+    cr_memory_unmap(shm->memory, shm->bytes);
+    if (shm->fd >= 0)
+        close(shm->fd);
+    *shm = (struct cr_shm){.fd = -1};
+}
+
+static enum cr_status shm_map_and_seal(struct cr_shm *shm, enum cr_huge_pages pages)
+{
+    void *memory = memory_map(shm->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shm->fd);
+    if (memory == MAP_FAILED)
+        return status_of_errno(errno);
+    shm->memory = memory;
+    if (!shm->from_pool) {
+        memory_advise(memory, shm->bytes, pages);
+        if (pages != CR_HUGE_OFF)
+            shm_take_huge(memory, shm->bytes);
+    }
+    if (shm_reserve(shm->fd, shm->bytes) != 0 || fcntl(shm->fd, F_ADD_SEALS, SEALS) != 0)
+        return status_of_errno(errno);
+    return CR_OK;
+}
+
+/* From the pool that an administrator has set aside. Its files consist of whole huge pages. */
+static enum cr_status shm_from_pool(const char *name, size_t bytes, struct cr_shm *out)
+{
+    *out = (struct cr_shm){.fd = -1, .from_pool = true};
+    if (bytes > SIZE_MAX - CR_HUGE_PAGE_BYTES)
+        return CR_E_LIMIT;
+    out->bytes = (bytes + CR_HUGE_PAGE_BYTES - 1) / CR_HUGE_PAGE_BYTES * CR_HUGE_PAGE_BYTES;
+    out->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB);
+    if (out->fd < 0 || ftruncate(out->fd, (off_t)out->bytes) != 0)
+        return status_of_errno(errno);
+    return shm_map_and_seal(out, CR_HUGE_RESERVED);
+}
+
+static enum cr_status shm_ordinary(const char *name, size_t bytes, enum cr_huge_pages pages,
+                                   struct cr_shm *out)
+{
+    *out = (struct cr_shm){.fd = -1, .bytes = bytes};
+    if (!memory_is_there(bytes))
+        return CR_E_LIMIT;
+    out->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (out->fd < 0 || ftruncate(out->fd, (off_t)bytes) != 0)
+        return status_of_errno(errno);
+    return shm_map_and_seal(out, pages);
+}
+
+enum cr_status cr_shm_create(const char *name, size_t bytes, enum cr_huge_pages pages,
+                             struct cr_shm *out_shm)
 {
     CR_ASSERT(bytes > 0);
     int kept_errno = errno;
-    enum cr_status st = CR_OK;
-    void *memory = MAP_FAILED;
-    int fd = -1;
-    if (!memory_is_there(bytes)) {
-        st = CR_E_LIMIT;
-        goto out;
+    struct cr_shm shm = {.fd = -1};
+    enum cr_status st = CR_E_LIMIT;
+    if (pages == CR_HUGE_RESERVED)
+        st = shm_from_pool(name, bytes, &shm);
+    if (st != CR_OK) {
+        shm_fini(&shm);
+        st = shm_ordinary(name, bytes, pages, &shm);
     }
-    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || shm_reserve(fd, bytes) != 0) {
-        st = status_of_errno(errno);
-        goto out;
-    }
-    memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED || fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
-        st = status_of_errno(errno);
-        goto out;
-    }
-    *out_memory = memory;
-    *out_fd = fd;
-out:
-    if (st != CR_OK && memory != MAP_FAILED)
-        munmap(memory, bytes);
-    if (st != CR_OK && fd >= 0)
-        close(fd);
+    if (st == CR_OK)
+        *out_shm = shm;
+    else
+        shm_fini(&shm);
     errno = kept_errno;
     return st;
+}
+
+/* A file of huge pages that does not consist of whole ones could be mapped, but not unmapped. */
+static bool size_is_sound(int fd, size_t bytes)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 &&
+           (system.f_type != HUGETLBFS_MAGIC ||
+            (system.f_bsize > 0 && bytes % (size_t)system.f_bsize == 0));
 }
 
 enum cr_status cr_shm_map(int fd, const void **out_memory, size_t *out_bytes)
@@ -105,9 +208,11 @@ enum cr_status cr_shm_map(int fd, const void **out_memory, size_t *out_bytes)
     enum cr_status st = CR_E_PROTOCOL;
     struct stat info;
     int seals = fcntl(fd, F_GET_SEALS); /* fails for what is no memfd */
-    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &info) != 0 || info.st_size <= 0)
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &info) != 0 || info.st_size <= 0 ||
+        !size_is_sound(fd, (size_t)info.st_size))
         goto out;
-    void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    /* No advice: a map shows what pages there are, and the writer has chosen them. */
+    void *memory = memory_map((size_t)info.st_size, PROT_READ, MAP_SHARED, fd);
     st = memory == MAP_FAILED ? status_of_errno(errno) : CR_OK;
     if (st != CR_OK)
         goto out;
@@ -118,12 +223,12 @@ out:
     return st;
 }
 
-enum cr_status cr_memory_private(size_t bytes, void **out_memory)
+enum cr_status cr_memory_private(size_t bytes, enum cr_huge_pages pages, void **out_memory)
 {
     CR_ASSERT(bytes > 0);
     int kept_errno = errno;
     enum cr_status st = CR_OK;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = memory_map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     if (memory == MAP_FAILED) {
         st = status_of_errno(errno);
         goto out;
@@ -133,6 +238,7 @@ enum cr_status cr_memory_private(size_t bytes, void **out_memory)
         munmap(memory, bytes);
         goto out;
     }
+    memory_advise(memory, bytes, pages);
     *out_memory = memory;
 out:
     errno = kept_errno;

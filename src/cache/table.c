@@ -105,6 +105,21 @@ static enum cr_status table_attach(struct cr_table *table)
     return CR_OK;
 }
 
+static enum cr_status memory_take(struct cr_table *table, const struct cr_table_options *options)
+{
+    struct cr_shm shm = {.bytes = options->bytes / PAGE_BYTES * PAGE_BYTES, .fd = -1};
+    enum cr_status st = options->shared
+                            ? cr_shm_create("cloakroom-table", shm.bytes, options->huge_pages, &shm)
+                            : cr_memory_private(shm.bytes, options->huge_pages, &shm.memory);
+    if (st != CR_OK)
+        return st;
+    table->memory = shm.memory;
+    table->bytes = shm.bytes;
+    table->fd = shm.fd;
+    table->count.from_pool = shm.from_pool;
+    return CR_OK;
+}
+
 enum cr_status cr_table_create(const struct cr_table_options *options, struct cr_random *random,
                                struct cr_table **out_table)
 {
@@ -117,11 +132,8 @@ enum cr_status cr_table_create(const struct cr_table_options *options, struct cr
     if (table == NULL)
         goto out;
     table->fd = -1;
-    table->bytes = options->bytes / PAGE_BYTES * PAGE_BYTES;
     table->always_fresh = options->always_fresh;
-    st = options->shared
-             ? cr_shm_create("cloakroom-table", table->bytes, &table->memory, &table->fd)
-             : cr_memory_private(table->bytes, &table->memory);
+    st = memory_take(table, options);
     if (st != CR_OK)
         goto out;
     table->header = table->memory;

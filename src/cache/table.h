@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "base/shm.h"
 
 #define CR_TABLE_LAYOUT 1 /* raised with every change of what stands where in a table's memory */
 #define CR_TABLE_PAYLOAD_BYTES_MAX                                                                 \
@@ -47,6 +48,7 @@ struct cr_table_options {
     bool shared;          /* a sealed memfd; else private memory */
     uint64_t clock_start; /* the clock goes on from here: every floor and stamp starts at it */
     bool always_fresh;    /* private table of an engine that checks its own lease: no fresh_until */
+    enum cr_huge_pages huge_pages;
 };
 #define CR_TABLE_BYTES_MIN (1u << 20)
 
@@ -84,6 +86,7 @@ void cr_table_retire(struct cr_table *table);
 
 struct cr_table_count {
     uint64_t entries, capacity, bytes, inserts, refused, evicted_live;
+    bool from_pool; /* of reserved huge pages */
 };
 void cr_table_count(const struct cr_table *table, struct cr_table_count *out);
 

@@ -87,8 +87,10 @@ static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
         cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
         return false;
     }
-    *out_settings = (struct cr_agent_settings){.cache = (enum cr_cache)settings.cache,
-                                               .cache_bytes = (size_t)settings.cache_bytes};
+    *out_settings =
+        (struct cr_agent_settings){.cache = (enum cr_cache)settings.cache,
+                                   .cache_bytes = (size_t)settings.cache_bytes,
+                                   .huge_pages = (enum cr_huge_pages)settings.huge_pages};
     return true;
 }
 
@@ -109,7 +111,8 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .state = state,
         .realm = settings->realm,
         .settings = {.cache = (enum cr_cache)settings->cache,
-                     .cache_bytes = (size_t)settings->cache_bytes},
+                     .cache_bytes = (size_t)settings->cache_bytes,
+                     .huge_pages = (enum cr_huge_pages)settings->huge_pages},
         .idle = settings->idle,
         .absolute = settings->absolute,
         .lease = settings->lease,

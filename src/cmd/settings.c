@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/shm.h"
 #include "cmd/closest.h"
 
 #define KIB ((int64_t)1 << 10)
@@ -54,6 +55,9 @@ static const struct cr_setting rows[] = {
      {{"none", CR_CACHE_NONE}, {"memory", CR_CACHE_MEMORY}, {"shared", CR_CACHE_SHARED}}},
     {"cache.memory", CR_SETTING_BYTES, true, AT(cache_bytes), MIB, 1024 * GIB, "64M", "cache-memory", "SIZE",
      "memory of the session cache", {{0}}},
+    {"cache.huge_pages", CR_SETTING_CHOICE, true, AT(huge_pages), 0, 0, "auto", NULL, "NAME",
+     "huge pages for that: asked for, of the pool that is reserved for them, or none",
+     {{"auto", CR_HUGE_AUTO}, {"reserved", CR_HUGE_RESERVED}, {"off", CR_HUGE_OFF}}},
     {"session.idle", CR_SETTING_SPAN, false, AT(idle), SECOND, CR_SPAN_MS_MAX, "30m", NULL, "SPAN",
      "a session ends when it was not used for so long", {{0}}},
     {"session.absolute", CR_SETTING_SPAN, false, AT(absolute), SECOND, CR_SPAN_MS_MAX, "12h", NULL, "SPAN",

@@ -37,6 +37,7 @@ struct cr_settings {
     int64_t socket_mode;
     int64_t cache; /* enum cr_cache */
     int64_t cache_bytes;
+    int64_t huge_pages; /* enum cr_huge_pages */
     cr_span_ms idle, absolute;
     struct cr_setting_policy on_login;
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];

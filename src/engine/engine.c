@@ -172,7 +172,7 @@ static void freshen_fired(struct cr_timer *timer)
 
 /* A new table starts empty, above everything that fills under way may have read. */
 static enum cr_status table_make(struct cr_engine *engine, enum cr_cache cache, size_t bytes,
-                                 struct cr_table **out_table)
+                                 enum cr_huge_pages huge_pages, struct cr_table **out_table)
 {
     *out_table = NULL;
     if (cache == CR_CACHE_NONE)
@@ -182,23 +182,35 @@ static enum cr_status table_make(struct cr_engine *engine, enum cr_cache cache, 
         .shared = cache == CR_CACHE_SHARED,
         .clock_start = cr_engine_clock(engine) + 1,
         .always_fresh = cache == CR_CACHE_MEMORY,
+        .huge_pages = huge_pages,
     };
-    return cr_table_create(&options, engine->random, out_table);
+    enum cr_status st = cr_table_create(&options, engine->random, out_table);
+    if (st != CR_OK || huge_pages != CR_HUGE_RESERVED || !options.shared)
+        return st;
+    struct cr_table_count count;
+    cr_table_count(*out_table, &count);
+    if (!count.from_pool)
+        cr_engine_say(engine, "too few huge pages are reserved (vm.nr_hugepages) for the table: it "
+                              "has ordinary memory");
+    return CR_OK;
 }
 
-enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache, size_t bytes)
+enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache, size_t bytes,
+                                   enum cr_huge_pages huge_pages)
 {
     struct cr_table *old = engine->table, *table = NULL;
     CR_ASSERT(cache != CR_CACHE_DEFAULT);
-    if (cache == engine->cache && (bytes == engine->cache_bytes || cache == CR_CACHE_NONE))
+    bool is_same = bytes == engine->cache_bytes && huge_pages == engine->huge_pages;
+    if (cache == engine->cache && (is_same || cache == CR_CACHE_NONE))
         return CR_OK;
-    enum cr_status st = table_make(engine, cache, bytes, &table);
+    enum cr_status st = table_make(engine, cache, bytes, huge_pages, &table);
     if (st != CR_OK)
         return st;
     engine->clock = cr_engine_clock(engine) + 1;
     engine->table = table;
     engine->cache = cache;
     engine->cache_bytes = bytes;
+    engine->huge_pages = huge_pages;
     /* Readers of the old one must ask from now on, before anything is ended in the new one only. */
     cr_table_destroy(old);
     table_freshen(engine);
@@ -320,7 +332,8 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     enum cr_status st = cr_engine_seen_start(engine);
     /* Before it registers: who cannot have a table need not be waited for. */
     if (st == CR_OK)
-        st = table_make(engine, engine->options.cache, engine->options.cache_bytes, &engine->table);
+        st = table_make(engine, engine->options.cache, engine->options.cache_bytes,
+                        engine->options.huge_pages, &engine->table);
     if (st == CR_OK && options->store != NULL)
         st = engine_read_store(engine, options->store, out_error);
     else if (st == CR_OK)
@@ -329,6 +342,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
         goto failed;
     engine->cache = engine->options.cache;
     engine->cache_bytes = engine->options.cache_bytes;
+    engine->huge_pages = engine->options.huge_pages;
     if (options->store != NULL) {
         struct cr_store_queue_options queue = {
             .reader_threads = 2, .queue_max = 4096, .batch_max = 256};

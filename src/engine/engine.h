@@ -27,10 +27,11 @@ struct cr_engine_options {
     const char *label; /* host and pid, for people; copied */
     enum cr_cache cache;
     size_t cache_bytes;
+    enum cr_huge_pages huge_pages;
     cr_span_ms idle, absolute;     /* of sessions that do not say */
     cr_span_ms lease, poll, grace; /* of a store that is not exclusive: 5 s, 1 s, 0 */
-    /* The table was replaced (other cache, other size, dropped): its descriptor, or -1 for none
-     * that can be shared. The old one has been retired already. */
+    /* The table was replaced (other cache, other size, other pages, dropped): its descriptor, or -1
+     * for none that can be shared. The old one has been retired already. */
     void (*table_changed)(void *context, int fd);
     /* A line for the log, once per event. */
     void (*say)(void *context, const char *text);
@@ -148,10 +149,10 @@ CR_MUST_CHECK bool cr_engine_store_write(struct cr_engine *engine, struct cr_sto
 struct cr_loop *cr_engine_loop(struct cr_engine *engine);
 struct cr_random *cr_engine_random(struct cr_engine *engine);
 
-/* Switch the cache or its size while running (SIGHUP). The same values: nothing happens.
+/* Switch the cache, its size or its pages while running (SIGHUP). The same values: nothing happens.
  * CR_E_LIMIT: the memory cannot be had; the old table stays. */
 CR_MUST_CHECK enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache,
-                                                 size_t bytes);
+                                                 size_t bytes, enum cr_huge_pages huge_pages);
 enum cr_cache cr_engine_cache(const struct cr_engine *engine);
 int cr_engine_table_fd(const struct cr_engine *engine); /* -1: none that can be shared */
 bool cr_engine_has_store(const struct cr_engine *engine);

@@ -67,6 +67,7 @@ struct cr_engine {
     struct cr_table *table;
     enum cr_cache cache;
     size_t cache_bytes;
+    enum cr_huge_pages huge_pages;
     uint64_t clock;
     struct cr_timer freshen;
 

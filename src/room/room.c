@@ -147,7 +147,7 @@ enum cr_status cr_room_create(const char *url, const struct cr_options *given,
     room->life = 1;
     room->own_table = url != NULL && strncmp(url, table_prefix, sizeof table_prefix - 1) == 0;
     options_take(room, &options);
-    enum cr_status st = cr_memory_private(sizeof *room->page, &page);
+    enum cr_status st = cr_memory_private(sizeof *room->page, CR_HUGE_OFF, &page);
     room->page = page;
     room->buffer = malloc(CR_MESSAGE_BYTES_MAX + 1);
     if (st == CR_OK &&

@@ -28,6 +28,7 @@ static const char *const allowed[] = {
     "accept4",
     "fcntl",
     "fstat",
+    "fstatfs",
     "newfstatat",
     "statx",
     "lseek",

@@ -383,7 +383,9 @@ def a_changed_settings_file_is_taken_over_and_a_bad_one_is_told():
         for text, says in [("[cache]\nkind = none\n", "settings read anew"),
                            ("[cache]\nkind = all\n", "x.conf:2: cache.kind is"),
                            ("[cache\n", "x.conf:1: neither"),
-                           ("[session]\nidle = 30m\n[cache]\nmemory = 2M\n", "settings read anew")]:
+                           ("[session]\nidle = 30m\n[cache]\nmemory = 2M\n", "settings read anew"),
+                           ("[cache]\nhuge_pages = off\n", "settings read anew"),
+                           ("[cache]\nhuge_pages = some\n", "cache.huge_pages is auto, reserved")]:
             before = len(desk.said())
             config.write_text(text)
             desk.agent.send_signal(signal.SIGHUP)
@@ -391,6 +393,38 @@ def a_changed_settings_file_is_taken_over_and_a_bad_one_is_told():
             assert desk.agent.poll() is None
             if "anew" not in says:
                 assert "stay as they were" in desk.said()[before:]
+    finally:
+        desk.stop()
+
+
+def table_of(pid):
+    """What the kernel calls the agent's segment: another number, another segment."""
+    maps = pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="ascii")
+    return {line.split()[4] for line in maps.splitlines() if "cloakroom-table" in line}
+
+
+def huge_pages_free():
+    text = pathlib.Path("/proc/meminfo").read_text(encoding="ascii")
+    rows = dict(line.split(":") for line in text.splitlines())
+    return int(rows.get("HugePages_Free", "0")) if "2048" in rows.get("Hugepagesize", "") else 0
+
+
+def other_pages_are_another_table_and_a_pool_that_is_too_small_is_told_once():
+    config = scratch.folder("settings") / "x.conf"
+    config.write_text("[cache]\nmemory = 8M\n")
+    desk = Desk()
+    desk.start("--config", str(config))
+    try:
+        for pages, changes in [("auto", False), ("off", True), ("off", False), ("reserved", True),
+                               ("reserved", False), ("auto", True)]:
+            before, said, free = table_of(desk.agent.pid), len(desk.said()), huge_pages_free()
+            config.write_text(f"[cache]\nmemory = 8M\nhuge_pages = {pages}\n")
+            desk.agent.send_signal(signal.SIGHUP)
+            scratch.until(lambda: "read anew" in desk.said()[said:], pages, 10)
+            after = table_of(desk.agent.pid)
+            assert len(after) == 1 and (after != before) == changes, (pages, before, after)
+            told = desk.said()[said:].count("too few huge pages are reserved")
+            assert told == (pages == "reserved" and changes and free < 4), desk.said()[said:]
     finally:
         desk.stop()
 
@@ -437,6 +471,7 @@ tap.main([
     changing_an_account_ends_its_sessions_at_once,
     the_first_start_makes_the_administrator_and_says_so_once,
     a_changed_settings_file_is_taken_over_and_a_bad_one_is_told,
+    other_pages_are_another_table_and_a_pool_that_is_too_small_is_told_once,
     a_settings_file_is_checked,
     help_and_version_are_there_in_every_form,
 ])

@@ -265,15 +265,17 @@ static void a_session_ended_while_the_cache_was_off_is_not_accepted_when_it_is_o
     start_two(&sim);
     struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
     CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
-    CHECK_STATUS(cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_NONE, CR_TABLE_BYTES_MIN),
-                 CR_OK);
+    CHECK_STATUS(
+        cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_NONE, CR_TABLE_BYTES_MIN, CR_HUGE_AUTO),
+        CR_OK);
     CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
     /* A read that began while the cache was off may not fill the new table. */
     struct sim_answer late = {.sim = &sim};
     cr_engine_validate(sim.hosts[0].engine, &login.token, false, sim_answered, &late);
     CHECK_STATUS(end_user(&sim, 1, "ada", false).status, CR_OK);
-    CHECK_STATUS(cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_MEMORY, CR_TABLE_BYTES_MIN),
-                 CR_OK);
+    CHECK_STATUS(
+        cr_engine_set_cache(sim.hosts[0].engine, CR_CACHE_MEMORY, CR_TABLE_BYTES_MIN, CR_HUGE_AUTO),
+        CR_OK);
     CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_ENDED);
     CHECK(late.done);
     sim_fini(&sim);

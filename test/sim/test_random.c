@@ -223,7 +223,7 @@ static void disturb(struct world *world, size_t machine)
     case 7:
         if (!h->paused)
             (void)!cr_engine_set_cache(h->engine, (enum cr_cache)(1 + sim_below(sim, 3)),
-                                       CR_TABLE_BYTES_MIN * (1 + sim_below(sim, 2)));
+                                       CR_TABLE_BYTES_MIN * (1 + sim_below(sim, 2)), CR_HUGE_AUTO);
         break;
     case 8:
         host_kill(world, host);

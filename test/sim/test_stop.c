@@ -172,7 +172,7 @@ static void chain_ask(struct chain *chain)
     chain->asked++;
     if (sim_below(sim, 10) == 0)
         (void)!cr_engine_set_cache(engine, (enum cr_cache)(1 + sim_below(sim, 3)),
-                                   CR_TABLE_BYTES_MIN);
+                                   CR_TABLE_BYTES_MIN, CR_HUGE_AUTO);
     switch (sim_below(sim, 12)) {
     case 0:
     case 1:

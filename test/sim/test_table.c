@@ -142,9 +142,11 @@ static void a_fill_that_was_begun_over_another_table_is_refused(void)
         CHECK_STATUS(sim_host_start_bare(&sim, 0, CR_CACHE_MEMORY), CR_OK);
         struct cr_engine *engine = sim.hosts[0].engine;
         uint64_t before = cr_engine_table_clock(engine);
-        CHECK_STATUS(cr_engine_set_cache(engine, between[i], CR_TABLE_BYTES_MIN), CR_OK);
+        CHECK_STATUS(cr_engine_set_cache(engine, between[i], CR_TABLE_BYTES_MIN, CR_HUGE_AUTO),
+                     CR_OK);
         uint64_t meanwhile = cr_engine_table_clock(engine);
-        CHECK_STATUS(cr_engine_set_cache(engine, CR_CACHE_MEMORY, CR_TABLE_BYTES_MIN), CR_OK);
+        CHECK_STATUS(cr_engine_set_cache(engine, CR_CACHE_MEMORY, CR_TABLE_BYTES_MIN, CR_HUGE_AUTO),
+                     CR_OK);
         fill(engine, 1, 1, before);
         CHECK(!look(engine, 1, &number));
         fill(engine, 1, 1, meanwhile);
@@ -263,7 +265,8 @@ static void agent_start(struct history *history, size_t host)
     h->rate = history->sim.hosts[0].rate; /* one machine */
     h->boot_start = history->sim.hosts[0].boot_start;
     CHECK_STATUS(sim_host_start_bare(&history->sim, host, CR_CACHE_SHARED), CR_OK);
-    (void)!cr_engine_set_cache(h->engine, caches[sim_below(&history->sim, 3)], CR_TABLE_BYTES_MIN);
+    (void)!cr_engine_set_cache(h->engine, caches[sim_below(&history->sim, 3)], CR_TABLE_BYTES_MIN,
+                               CR_HUGE_AUTO);
     history->engine_of[host] = ++history->engines;
 }
 
@@ -287,7 +290,7 @@ static void history_step(struct history *history)
         history->bury_at[host] = sim->now + 1500000000;
     } else if (sim_below(sim, 300) == 0) {
         (void)!cr_engine_set_cache(h->engine, (enum cr_cache)(1 + sim_below(sim, 3)),
-                                   CR_TABLE_BYTES_MIN);
+                                   CR_TABLE_BYTES_MIN, CR_HUGE_AUTO);
     } else if (sim_below(sim, 12) == 0) {
         history_end(history, h->engine);
     } else {
