@@ -52,8 +52,11 @@ static bool terminal_ask(const char *prompt, struct cr_secret *out)
     quiet = kept;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     caught = 0;
-    for (size_t i = 0; i < 4; i++)
-        sigaction(signals[i], &action, &before[i]);
+    for (size_t i = 0; i < 4; i++) {
+        sigaction(signals[i], NULL, &before[i]);
+        if (before[i].sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
+    }
     bool ok = tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) == 0;
     fputs(prompt, stderr);
     ok = ok && line_read(STDIN_FILENO, out);

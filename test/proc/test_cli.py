@@ -258,6 +258,21 @@ def an_interrupted_question_leaves_the_terminal_as_it_was():
         assert not users(desk)
 
 
+def a_signal_that_is_ignored_interrupts_no_question():
+    """As for whoever is in the background of a script."""
+    with Desk() as desk:
+        terminal = Terminal(["sh", "-c", 'trap "" INT; exec "$@"', "sh",
+                             *desk.command("user", "add", "anna")])
+        terminal.wait_for(b"Password: ")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.type(PASSWORD.encode() + b"\n")
+        terminal.wait_for(b"again: ")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.type(PASSWORD.encode() + b"\n")
+        assert terminal.close() == 0, terminal.screen
+        assert users(desk), terminal.screen
+
+
 def a_password_from_standard_input_is_every_byte_of_it():
     with scratch.Server(workers=1) as server:
         where = ("--store", server.store, "--state", str(server.state))
@@ -466,6 +481,7 @@ tap.main([
     closed_standard_streams_are_nobody_elses,
     at_a_terminal_a_password_is_asked_for_twice_and_not_shown,
     an_interrupted_question_leaves_the_terminal_as_it_was,
+    a_signal_that_is_ignored_interrupts_no_question,
     a_password_from_standard_input_is_every_byte_of_it,
     sessions_are_listed_ended_and_explained,
     changing_an_account_ends_its_sessions_at_once,
