@@ -49,6 +49,9 @@ SANITIZER_ENV = {
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 
+# What the runner ignores, as in the background of a script, its children would ignore, too.
+DEFAULT_SIGNALS = ("env", "--default-signal")
+
 RESULT_LINE = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:-\s*)?([^#]*?)\s*(?:#\s*(\S+)\s*(.*))?$")
 PLAN_LINE = re.compile(r"^1\.\.(\d+)\s*(?:#\s*skip\S*\s*(.*))?$", re.IGNORECASE)
 
@@ -190,7 +193,7 @@ def run_program(program, long, deadline, prefix):
     env.update([mark.split("=")])
     if long:
         env["CR_LONG"] = "1"
-    command = list(program.command)
+    command = [*DEFAULT_SIGNALS, *program.command]
     if program.lane != "plain":
         env.update(SANITIZER_ENV)
         command = [*prefix, *command]

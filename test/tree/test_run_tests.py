@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -89,6 +90,15 @@ def a_skip_must_be_expected():
         assert good == wanted, f"{patterns}: {text}"
 
 
+def a_program_may_be_interrupted_also_where_the_runner_is_not():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+    try:
+        outcome = outcome_of("kill -INT $$; echo 1..1; echo ok 1 - a")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "ended by SIGINT" in said(outcome)[1], said(outcome)
+
+
 def a_program_finds_its_own_folder_and_the_build():
     outcome = outcome_of('echo "$TMPDIR $CLOAKROOM_BUILD $CR_TEST_SECONDS"; touch "$TMPDIR/x"')
     folder, build, seconds = outcome.output.split()
@@ -103,5 +113,6 @@ tap.main([
     a_program_that_overruns_is_stopped,
     what_a_program_leaves_running_is_ended,
     a_skip_must_be_expected,
+    a_program_may_be_interrupted_also_where_the_runner_is_not,
     a_program_finds_its_own_folder_and_the_build,
 ])
