@@ -37,7 +37,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIPS_FILE = ROOT / "test" / "skips.txt"
 JOBS = 2
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 120
 
 # lane -> build directory, how much slower programs run there
 LANES = {"plain": ("build", 1), "asan": ("build-asan", 3), "tsan": ("build-tsan", 5)}
