@@ -27,6 +27,8 @@
 /* A descriptor that was handed over takes a moment to become a connection: agent and worker
  * introduce themselves first. */
 #define JOIN_MS 1000
+/* So long a new worker lets connections wait until it has been handed its first one. */
+#define FIRST_MS 1000
 /* Requests under way get this long once the worker is told to go. */
 #define DRAIN_MS 10000
 
@@ -130,6 +132,19 @@ static void agent_miss(struct worker *worker)
         worker->lonely = worker_tell(CR_CONTROL_LONELY);
 }
 
+/* What is there already would be turned away otherwise, by a worker that only just came. With no
+ * agent to be had, that is what is to be said. */
+static void agent_await(struct worker *worker)
+{
+    struct pollfd control = {.fd = CR_CONTROL_FD, .events = POLLIN};
+    cr_boot_ns until = cr_boot_add(cr_clock_boot(worker->site.clock), FIRST_MS);
+    while (worker->room == NULL && !worker->supervisor_gone && !worker->draining &&
+           cr_clock_boot(worker->site.clock) < until) {
+        (void)poll(&control, 1, TICK_MS);
+        control_take(worker);
+    }
+}
+
 static bool worker_goes_on(const struct worker *worker)
 {
     if (worker->supervisor_gone)
@@ -190,6 +205,7 @@ int cr_worker_main(void)
     }
     if (!worker_confine(&worker) || !worker_tell(CR_CONTROL_READY))
         goto out;
+    agent_await(&worker);
     worker_loop(&worker);
     exit_code = 0;
 out:

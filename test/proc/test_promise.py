@@ -298,6 +298,19 @@ def a_killed_worker_is_replaced():
     within(WHOLE_SECONDS, once)
 
 
+def who_came_while_there_was_no_worker_is_not_turned_away():
+    """The next one has its agent before it takes a request."""
+    with scratch.Server(workers=1) as server:
+        _, token = server.login()
+        for number in range(3):
+            victim, = server.worker_pids()
+            os.kill(victim, signal.SIGKILL)
+            scratch.until(lambda: victim not in server.worker_pids(), "the worker is gone")
+            connection = scratch.Connection(server.port)
+            assert connection.session(token) == 200, f"round {number}"
+            connection.close()
+
+
 def a_killed_agent_is_replaced_and_sessions_survive():
     def once():
         with under_load() as (host, good, ended):
@@ -412,6 +425,7 @@ tap.main([
     a_write_that_is_under_way_while_the_session_ends_does_not_revive_it,
     a_login_ends_the_earlier_sessions_everywhere_before_its_answer,
     a_killed_worker_is_replaced,
+    who_came_while_there_was_no_worker_is_not_turned_away,
     a_killed_agent_is_replaced_and_sessions_survive,
     an_ending_that_the_killed_agent_had_answered_stays,
     an_ending_by_the_successor_holds_against_the_table_of_the_killed_agent,
