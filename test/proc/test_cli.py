@@ -359,15 +359,16 @@ def the_first_start_makes_the_administrator_and_says_so_once():
                 server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
             try:
                 scratch.until(lambda: answers(port) or server.poll() is not None, "the server")
+                assert server.poll() is None, (home / "err").read_text()
                 said.append((home / "out").read_text())
                 if len(said) == 1:
                     words = said[0].split()
                     password = words[words.index("password") + 1]
                     connection = scratch.Connection(port)
-                    status, _ = connection.ask("POST", "/login", body={
+                    status, body = connection.ask("POST", "/login", body={
                         "user": "admin", "password": password, "mode": "bearer"})
                     connection.close()
-                    assert status == 200, said[0]
+                    assert status == 200, f"{status} {body} {said[0]}"
                     assert len(password) >= 16
                     line = next(l for l in said[0].splitlines() if "user passwd" in l)
                     scratch.run([scratch.PROGRAM, *line.split()[1:]], input=PASSWORD)
