@@ -66,12 +66,13 @@ static void group_insert(struct bench *bench, size_t user, size_t step, size_t c
                          struct cr_session_id *out_last)
 {
     static struct cr_entry entries[GROUP];
+    struct cr_table_probe ahead;
     struct cr_token_hash hash;
     for (size_t i = 0; i < count; i++) {
         id_make(&bench->random, out_last);
         hash_make(out_last, &hash);
         entry_make(bench->clock, out_last, &hash, user + i * step, &entries[i]);
-        (void)cr_table_prefetch(&bench->view, out_last);
+        cr_table_probe(&bench->view, out_last, &ahead);
     }
     entries_insert(bench->table, entries, count);
 }

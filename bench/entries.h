@@ -49,22 +49,25 @@ static inline void entries_insert(struct cr_table *table, const struct cr_entry 
              "the table refuses a session");
 }
 
-/* A table in which `sessions` are `fill` of what there is room for, whatever its layout: larger
- * until it is large enough. */
+/* A table in which `sessions` are `fill` of what there is room for, whatever its layout: its size is
+ * put right a few times, and is a little larger rather than smaller. */
 static inline struct cr_table *table_make(struct cr_random *random, size_t sessions, double fill)
 {
-    double places = (double)sessions / fill, bytes = CR_TABLE_BYTES_MIN;
-    for (;;) {
+    double places = (double)sessions / fill, bytes = places * 150 + CR_TABLE_BYTES_MIN;
+    for (unsigned tries = 0;; tries++) {
         const struct cr_table_options options = {
             .bytes = (size_t)bytes, .shared = true, .clock_start = 1};
         struct cr_table *table;
         struct cr_table_count count;
         must_be_ok(cr_table_create(&options, random, &table), "table");
         cr_table_count(table, &count);
-        if ((double)count.capacity >= places)
+        double times = places / (double)count.capacity;
+        if (times <= 1 && (times > 0.99 || tries > 4))
             return table;
         cr_table_destroy(table);
-        bytes *= 1.001 * places / (double)count.capacity;
+        bytes = bytes * times * 1.002 + 4096;
+        if (bytes < CR_TABLE_BYTES_MIN)
+            bytes = CR_TABLE_BYTES_MIN;
     }
 }
 

@@ -135,15 +135,21 @@ static inline double nanoseconds_each(void (*step)(void *), void *context, unsig
     return (now - start) * 1e9 / (double)done;
 }
 
-/* Texts of tokens, one after the other, each ended by a NUL. */
+/* Texts of tokens, one after the other, each ended by a NUL; in memory of the same kind of page as
+ * the table's. */
 static inline const struct cr_token *tokens_map(const char *path, size_t *out_count)
 {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     must(fd >= 0 && fstat(fd, &info) == 0 && info.st_size > 0, path);
-    *out_count = (size_t)info.st_size / sizeof(struct cr_token);
-    void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-    must(memory != MAP_FAILED, "map the tokens");
+    size_t bytes = (size_t)info.st_size;
+    *out_count = bytes / sizeof(struct cr_token);
+    const void *file = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(file != MAP_FAILED && memory != MAP_FAILED, "map the tokens");
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    memcpy(memory, file, bytes);
+    munmap((void *)(uintptr_t)file, bytes);
     close(fd);
     return memory;
 }

@@ -60,6 +60,7 @@ static void sessions_insert(struct agent *agent, size_t number, size_t count,
                             struct cr_token *out_tokens)
 {
     static struct cr_entry entries[GROUP];
+    struct cr_table_probe ahead;
     struct cr_table_view view;
     struct cr_session_id id;
     struct cr_token_hash hash;
@@ -69,7 +70,7 @@ static void sessions_insert(struct agent *agent, size_t number, size_t count,
         must_be_ok(cr_token_make(&agent->ring, random_of(agent), &id, 0, &out_tokens[i]), "token");
         cr_token_hash(&out_tokens[i], &hash);
         entry_make(agent->clock, &id, &hash, number + i, &entries[i]);
-        (void)cr_table_prefetch(&view, &id);
+        cr_table_probe(&view, &id, &ahead);
     }
     entries_insert(agent->table, entries, count);
 }
@@ -110,6 +111,7 @@ static void freshen(struct agent *agent)
 static size_t tokens_sift(struct agent *agent)
 {
     static struct cr_entry found;
+    struct cr_table_probe probe;
     struct cr_table_view view;
     struct cr_session_id id;
     size_t live = 0;
@@ -118,7 +120,7 @@ static size_t tokens_sift(struct agent *agent)
         for (size_t ahead = i; i % GROUP == 0 && ahead < i + GROUP && ahead < agent->sessions;
              ahead++) {
             cr_token_id(&agent->tokens[ahead], &id);
-            (void)cr_table_prefetch(&view, &id);
+            cr_table_probe(&view, &id, &probe);
         }
         if (i % 4096 == 0)
             freshen(agent);

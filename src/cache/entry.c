@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writing of one entry and its blocks. States of an entry, by sequence and tag; only the
- * engine's thread moves any of them:
+ * The writing of one entry and its pieces. States of a slot, by sequence and tag; only the engine's
+ * thread moves any of them:
  *
- *     empty    even, tag 0, all words 0           -> written
- *     whole    even, tag set                      -> seen (stays whole), dropped
- *     (odd)    while one of the three goes on: readers see it as torn, and try again or miss
+ *     empty    even, tag 0, all words 0            -> written, or taken as a piece
+ *     whole    even, tag of an entry               -> seen (stays whole), dropped
+ *     piece    odd, tag 1                          -> given back
+ *     (odd)    while one of an entry's three goes on: readers see it as torn, and try again or miss
  *
- * Invariants. Between two calls every sequence is even. A block is in the chain of one whole entry
- * or on the free stack, and there it is all 0. An entry's blocks change only while its sequence is
- * odd; so a reader who met a word that another entry wrote there finds the sequence changed.
+ * Invariants. Between two calls every sequence is even but those of pieces, and a piece is in the
+ * chain of one whole entry; or taken for one that is about to be written. An entry's pieces change
+ * only while its sequence is odd; so a reader who met a word that another entry wrote there finds
+ * the sequence changed. A piece's own stays odd, so that nobody takes its bytes, which some client
+ * may have chosen, for an entry.
  */
 #include "cache/writer.h"
 
-#include "base/assert.h"
 #include "base/bytes.h"
 
 /* Odd from here to entry_publish. */
-static void entry_open(struct layout_entry *entry)
+static void entry_open(struct layout_slot *slot)
 {
-    uint64_t sequence = word_own(&entry->sequence);
+    uint64_t sequence = word_own(&slot->sequence);
     CR_ASSERT((sequence & 1) == 0);
     /* entry_open:A. Relaxed: the words that follow are stored with release and carry it. Pairs
      * with entry_copy:B, by way of word_get:A. */
-    atomic_store_explicit(&entry->sequence, sequence + 1, memory_order_relaxed);
+    atomic_store_explicit(&slot->sequence, sequence + 1, memory_order_relaxed);
 }
 
-static void entry_publish(struct layout_entry *entry)
+static void entry_publish(struct layout_slot *slot)
 {
-    uint64_t sequence = word_own(&entry->sequence);
+    uint64_t sequence = word_own(&slot->sequence);
     CR_ASSERT((sequence & 1) == 1);
     /* entry_publish:A. Whoever sees it even sees the words above. Pairs with entry_copy:A. */
-    atomic_store_explicit(&entry->sequence, sequence + 1, memory_order_release);
+    atomic_store_explicit(&slot->sequence, sequence + 1, memory_order_release);
 }
 
 static void word_put(_Atomic uint64_t *word, uint64_t value)
@@ -40,21 +42,119 @@ static void word_put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_release);
 }
 
-static void words_put(_Atomic uint64_t *words, const void *bytes, size_t count)
+static void words_clear(struct layout_slot *slot)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint64_t word;
-        memcpy(&word, (const unsigned char *)bytes + i * sizeof word, sizeof word);
-        word_put(&words[i], word);
-    }
+    for (size_t i = 0; i < LAYOUT_WORDS; i++)
+        word_put(&slot->words[i], 0);
 }
 
-static void tag_put(struct cr_table *table, struct slot slot, uint8_t tag)
+static void tag_put(struct cr_table *table, uint64_t slot, uint32_t tag, uint32_t stamp_index)
 {
-    _Atomic uint64_t *tags = &table->buckets[slot.bucket].tags;
-    uint64_t others = word_own(tags) & ~(0xffULL << (8 * slot.index));
-    /* tag_put:A. A hint, which needs no order. Pairs with bucket_search:A. */
-    atomic_store_explicit(tags, others | (uint64_t)tag << (8 * slot.index), memory_order_relaxed);
+    unsigned shift = 32 * (slot & 1);
+    uint64_t half = (uint64_t)(stamp_index << LAYOUT_TAG_BITS | tag) << shift;
+    _Atomic uint64_t *word = slot_tags(table, slot);
+    uint64_t other = word_own(word) & ~(0xffffffffULL << shift);
+    /* tag_put:A. A hint, which needs no order: relaxed. Pairs with tags_search:A,
+     * probe_tags:A. */
+    atomic_store_explicit(word, other | half, memory_order_relaxed);
+}
+
+/* ---- From fields to words. */
+
+static bool has_old(const struct cr_entry *entry)
+{
+    /* Without an old hash, 16 bytes of zero must not be one. */
+    return !cr_bytes_are_zero(entry->old_hash, sizeof entry->old_hash);
+}
+
+static int64_t boot_ms(cr_boot_ns ns)
+{
+    return (int64_t)(ns / CR_NS_PER_MS);
+}
+
+/* Whether creation and three spans say all its times (head.h), and every part has room. */
+static bool head_is_short(const struct cr_entry *entry)
+{
+    if (!head_fits(entry->created_at, HEAD_CREATED_BITS) ||
+        !head_fits(entry->idle, HEAD_IDLE_BITS) || entry->version > head_mask(HEAD_VERSION_BITS) ||
+        entry->ends_at < entry->created_at || entry->seen_at < entry->created_at)
+        return false;
+    int64_t absolute = entry->ends_at - entry->created_at;
+    int64_t seen = entry->seen_at - entry->created_at;
+    if (!head_fits(absolute, HEAD_ABSOLUTE_BITS) || !head_fits(seen, HEAD_SEEN_BITS))
+        return false;
+    int64_t born = boot_ms(entry->absolute_until) - absolute;
+    int64_t end = seen + entry->idle < absolute ? seen + entry->idle : absolute;
+    return head_fits(born + (1LL << (HEAD_CREATED_BITS - 1)), HEAD_CREATED_BITS) &&
+           entry->expires_at - entry->created_at == end &&
+           boot_ms(entry->deadline) == (born + end > 0 ? born + end : 0) &&
+           boot_ms(entry->seen) == (born + seen > 0 ? born + seen : 0);
+}
+
+struct packed {
+    uint64_t head[HEAD_WORDS];
+    uint64_t extra[HEAD_EXTRA_WORDS_MAX];
+    size_t extra_words;
+};
+
+static void wide_pack(const struct cr_entry *entry, struct packed *out)
+{
+    const uint64_t wide[HEAD_WIDE_WORDS] = {
+        (uint64_t)entry->created_at, (uint64_t)entry->ends_at, (uint64_t)entry->expires_at,
+        (uint64_t)entry->seen_at,    (uint64_t)entry->idle,    entry->version,
+        entry->deadline,             entry->absolute_until,    entry->seen};
+    memcpy(out->extra + out->extra_words, wide, sizeof wide);
+    out->extra_words += HEAD_WIDE_WORDS;
+}
+
+static uint64_t head_seen(const struct cr_entry *entry)
+{
+    return (uint64_t)(entry->seen_at - entry->created_at) | (uint64_t)entry->idle << HEAD_SEEN_BITS;
+}
+
+static void short_pack(const struct cr_entry *entry, struct packed *out)
+{
+    uint64_t absolute = (uint64_t)(entry->ends_at - entry->created_at);
+    uint64_t born = (uint64_t)boot_ms(entry->absolute_until) - absolute;
+    out->head[HEAD_CREATED] |= (uint64_t)entry->created_at;
+    out->head[HEAD_BORN] |= born & head_mask(HEAD_CREATED_BITS);
+    out->head[HEAD_SEEN] = head_seen(entry);
+    out->head[HEAD_ENDS] = absolute | entry->version << HEAD_ABSOLUTE_BITS;
+}
+
+static unsigned flags_of(const struct cr_entry *entry)
+{
+    return (entry->authenticated_at != entry->created_at ? HEAD_LATER : 0u) |
+           (has_old(entry) ? HEAD_OLD : 0u) | (head_is_short(entry) ? 0u : HEAD_WIDE);
+}
+
+static void head_pack(const struct cr_entry *entry, uint64_t id_mask, uint64_t stamp,
+                      uint32_t stamp_index, bool chained, struct packed *out)
+{
+    unsigned flags = flags_of(entry);
+    memset(out, 0, sizeof *out);
+    CR_ASSERT(stamp <= HEAD_STAMP_MAX && entry->data_bytes <= CR_DATA_BYTES_MAX);
+    memcpy(out->head + HEAD_HASH, entry->hash, sizeof entry->hash);
+    out->head[HEAD_HASH] ^= id_mask;
+    out->head[HEAD_CREATED] = (uint64_t)stamp_index << HEAD_CREATED_BITS;
+    out->head[HEAD_STAMP] = stamp | (uint64_t)entry->user.length << HEAD_STAMP_BITS |
+                            (uint64_t)entry->rights_bytes << (HEAD_STAMP_BITS + HEAD_USER_BITS);
+    out->head[HEAD_BORN] = (uint64_t)entry->data_bytes << HEAD_CREATED_BITS |
+                           (uint64_t)(flags | (chained ? HEAD_CHAINED : 0u))
+                               << (HEAD_CREATED_BITS + HEAD_DATA_BITS);
+    if ((flags & HEAD_LATER) != 0)
+        out->extra[out->extra_words++] = (uint64_t)entry->authenticated_at;
+    if ((flags & HEAD_OLD) != 0) {
+        uint64_t *old = out->extra + out->extra_words;
+        memcpy(old, entry->old_hash, sizeof entry->old_hash);
+        old[0] ^= id_mask;
+        old[2] = entry->old_until;
+        out->extra_words += HEAD_OLD_WORDS;
+    }
+    if ((flags & HEAD_WIDE) != 0)
+        wide_pack(entry, out);
+    else
+        short_pack(entry, out);
 }
 
 static size_t words_of(size_t bytes)
@@ -62,169 +162,221 @@ static size_t words_of(size_t bytes)
     return (bytes + 7) / 8;
 }
 
-static size_t blocks_of(size_t payload_words)
+size_t cr_entry_pieces(const struct cr_entry *entry)
 {
-    if (payload_words <= LAYOUT_PAYLOAD_WORDS)
+    size_t words = head_extra_words(flags_of(entry)) + words_of(entry->user.length) +
+                   words_of(entry->rights_bytes) + words_of(layout_data_bytes(entry->data_bytes));
+    if (words <= HEAD_PAYLOAD_WORDS)
         return 0;
-    return (payload_words - LAYOUT_PAYLOAD_WORDS + LAYOUT_WORDS - 1) / LAYOUT_WORDS;
+    size_t beyond = words - (HEAD_PAYLOAD_WORDS - 1); /* one is the link */
+    return (beyond + LAYOUT_PIECE_WORDS - 1) / LAYOUT_PIECE_WORDS;
 }
 
-size_t cr_entry_blocks(const struct cr_entry *entry)
-{
-    return blocks_of(words_of(entry->user.length) + words_of(entry->rights_bytes) +
-                     words_of(layout_data_bytes(entry->data_bytes)));
-}
+/* ---- The payload's words one after the other; payload_reader in view.c is its other half. */
 
-size_t cr_slot_blocks(const struct cr_table *table, struct slot slot)
-{
-    uint64_t lengths = word_own(&slot_entry(table, slot)->words[WORD_LENGTHS]);
-    return blocks_of(words_of((uint8_t)lengths) + words_of((uint16_t)(lengths >> 16)) +
-                     words_of(layout_data_bytes((uint32_t)(lengths >> 32))));
-}
-
-/* The payload's words one after the other; payload_reader in view.c is its other half. */
 struct payload_writer {
-    struct cr_table *table;
+    const struct cr_table *table;
     _Atomic uint64_t *words;
     size_t words_left;
     uint64_t next;
 };
 
-/* The entry's `count` blocks, in a chain; answers the first. */
-static uint32_t blocks_take(struct cr_table *table, size_t count)
+static struct payload_writer payload_of(const struct cr_table *table, struct layout_slot *to,
+                                        uint32_t first_piece)
 {
-    CR_ASSERT(count <= table->free_count);
-    uint32_t first = LAYOUT_NO_BLOCK;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t block = table->free_blocks[--table->free_count];
-        word_put(&table->blocks[block].next, first);
-        first = block;
+    return (struct payload_writer){
+        .table = table,
+        .words = to->words + HEAD_WORDS,
+        .words_left = HEAD_PAYLOAD_WORDS - (first_piece != CR_NO_SLOT ? 1 : 0),
+        .next = first_piece,
+    };
+}
+
+/* The next word of the payload. */
+static _Atomic uint64_t *payload_word(struct payload_writer *writer)
+{
+    if (writer->words_left == 0) {
+        struct layout_slot *piece = slot_at(writer->table, writer->next);
+        writer->words = piece->words + (LAYOUT_WORDS - LAYOUT_PIECE_WORDS);
+        writer->words_left = LAYOUT_PIECE_WORDS;
+        writer->next = word_own(&piece->words[LAYOUT_PIECE_NEXT]);
+    }
+    writer->words_left--;
+    return writer->words++;
+}
+
+static void payload_put(struct payload_writer *writer, const void *bytes, size_t count)
+{
+    const unsigned char *from = bytes;
+    for (size_t done = 0; done < count; done += 8) {
+        uint64_t word = 0;
+        memcpy(&word, from + done, count - done < 8 ? count - done : 8);
+        word_put(payload_word(writer), word);
+    }
+}
+
+/* The entry's first piece, and its own words before the user; both as it was written. */
+static uint32_t first_piece_of(const struct cr_table *table, uint64_t slot, const uint64_t *head)
+{
+    return (head_flags(head) & HEAD_CHAINED) != 0
+               ? (uint32_t)word_own(&slot_at(table, slot)->words[HEAD_LINK])
+               : CR_NO_SLOT;
+}
+
+static void extra_own(const struct cr_table *table, uint64_t slot, const uint64_t *head,
+                      _Atomic uint64_t *out_words[HEAD_EXTRA_WORDS_MAX])
+{
+    struct payload_writer at =
+        payload_of(table, slot_at(table, slot), first_piece_of(table, slot, head));
+    size_t count = head_extra_words(head_flags(head));
+    for (size_t i = 0; i < count; i++)
+        out_words[i] = payload_word(&at);
+}
+
+/* ---- Pieces. */
+
+void cr_piece_take(struct cr_table *table, uint64_t slot)
+{
+    CR_ASSERT(slot_tag(table, slot) == LAYOUT_TAG_EMPTY);
+    entry_open(slot_at(table, slot)); /* until it is given back */
+    tag_put(table, slot, LAYOUT_TAG_PIECE, 0);
+    table->marks[slot] = CR_NO_SLOT;
+}
+
+void cr_piece_give(struct cr_table *table, uint64_t slot)
+{
+    struct layout_slot *at = slot_at(table, slot);
+    CR_ASSERT(slot_tag(table, slot) == LAYOUT_TAG_PIECE);
+    words_clear(at);
+    entry_publish(at);
+    tag_put(table, slot, LAYOUT_TAG_EMPTY, 0);
+    table->marks[slot] = 0;
+}
+
+/* Into a chain, in their order; answers the first. */
+static uint32_t pieces_link(struct cr_table *table, uint64_t owner, const uint32_t *pieces,
+                            size_t count)
+{
+    uint32_t first = CR_NO_SLOT;
+    for (size_t i = count; i > 0; i--) {
+        CR_ASSERT(table->marks[pieces[i - 1]] == CR_NO_SLOT);
+        table->marks[pieces[i - 1]] = owner;
+        word_put(&slot_at(table, pieces[i - 1])->words[LAYOUT_PIECE_NEXT], first);
+        first = pieces[i - 1];
     }
     return first;
 }
 
-static void payload_put(struct payload_writer *writer, const unsigned char *bytes, size_t count)
+static void pieces_give(struct cr_table *table, uint64_t first)
 {
-    while (count > 0) {
-        if (writer->words_left == 0) {
-            CR_ASSERT(writer->next < writer->table->view.block_count);
-            struct layout_block *block = &writer->table->blocks[writer->next];
-            writer->words = block->words;
-            writer->words_left = LAYOUT_WORDS;
-            writer->next = word_own(&block->next);
-        }
-        size_t part = count < 8 ? count : 8;
-        uint64_t word = 0;
-        memcpy(&word, bytes, part);
-        word_put(writer->words, word);
-        writer->words++;
-        writer->words_left--;
-        bytes += part;
-        count -= part;
+    for (uint64_t piece = first; piece != CR_NO_SLOT;) {
+        uint64_t next = word_own(&slot_at(table, piece)->words[LAYOUT_PIECE_NEXT]);
+        cr_piece_give(table, piece);
+        piece = next;
     }
 }
 
-static void head_put(struct layout_entry *to, const struct cr_entry *entry, uint64_t stamp)
-{
-    uint64_t id[3];
-    layout_id_words(&entry->id, id);
-    words_put(&to->words[WORD_ID], id, 3);
-    words_put(&to->words[WORD_HASH], entry->hash, 2);
-    words_put(&to->words[WORD_OLD_HASH], entry->old_hash, 2);
-    /* Without an old hash, 16 bytes of zero must not be one. */
-    bool has_old = !cr_bytes_are_zero(entry->old_hash, sizeof entry->old_hash);
-    word_put(&to->words[WORD_OLD_UNTIL], has_old ? entry->old_until : 0);
-    word_put(&to->words[WORD_DEADLINE], entry->deadline);
-    word_put(&to->words[WORD_ABSOLUTE], entry->absolute_until);
-    word_put(&to->words[WORD_SEEN], entry->seen);
-    word_put(&to->words[WORD_IDLE], (uint64_t)entry->idle);
-    word_put(&to->words[WORD_CREATED], (uint64_t)entry->created_at);
-    word_put(&to->words[WORD_AUTHENTICATED], (uint64_t)entry->authenticated_at);
-    word_put(&to->words[WORD_ENDS], (uint64_t)entry->ends_at);
-    word_put(&to->words[WORD_EXPIRES], (uint64_t)entry->expires_at);
-    word_put(&to->words[WORD_SEEN_AT], (uint64_t)entry->seen_at);
-    word_put(&to->words[WORD_VERSION], entry->version);
-    word_put(&to->words[WORD_STAMP], stamp);
-    word_put(&to->words[WORD_LENGTHS], (uint64_t)entry->user.length |
-                                           (uint64_t)entry->rights_bytes << 16 |
-                                           (uint64_t)entry->data_bytes << 32);
-}
+/* ---- Entries. */
 
-void cr_slot_write(struct cr_table *table, struct slot slot, const struct cr_entry *entry,
-                   uint8_t tag, uint64_t stamp, uint32_t stamp_index)
+void cr_slot_write(struct cr_table *table, uint64_t slot, const struct cr_entry *entry,
+                   uint32_t tag, uint64_t stamp, uint32_t stamp_index, const uint32_t *pieces,
+                   size_t piece_count)
 {
-    CR_ASSERT(tag != 0 && slot_tag(table, slot) == 0);
-    struct layout_entry *to = slot_entry(table, slot);
+    struct layout_slot *to = slot_at(table, slot);
+    struct packed packed;
+    uint64_t id_mask = cr_table_id_mask(&table->view, &entry->id);
+    CR_ASSERT(tag >= LAYOUT_TAG_ENTRY_MIN && slot_tag(table, slot) == LAYOUT_TAG_EMPTY);
+    CR_ASSERT(piece_count == cr_entry_pieces(entry));
+    head_pack(entry, id_mask, stamp, stamp_index, piece_count > 0, &packed);
     entry_open(to);
-    uint32_t block = blocks_take(table, cr_entry_blocks(entry));
-    head_put(to, entry, stamp);
-    word_put(&to->words[WORD_PLACES], (uint64_t)stamp_index | (uint64_t)block << 32);
-    struct payload_writer writer = {
-        .table = table,
-        .words = to->words + WORD_PAYLOAD,
-        .words_left = LAYOUT_PAYLOAD_WORDS,
-        .next = block,
-    };
+    uint32_t first = pieces_link(table, slot, pieces, piece_count);
+    for (size_t i = 0; i < HEAD_WORDS; i++)
+        word_put(&to->words[i], packed.head[i]);
+    if (first != CR_NO_SLOT)
+        word_put(&to->words[HEAD_LINK], first);
+    struct payload_writer writer = payload_of(table, to, first);
+    payload_put(&writer, packed.extra, packed.extra_words * sizeof(uint64_t));
     payload_put(&writer, entry->user.bytes, entry->user.length);
     payload_put(&writer, entry->rights, entry->rights_bytes);
     payload_put(&writer, entry->data, layout_data_bytes(entry->data_bytes));
     entry_publish(to);
-    tag_put(table, slot, tag);
+    tag_put(table, slot, tag, stamp_index);
+    table->marks[slot] = id_mask;
+    table->group_counts[stamp_index]++;
     table->count.entries++;
 }
 
+void cr_slot_times(const struct cr_table *table, uint64_t slot, struct cr_entry *out)
+{
+    uint64_t head[HEAD_WORDS], extra[HEAD_EXTRA_WORDS_MAX];
+    _Atomic uint64_t *words[HEAD_EXTRA_WORDS_MAX];
+    CR_ASSERT(slot_tag(table, slot) >= LAYOUT_TAG_ENTRY_MIN);
+    head_own(table, slot, head);
+    extra_own(table, slot, head, words);
+    for (size_t i = 0; i < head_extra_words(head_flags(head)); i++)
+        extra[i] = word_own(words[i]);
+    head_unpack(head, extra, table->marks[slot], out);
+}
+
 /* `ms` after adding a span given in ns, not past `most`. */
-static cr_time_ms time_moved(uint64_t ms, uint64_t span_ns, uint64_t most)
+static cr_time_ms time_moved(cr_time_ms ms, uint64_t span_ns, cr_time_ms most)
 {
     cr_time_ms moved;
-    if (__builtin_add_overflow((cr_time_ms)ms, (cr_time_ms)(span_ns / CR_NS_PER_MS), &moved) ||
-        moved > (cr_time_ms)most)
-        return (cr_time_ms)most;
+    if (__builtin_add_overflow(ms, (cr_time_ms)(span_ns / CR_NS_PER_MS), &moved) || moved > most)
+        return most;
     return moved;
 }
 
-void cr_slot_seen(struct cr_table *table, struct slot slot, cr_boot_ns seen, cr_boot_ns deadline)
+void cr_slot_seen(struct cr_table *table, uint64_t slot, cr_boot_ns seen)
 {
-    struct layout_entry *entry = slot_entry(table, slot);
-    uint64_t seen_before = word_own(&entry->words[WORD_SEEN]);
-    uint64_t deadline_before = word_own(&entry->words[WORD_DEADLINE]);
-    uint64_t ends_at = word_own(&entry->words[WORD_ENDS]);
-    CR_ASSERT(slot_tag(table, slot) != 0 && seen >= seen_before && deadline >= deadline_before);
-    cr_time_ms seen_at =
-        time_moved(word_own(&entry->words[WORD_SEEN_AT]), seen - seen_before, ends_at);
-    cr_time_ms expires_at =
-        time_moved(word_own(&entry->words[WORD_EXPIRES]), deadline - deadline_before, ends_at);
-    entry_open(entry);
-    word_put(&entry->words[WORD_SEEN], seen);
-    word_put(&entry->words[WORD_DEADLINE], deadline);
-    word_put(&entry->words[WORD_SEEN_AT], (uint64_t)seen_at);
-    word_put(&entry->words[WORD_EXPIRES], (uint64_t)expires_at);
-    entry_publish(entry);
-}
+    uint64_t head[HEAD_WORDS];
+    _Atomic uint64_t *words[HEAD_EXTRA_WORDS_MAX];
+    struct layout_slot *at = slot_at(table, slot);
+    struct cr_entry times;
+    struct packed packed = {.extra_words = 0};
+    size_t first = 0, count = 1; /* of `words`, which become those of `packed` */
+    cr_slot_times(table, slot, &times);
+    head_own(table, slot, head);
+    extra_own(table, slot, head, words);
+    CR_ASSERT(seen >= times.seen && seen < times.deadline);
 
-/* Back to the stack, all 0. */
-static void blocks_give(struct cr_table *table, uint64_t first)
-{
-    for (uint64_t block = first; block != LAYOUT_NO_BLOCK;) {
-        CR_ASSERT(block < table->view.block_count && table->free_count < table->view.block_count);
-        struct layout_block *at = &table->blocks[block];
-        table->free_blocks[table->free_count++] = (uint32_t)block;
-        block = word_own(&at->next);
-        word_put(&at->next, 0);
-        for (size_t i = 0; i < LAYOUT_WORDS; i++)
-            word_put(&at->words[i], 0);
+    cr_boot_ns deadline = cr_boot_add(seen, times.idle);
+    if (deadline > times.absolute_until)
+        deadline = times.absolute_until;
+    if (deadline < times.deadline)
+        deadline = times.deadline;
+    times.seen_at = time_moved(times.seen_at, seen - times.seen, times.ends_at);
+    times.expires_at = time_moved(times.expires_at, deadline - times.deadline, times.ends_at);
+    times.seen = seen;
+    times.deadline = deadline;
+    if ((head_flags(head) & HEAD_WIDE) != 0) {
+        count = HEAD_WIDE_WORDS;
+        first = head_extra_words(head_flags(head)) - count;
+        wide_pack(&times, &packed);
+    } else {
+        words[0] = &at->words[HEAD_SEEN];
+        packed.extra[0] = head_seen(&times);
     }
+    entry_open(at);
+    for (size_t i = 0; i < count; i++)
+        word_put(words[first + i], packed.extra[i]);
+    entry_publish(at);
 }
 
-void cr_slot_drop(struct cr_table *table, struct slot slot)
+void cr_slot_drop(struct cr_table *table, uint64_t slot)
 {
-    CR_ASSERT(slot_tag(table, slot) != 0 && table->count.entries > 0);
-    struct layout_entry *entry = slot_entry(table, slot);
-    tag_put(table, slot, 0);
-    entry_open(entry);
-    blocks_give(table, word_own(&entry->words[WORD_PLACES]) >> 32);
-    for (size_t i = 0; i < LAYOUT_WORDS; i++)
-        word_put(&entry->words[i], 0);
-    entry_publish(entry);
+    uint64_t head[HEAD_WORDS];
+    struct layout_slot *at = slot_at(table, slot);
+    CR_ASSERT(slot_tag(table, slot) >= LAYOUT_TAG_ENTRY_MIN && table->count.entries > 0);
+    head_own(table, slot, head);
+    uint32_t first = first_piece_of(table, slot, head), group = head_stamp_index(head);
+    CR_ASSERT(table->group_counts[group] > 0);
+    tag_put(table, slot, LAYOUT_TAG_EMPTY, 0);
+    entry_open(at);
+    pieces_give(table, first);
+    words_clear(at);
+    entry_publish(at);
+    table->marks[slot] = 0;
+    table->group_counts[group]--;
     table->count.entries--;
 }

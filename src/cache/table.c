@@ -15,43 +15,33 @@
 #include <sodium.h>
 
 #include "base/assert.h"
-#include "base/bytes.h"
 #include "base/shm.h"
 #include "cache/writer.h"
 
 #define PAGE_BYTES 4096u
 
-/* Divide `bytes`: stamps a thirty-second of it, within their bounds; blocks a quarter of the rest.
- */
+/* Divide `bytes`: stamps a hundred-and-twenty-eighth of it at the most, within their bounds, so
+ * about one for each eight sessions; the rest are buckets. */
 static void header_plan(struct layout_header *header, uint64_t bytes)
 {
     uint64_t stamps = LAYOUT_STAMPS_MAX;
-    while (stamps > LAYOUT_STAMPS_MIN && stamps * sizeof(uint64_t) > bytes / 32)
+    while (stamps > LAYOUT_STAMPS_MIN && stamps * sizeof(uint64_t) > bytes / 128)
         stamps /= 2;
     uint64_t used = sizeof *header + stamps * sizeof(uint64_t);
     CR_ASSERT(bytes >= CR_TABLE_BYTES_MIN && used < bytes);
-    uint64_t blocks = (bytes - used) / 4 / sizeof(struct layout_block);
-    used += blocks * sizeof(struct layout_block) + LAYOUT_ALIGN; /* buckets may end unaligned */
-    uint64_t buckets = (bytes - used) / (sizeof(struct layout_bucket) +
-                                         LAYOUT_BUCKET_ENTRIES * sizeof(struct layout_entry));
+    uint64_t buckets = (bytes - used) / (sizeof(struct layout_tags) +
+                                         LAYOUT_BUCKET_SLOTS * sizeof(struct layout_slot));
+    uint64_t most = LAYOUT_SLOTS_MAX / LAYOUT_BUCKET_SLOTS - 1; /* CR_NO_SLOT is none of theirs */
     header->stamp_count = stamps;
-    header->block_count = blocks <= LAYOUT_COUNT_MAX ? blocks : LAYOUT_COUNT_MAX;
-    header->bucket_count = buckets <= LAYOUT_COUNT_MAX ? buckets : LAYOUT_COUNT_MAX;
+    header->bucket_count = buckets <= most ? buckets : most;
 }
 
-static uint64_t aligned(uint64_t offset)
-{
-    return (offset + LAYOUT_ALIGN - 1) / LAYOUT_ALIGN * LAYOUT_ALIGN;
-}
-
+/* Each part is a whole number of lines. */
 static void header_place(struct layout_header *header)
 {
     header->stamp_offset = sizeof *header;
-    header->bucket_offset = header->stamp_offset + header->stamp_count * sizeof(uint64_t);
-    header->entry_offset =
-        aligned(header->bucket_offset + header->bucket_count * sizeof(struct layout_bucket));
-    header->block_offset = header->entry_offset + header->bucket_count * LAYOUT_BUCKET_ENTRIES *
-                                                      sizeof(struct layout_entry);
+    header->tag_offset = header->stamp_offset + header->stamp_count * sizeof(uint64_t);
+    header->slot_offset = header->tag_offset + header->bucket_count * sizeof(struct layout_tags);
 }
 
 /* Fills the fixed part; nobody else sees the memory yet. */
@@ -59,28 +49,33 @@ static enum cr_status header_make(struct layout_header *header, uint64_t bytes,
                                   struct cr_random *random)
 {
     header->magic = LAYOUT_MAGIC;
-    header->version = LAYOUT_VERSION;
+    header->version = CR_TABLE_LAYOUT;
     header->header_bytes = sizeof *header;
     header->bytes = bytes;
     header_plan(header, bytes);
     header_place(header);
     enum cr_status st = cr_random_fill(random, header->identity, sizeof header->identity);
     if (st == CR_OK)
-        st = cr_random_fill(random, header->key, sizeof header->key);
+        st = cr_random_fill(random, header->user_key, sizeof header->user_key);
+    if (st == CR_OK)
+        st = cr_random_fill(random, header->id_key, sizeof header->id_key);
     return st;
 }
 
 /* Clock, floors and stamps all start at `clock`: what was asked for before is refused. */
 static void counters_start(struct cr_table *table, uint64_t clock)
 {
+    /* counters_start:A, counters_start:B, counters_start:C. Relaxed. Alone: nobody else sees the
+     * memory yet. */
     atomic_store_explicit(&table->header->clock, clock, memory_order_relaxed);
     atomic_store_explicit(&table->header->all, clock, memory_order_relaxed);
     atomic_store_explicit(&table->header->fresh_until, table->always_fresh ? CR_BOOT_NEVER : 0,
                           memory_order_relaxed);
     for (uint64_t i = 0; i < table->view.stamp_count; i++)
+        /* counters_start:D. As above: relaxed. Alone. */
         atomic_store_explicit(&table->stamps[i], clock, memory_order_relaxed);
     for (uint64_t i = 0; i < table->view.bucket_count; i++)
-        atomic_store_explicit(&table->buckets[i].floor, clock, memory_order_relaxed);
+        table->floors[i] = clock;
 }
 
 static enum cr_status table_attach(struct cr_table *table)
@@ -90,19 +85,16 @@ static enum cr_status table_attach(struct cr_table *table)
     table->view.always_fresh = table->always_fresh;
     unsigned char *memory = table->memory;
     table->stamps = (_Atomic uint64_t *)(memory + table->view.stamp_offset);
-    table->buckets = (struct layout_bucket *)(memory + table->view.bucket_offset);
-    table->entries = (struct layout_entry *)(memory + table->view.entry_offset);
-    table->blocks = (struct layout_block *)(memory + table->view.block_offset);
-    table->count.capacity = table->view.bucket_count * LAYOUT_BUCKET_ENTRIES;
+    table->tags = (struct layout_tags *)(memory + table->view.tag_offset);
+    table->slots = (struct layout_slot *)(memory + table->view.slot_offset);
+    table->slot_count = table->view.bucket_count * LAYOUT_BUCKET_SLOTS;
+    table->count.capacity = table->slot_count;
     table->count.bytes = table->bytes;
-    table->free_blocks = calloc(table->view.block_count, sizeof *table->free_blocks);
-    if (table->free_blocks == NULL)
-        return CR_E_LIMIT;
-    while (table->free_count < table->view.block_count) {
-        table->free_blocks[table->free_count] = (uint32_t)table->free_count;
-        table->free_count++;
-    }
-    return CR_OK;
+    table->floors = calloc(table->view.bucket_count, sizeof *table->floors);
+    table->marks = calloc(table->slot_count, sizeof *table->marks);
+    table->group_counts = calloc(table->view.stamp_count, sizeof *table->group_counts);
+    bool is_there = table->floors != NULL && table->marks != NULL && table->group_counts != NULL;
+    return is_there ? CR_OK : CR_E_LIMIT;
 }
 
 static enum cr_status memory_take(struct cr_table *table, const struct cr_table_options *options)
@@ -154,24 +146,25 @@ out:
 /* Readers may hold the memory for long after: nothing of a session stays in it (ASVS H9). */
 static void table_empty(struct cr_table *table)
 {
-    for (uint64_t bucket = 0; bucket < table->view.bucket_count; bucket++)
-        for (unsigned i = 0; i < LAYOUT_BUCKET_ENTRIES; i++)
-            if (slot_tag(table, (struct slot){bucket, i}) != 0)
-                cr_slot_drop(table, (struct slot){bucket, i});
+    for (uint64_t slot = 0; slot < table->slot_count; slot++)
+        if (slot_tag(table, slot) >= LAYOUT_TAG_ENTRY_MIN)
+            cr_slot_drop(table, slot);
 }
 
 void cr_table_destroy(struct cr_table *table)
 {
     if (table == NULL)
         return;
-    if (table->free_blocks != NULL) {
+    if (table->group_counts != NULL) { /* the last that is made */
         cr_table_retire(table);
         table_empty(table);
     }
     cr_memory_unmap(table->memory, table->bytes);
     if (table->fd >= 0)
         close(table->fd);
-    free(table->free_blocks);
+    free(table->floors);
+    free(table->marks);
+    free(table->group_counts);
     free(table);
 }
 
@@ -209,7 +202,7 @@ uint32_t cr_table_stamp_index(const struct cr_table *table, const struct cr_user
     unsigned char hash[crypto_shorthash_BYTES];
     uint64_t word;
     CR_ASSERT(user->length <= CR_USER_BYTES_MAX);
-    crypto_shorthash(hash, user->bytes, user->length, table->view.key);
+    crypto_shorthash(hash, user->bytes, user->length, table->view.user_key);
     memcpy(&word, hash, sizeof word);
     return (uint32_t)(word & (table->view.stamp_count - 1));
 }
@@ -236,12 +229,9 @@ uint64_t cr_table_end_all(struct cr_table *table)
 uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id *id)
 {
     struct layout_places places = layout_places(id, table->view.bucket_count);
-    _Atomic uint64_t *floor = &table->buckets[places.home].floor;
-    uint64_t clock = clock_advance(table);
-    CR_ASSERT(clock > word_own(floor));
-    /* Only the writer reads floors: relaxed. */
-    atomic_store_explicit(floor, clock, memory_order_relaxed);
-    struct slot slot;
+    uint64_t clock = clock_advance(table), slot;
+    CR_ASSERT(clock > table->floors[places.home]);
+    table->floors[places.home] = clock;
     if (cr_slot_find(table, id, &slot))
         cr_slot_drop(table, slot);
     return clock;
@@ -249,20 +239,14 @@ uint64_t cr_table_end_session(struct cr_table *table, const struct cr_session_id
 
 void cr_table_seen(struct cr_table *table, const struct cr_session_id *id, cr_boot_ns seen)
 {
-    struct slot slot;
+    uint64_t slot;
+    struct cr_entry times;
     if (!cr_slot_find(table, id, &slot))
         return;
-    const struct layout_entry *entry = slot_entry(table, slot);
-    cr_boot_ns seen_before = word_own(&entry->words[WORD_SEEN]);
-    cr_boot_ns deadline = word_own(&entry->words[WORD_DEADLINE]);
+    cr_slot_times(table, slot, &times);
     /* A use after the deadline would have been a miss; whether it counts, the store says. */
-    if (seen <= seen_before || seen >= deadline)
-        return;
-    cr_boot_ns moved = cr_boot_add(seen, (cr_span_ms)word_own(&entry->words[WORD_IDLE]));
-    cr_boot_ns absolute = word_own(&entry->words[WORD_ABSOLUTE]);
-    if (moved > absolute)
-        moved = absolute;
-    cr_slot_seen(table, slot, seen, moved > deadline ? moved : deadline);
+    if (seen > times.seen && seen < times.deadline)
+        cr_slot_seen(table, slot, seen);
 }
 
 void cr_table_freshen(struct cr_table *table, cr_boot_ns until, cr_boot_ns now)
@@ -281,6 +265,6 @@ void cr_table_freshen(struct cr_table *table, cr_boot_ns until, cr_boot_ns now)
 void cr_table_retire(struct cr_table *table)
 {
     table->retired = true;
-    /* table_retire:A. Alone: it takes belief away and promises nothing. Pairs with view_fresh:A. */
+    /* table_retire:A. Relaxed. Alone: it takes belief away and promises nothing. */
     atomic_store_explicit(&table->header->fresh_until, 0, memory_order_relaxed);
 }

@@ -15,7 +15,7 @@
 #include "base/random.h"
 #include "base/shm.h"
 
-#define CR_TABLE_LAYOUT 1 /* raised with every change of what stands where in a table's memory */
+#define CR_TABLE_LAYOUT 2 /* raised with every change of what stands where in a table's memory */
 #define CR_TABLE_PAYLOAD_BYTES_MAX                                                                 \
     (CR_USER_BYTES_MAX + CR_RIGHTS_BYTES_MAX + CR_DATA_CACHED_BYTES_MAX)
 #define CR_TABLE_FRESH_NS_MAX 1000000000ULL /* fresh_until is never further ahead than this */
@@ -40,6 +40,10 @@ struct cr_entry {
     unsigned char rights[CR_RIGHTS_BYTES_MAX];
     unsigned char data[CR_DATA_CACHED_BYTES_MAX];
 };
+
+_Static_assert(CR_USER_BYTES_MAX % 8 == 0 && CR_RIGHTS_BYTES_MAX % 8 == 0 &&
+                   CR_DATA_CACHED_BYTES_MAX % 8 == 0,
+               "a find writes whole words");
 
 struct cr_table;
 
@@ -96,23 +100,41 @@ void cr_table_count(const struct cr_table *table, struct cr_table_count *out);
 struct cr_table_view {
     const unsigned char *memory;
     size_t bytes;
-    uint64_t bucket_count, stamp_count, block_count;
-    uint64_t bucket_offset, entry_offset, stamp_offset, block_offset;
-    unsigned char key[16];
+    uint64_t bucket_count, stamp_count;
+    uint64_t stamp_offset, tag_offset, slot_offset;
+    unsigned char user_key[16], id_key[16];
     bool always_fresh;
 };
 CR_MUST_CHECK enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory,
                                                 size_t bytes);
 void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_view);
 
-/* Start to fetch what cr_table_find will read of `id`, so that it arrives while the token is
- * hashed. Reads no secret and promises nothing. */
-void cr_table_prefetch(const struct cr_table_view *view, const struct cr_session_id *id);
+/*
+ * A look for one session, in three steps, so that memory arrives while other work is done: between
+ * them one hashes the token, or takes the same step for other tokens. The steps are hints and
+ * promise nothing; nobody need take the second. A probe holds no secret and stays good for its view.
+ */
+struct cr_table_probe {
+    struct cr_session_id id;
+    uint64_t id_mask;      /* keyed hash of the id, by which an entry knows it */
+    uint64_t home, spill;  /* buckets */
+    uint64_t candidates;   /* slots whose tags are like this id's: see view.c */
+    uint32_t tag;
+};
+void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id *id,
+                    struct cr_table_probe *out_probe);
+void cr_table_probe_tags(const struct cr_table_view *view, struct cr_table_probe *probe);
 
-/* Rule 4. True: *out is whole and is to be believed; it matched `hash` (see token.h), which need
- * not be of a genuine token. False: a miss. No system call but reading the clock, no lock, no
- * write; at most two tries. Only the used bytes of rights and data are written. *out_used_old: it
- * matched old_hash. */
+/* Rule 4, after both steps. True: *out is whole and is to be believed; it matched `hash` (see
+ * token.h), which need not be of a genuine token. False: a miss. No system call but reading the
+ * clock, no lock, no write; at most two tries. Of user, rights and data only what is used is
+ * written, rounded up to eight bytes.
+ * *out_used_old: it matched old_hash. */
+CR_MUST_CHECK bool cr_table_find_probed(const struct cr_table_view *view, struct cr_clock *clock,
+                                        struct cr_table_probe *probe,
+                                        const struct cr_token_hash *hash, struct cr_entry *out,
+                                        bool *out_used_old);
+/* All steps at once. */
 CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
                                  const struct cr_session_id *id, const struct cr_token_hash *hash,
                                  struct cr_entry *out, bool *out_used_old);

@@ -10,8 +10,10 @@
 
 #include <stdalign.h>
 
+#include <sodium.h>
+
 #include "base/assert.h"
-#include "cache/layout.h"
+#include "cache/head.h"
 
 #define FIND_TRIES_MAX 2
 
@@ -20,18 +22,18 @@ static const struct layout_header *view_header(const struct cr_table_view *view)
     return (const struct layout_header *)view->memory;
 }
 
-static const struct layout_bucket *view_bucket(const struct cr_table_view *view, uint64_t index)
+static const struct layout_tags *view_tags(const struct cr_table_view *view, uint64_t bucket)
 {
-    CR_ASSERT(index < view->bucket_count);
-    return (const struct layout_bucket *)(view->memory + view->bucket_offset) + index;
+    CR_ASSERT(bucket < view->bucket_count);
+    return (const struct layout_tags *)(view->memory + view->tag_offset) + bucket;
 }
 
-static const struct layout_entry *view_entry(const struct cr_table_view *view, uint64_t bucket,
-                                             unsigned slot)
+/* `number` may be anything; NULL: there is no such slot. */
+static const struct layout_slot *view_slot(const struct cr_table_view *view, uint64_t number)
 {
-    CR_ASSERT(bucket < view->bucket_count && slot < LAYOUT_BUCKET_ENTRIES);
-    return (const struct layout_entry *)(view->memory + view->entry_offset) +
-           (bucket * LAYOUT_BUCKET_ENTRIES + slot);
+    if (number >= view->bucket_count * LAYOUT_BUCKET_SLOTS)
+        return NULL;
+    return (const struct layout_slot *)(view->memory + view->slot_offset) + number;
 }
 
 /* What the steps after the copy need of an entry. */
@@ -48,197 +50,235 @@ static inline uint64_t word_get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
-/* The payload's words one after the other: those of the entry, then those of its blocks. */
-struct payload_reader {
-    const struct cr_table_view *view;
-    const _Atomic uint64_t *words;
-    size_t words_left; /* of the entry or block at hand */
-    uint64_t next;     /* the block after it: not yet checked */
+/* One writing's words, as they were loaded. */
+struct entry_words {
+    uint64_t own[LAYOUT_WORDS];
+    uint64_t extra[HEAD_EXTRA_WORDS_MAX]; /* those that the flags speak of */
 };
 
-/* False: there is no such block. */
-static bool payload_next_block(struct payload_reader *reader)
+/* The payload's words one after the other: the entry's, which are loaded, then those of its pieces.
+ */
+struct payload_reader {
+    const struct cr_table_view *view;
+    const uint64_t *own;
+    size_t own_left;
+    const _Atomic uint64_t *piece;
+    size_t piece_left;
+    uint64_t next; /* the slot of the piece after it: not yet checked */
+};
+
+/* False: there is no such piece. */
+static bool payload_next_piece(struct payload_reader *reader)
 {
-    const struct cr_table_view *view = reader->view;
-    if (reader->next >= view->block_count)
+    const struct layout_slot *piece = view_slot(reader->view, reader->next);
+    if (piece == NULL)
         return false;
-    const struct layout_block *block =
-        (const struct layout_block *)(view->memory + view->block_offset) + reader->next;
-    reader->words = block->words;
-    reader->words_left = LAYOUT_WORDS;
-    reader->next = word_get(&block->next);
+    reader->piece = piece->words + (LAYOUT_WORDS - LAYOUT_PIECE_WORDS);
+    reader->piece_left = LAYOUT_PIECE_WORDS;
+    reader->next = word_get(&piece->words[LAYOUT_PIECE_NEXT]);
     return true;
 }
 
-/* Ends whatever the blocks say of each other: each round takes bytes off the count. */
-static bool payload_get(struct payload_reader *reader, unsigned char *out, size_t bytes)
+/* Bytes of the pieces. Ends whatever these say of each other: each round takes bytes off. */
+static bool payload_get_far(struct payload_reader *reader, unsigned char *out, size_t words)
 {
-    while (bytes > 0) {
-        if (reader->words_left == 0 && !payload_next_block(reader))
+    for (; words > 0; words--, out += sizeof(uint64_t)) {
+        if (reader->piece_left == 0 && !payload_next_piece(reader))
             return false;
-        uint64_t word = word_get(reader->words);
-        reader->words++;
-        reader->words_left--;
-        if (bytes < sizeof word) {
-            memcpy(out, &word, bytes);
-            break;
-        }
+        uint64_t word = word_get(reader->piece++);
+        reader->piece_left--;
         memcpy(out, &word, sizeof word);
-        out += sizeof word;
-        bytes -= sizeof word;
     }
     return true;
 }
 
-static bool payload_copy(const struct cr_table_view *view, const struct layout_entry *entry,
-                         const uint64_t *words, struct cr_entry *out)
+/* The next `bytes`; what comes after them begins a word. So does what is written: `out` has room for
+ * whole words. */
+static inline bool payload_get(struct payload_reader *reader, void *out, size_t bytes)
 {
-    uint64_t lengths = words[WORD_LENGTHS];
-    out->user.length = (uint8_t)lengths;
-    out->rights_bytes = (uint16_t)(lengths >> 16);
-    out->data_bytes = (uint32_t)(lengths >> 32);
+    unsigned char *to = out;
+    size_t words = (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+    for (; words > 0 && reader->own_left > 0; words--, to += sizeof(uint64_t)) {
+        memcpy(to, reader->own++, sizeof(uint64_t));
+        reader->own_left--;
+    }
+    return words == 0 || payload_get_far(reader, to, words);
+}
+
+static inline struct payload_reader payload_of(const struct cr_table_view *view,
+                                               const uint64_t *own)
+{
+    bool chained = (head_flags(own) & HEAD_CHAINED) != 0;
+    return (struct payload_reader){
+        .view = view,
+        .own = own + HEAD_WORDS,
+        .own_left = HEAD_PAYLOAD_WORDS - (chained ? 1 : 0),
+        .next = chained ? own[HEAD_LINK] : UINT64_MAX,
+    };
+}
+
+/* User, rights and data, which `reader` comes to next. */
+static inline bool payload_copy(struct payload_reader *reader, struct cr_entry *out)
+{
     if (out->user.length > CR_USER_BYTES_MAX || out->rights_bytes > CR_RIGHTS_BYTES_MAX)
         return false;
-    struct payload_reader reader = {
-        .view = view,
-        .words = entry->words + WORD_PAYLOAD,
-        .words_left = LAYOUT_PAYLOAD_WORDS,
-        .next = words[WORD_PLACES] >> 32,
-    };
-    return payload_get(&reader, out->user.bytes, out->user.length) &&
-           payload_get(&reader, out->rights, out->rights_bytes) &&
-           payload_get(&reader, out->data, layout_data_bytes(out->data_bytes));
+    return payload_get(reader, out->user.bytes, out->user.length) &&
+           payload_get(reader, out->rights, out->rights_bytes) &&
+           payload_get(reader, out->data, layout_data_bytes(out->data_bytes));
 }
 
-/* Whether the 16 bytes in `words` are `hash`, in a time that does not depend on where they differ
- * (ASVS A7). */
-static bool hash_equal(const uint64_t *words, const struct cr_token_hash *hash)
+/* Where the stamp of an entry stands: its index is in the entry; masked, as any byte from there. */
+static inline const _Atomic uint64_t *view_stamp(const struct cr_table_view *view, uint32_t index)
 {
-    uint64_t wanted[2];
-    memcpy(wanted, hash->bytes, sizeof wanted);
-    return ((words[0] ^ wanted[0]) | (words[1] ^ wanted[1])) == 0;
-}
-
-static void head_unpack(const uint64_t *words, struct cr_entry *out)
-{
-    memcpy(out->hash, words + WORD_HASH, sizeof out->hash);
-    memcpy(out->old_hash, words + WORD_OLD_HASH, sizeof out->old_hash);
-    out->old_until = words[WORD_OLD_UNTIL];
-    out->deadline = words[WORD_DEADLINE];
-    out->absolute_until = words[WORD_ABSOLUTE];
-    out->seen = words[WORD_SEEN];
-    out->idle = (cr_span_ms)words[WORD_IDLE];
-    out->created_at = (cr_time_ms)words[WORD_CREATED];
-    out->authenticated_at = (cr_time_ms)words[WORD_AUTHENTICATED];
-    out->ends_at = (cr_time_ms)words[WORD_ENDS];
-    out->expires_at = (cr_time_ms)words[WORD_EXPIRES];
-    out->seen_at = (cr_time_ms)words[WORD_SEEN_AT];
-    out->version = words[WORD_VERSION];
+    return (const _Atomic uint64_t *)(view->memory + view->stamp_offset) +
+           (index & (view->stamp_count - 1));
 }
 
 enum entry_answer { ENTRY_OTHER, ENTRY_TORN, ENTRY_WHOLE };
 
 /*
- * Copy the entry into `out` if it is the one of `id` and `hash`. ENTRY_WHOLE: `out` is what one
- * writing wrote. ENTRY_TORN: it was being written. Blocks of the entry are taken from it only
- * after its sequence turned odd, so a foreign word from a block makes it torn, too.
+ * Copy the entry into `out` if it is the probe's and has `hash`, which the id is mixed into.
+ * ENTRY_WHOLE: `out` is what one writing wrote. ENTRY_TORN: it was being written. Pieces of the
+ * entry are taken from it only after its sequence turned odd, so a foreign word from a piece makes
+ * it torn, too.
  */
-static enum entry_answer entry_copy(const struct cr_table_view *view,
-                                    const struct layout_entry *entry,
-                                    const struct cr_session_id *id,
-                                    const struct cr_token_hash *hash, struct cr_entry *out,
-                                    struct entry_facts *out_facts)
+static inline enum entry_answer entry_copy(const struct cr_table_view *view,
+                                           const struct layout_slot *slot, uint64_t id_mask,
+                                           const uint64_t hash[2], struct cr_entry *out,
+                                           struct entry_facts *out_facts)
 {
+    struct entry_words words;
     /* entry_copy:A. Whoever sees an even number sees at least the words that were written before
      * it. Pairs with entry_publish:A. */
-    uint64_t sequence = atomic_load_explicit(&entry->sequence, memory_order_acquire);
+    uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
     if ((sequence & 1) != 0)
         return ENTRY_TORN;
-    uint64_t wanted[3];
-    uint64_t words[WORD_PAYLOAD];
-    layout_id_words(id, wanted);
-    for (size_t i = 0; i < 3; i++)
-        if (word_get(&entry->words[WORD_ID + i]) != wanted[i])
-            return ENTRY_OTHER; /* ids are public: no secret in the time this takes */
-    for (size_t i = WORD_HASH; i < WORD_PAYLOAD; i++)
-        words[i] = word_get(&entry->words[i]);
+#pragma GCC unroll 17
+    for (size_t i = 0; i < LAYOUT_WORDS; i++)
+        words.own[i] = word_get(&slot->words[i]);
+    unsigned flags = head_flags(words.own);
+    struct payload_reader reader = payload_of(view, words.own);
+    bool whole = payload_get(&reader, words.extra, head_extra_words(flags) * sizeof(uint64_t));
+    bool matched = head_hash_equal(words.own + HEAD_HASH, hash);
+    bool matched_old =
+        (flags & HEAD_OLD) != 0 && head_hash_equal(head_old(words.own, words.extra), hash);
+    head_lengths(words.own, out);
+    bool copied = whole && (matched || matched_old) && payload_copy(&reader, out);
 
-    bool matched = hash_equal(words + WORD_HASH, hash);
-    bool matched_old = hash_equal(words + WORD_OLD_HASH, hash);
-    bool copied = (matched || matched_old) && payload_copy(view, entry, words, out);
-
-    /* entry_copy:B. The words above were loaded with acquire, so this load is not before them.
+    /* entry_copy:B. Relaxed: the words above were loaded with acquire, so this load is not before them.
      * Pairs with entry_open:A, by way of word_put:A. */
-    if (atomic_load_explicit(&entry->sequence, memory_order_relaxed) != sequence)
+    if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != sequence)
         return ENTRY_TORN;
     if (!copied)
         return ENTRY_OTHER;
-    out->id = *id;
-    head_unpack(words, out);
+    head_unpack(words.own, words.extra, id_mask, out);
     *out_facts = (struct entry_facts){
-        .stamp = words[WORD_STAMP],
-        .stamp_index = (uint32_t)words[WORD_PLACES],
+        .stamp = head_stamp(words.own),
+        .stamp_index = head_stamp_index(words.own),
         .matched_old = !matched,
     };
     return ENTRY_WHOLE;
 }
 
-static enum entry_answer bucket_search(const struct cr_table_view *view, uint64_t bucket,
-                                       uint8_t tag, const struct cr_session_id *id,
-                                       const struct cr_token_hash *hash, struct cr_entry *out,
-                                       struct entry_facts *out_facts)
+/*
+ * Candidates. One bit for each slot of both buckets whose tag is the probe's: bit 32h + w stands
+ * for half h of tag word w, words 0 to 7 being home's and 8 to 15 spill's. So both buckets are
+ * looked at without a branch that would have to wait for memory.
+ */
+static inline uint64_t tags_search(const struct layout_tags *tags, uint32_t tag)
 {
-    /* bucket_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A. */
-    uint64_t tags = atomic_load_explicit(&view_bucket(view, bucket)->tags, memory_order_relaxed);
-    for (uint64_t like = layout_tags_like(tags, tag); like != 0; like &= like - 1) {
-        const struct layout_entry *entry = view_entry(view, bucket, layout_first(like));
-        enum entry_answer answer = entry_copy(view, entry, id, hash, out, out_facts);
-        if (answer != ENTRY_OTHER)
-            return answer;
+    uint64_t found = 0;
+#pragma GCC unroll 8
+    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++) {
+        /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A. */
+        uint64_t tags_word = atomic_load_explicit(&tags->words[word], memory_order_relaxed);
+        found |= layout_tags_equal(tags_word, tag) << word;
+    }
+    return found;
+}
+
+static inline uint64_t candidate_slot(const struct cr_table_probe *probe, uint64_t candidates)
+{
+    unsigned bit = (unsigned)__builtin_ctzll(candidates), word = bit % 32, half = bit / 32;
+    uint64_t bucket = word < LAYOUT_TAG_WORDS ? probe->home : probe->spill;
+    return bucket * LAYOUT_BUCKET_SLOTS + word % LAYOUT_TAG_WORDS * 2 + half;
+}
+
+static inline void probe_search(const struct cr_table_view *view, struct cr_table_probe *probe)
+{
+    probe->candidates = tags_search(view_tags(view, probe->home), probe->tag) |
+                        tags_search(view_tags(view, probe->spill), probe->tag) << LAYOUT_TAG_WORDS;
+}
+
+uint64_t cr_table_id_mask(const struct cr_table_view *view, const struct cr_session_id *id)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t mask;
+    crypto_shorthash(hash, (const unsigned char *)layout_id_random(id), 24, view->id_key);
+    memcpy(&mask, hash, sizeof mask);
+    return mask;
+}
+
+static inline void slot_prefetch(const struct cr_table_view *view, uint64_t slot)
+{
+    const char *from = (const char *)view_slot(view, slot);
+    for (size_t byte = 0; byte < sizeof(struct layout_slot); byte += LAYOUT_ALIGN)
+        __builtin_prefetch(from + byte);
+}
+
+void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id *id,
+                    struct cr_table_probe *out_probe)
+{
+    struct layout_places places = layout_places(id, view->bucket_count);
+    __builtin_prefetch(view_tags(view, places.home));
+    __builtin_prefetch(view_tags(view, places.spill));
+    out_probe->id = *id;
+    out_probe->home = places.home;
+    out_probe->spill = places.spill;
+    out_probe->tag = places.tag;
+    out_probe->id_mask = cr_table_id_mask(view, id);
+}
+
+void cr_table_probe_tags(const struct cr_table_view *view, struct cr_table_probe *probe)
+{
+    probe_search(view, probe);
+    /* Without any candidate one of the spill bucket is as good as another. */
+    uint64_t slot = candidate_slot(probe, probe->candidates | 1ULL << 47);
+    /* probe_tags:A. A hint, as in tags_search:A: relaxed. Pairs with tag_put:A. */
+    uint64_t tags_word = atomic_load_explicit(
+        &view_tags(view, slot / LAYOUT_BUCKET_SLOTS)->words[slot % LAYOUT_BUCKET_SLOTS / 2],
+        memory_order_relaxed);
+    slot_prefetch(view, slot);
+    __builtin_prefetch(view_stamp(view, layout_tag_stamp(tags_word, slot)));
+}
+
+static inline enum entry_answer view_search(const struct cr_table_view *view,
+                                            const struct cr_table_probe *probe,
+                                            const struct cr_token_hash *hash, struct cr_entry *out,
+                                            struct entry_facts *out_facts)
+{
+    uint64_t wanted[2];
+    memcpy(wanted, hash->bytes, sizeof wanted);
+    wanted[0] ^= probe->id_mask;
+    for (uint64_t left = probe->candidates; left != 0; left &= left - 1) {
+        const struct layout_slot *slot = view_slot(view, candidate_slot(probe, left));
+        CR_ASSERT(slot != NULL);
+        enum entry_answer answer = entry_copy(view, slot, probe->id_mask, wanted, out, out_facts);
+        if (answer == ENTRY_OTHER)
+            continue;
+        out->id = probe->id;
+        return answer;
     }
     return ENTRY_OTHER;
 }
 
-static enum entry_answer view_search(const struct cr_table_view *view,
-                                     const struct cr_session_id *id,
-                                     const struct cr_token_hash *hash, struct cr_entry *out,
-                                     struct entry_facts *out_facts)
-{
-    struct layout_places places = layout_places(id, view->bucket_count);
-    enum entry_answer answer =
-        bucket_search(view, places.home, places.tag, id, hash, out, out_facts);
-    if (answer == ENTRY_OTHER)
-        answer = bucket_search(view, places.spill, places.tag, id, hash, out, out_facts);
-    return answer;
-}
-
-/* Both buckets at once, and then the entry, without a branch that would have to wait for them. */
-void cr_table_prefetch(const struct cr_table_view *view, const struct cr_session_id *id)
-{
-    struct layout_places places = layout_places(id, view->bucket_count);
-    /* table_prefetch:A, B. Hints, as in bucket_search:A. */
-    uint64_t home =
-        atomic_load_explicit(&view_bucket(view, places.home)->tags, memory_order_relaxed);
-    uint64_t spill =
-        atomic_load_explicit(&view_bucket(view, places.spill)->tags, memory_order_relaxed);
-    uint64_t like_home = layout_tags_like(home, places.tag);
-    uint64_t like = like_home != 0 ? like_home : layout_tags_like(spill, places.tag);
-    uint64_t bucket = like_home != 0 ? places.home : places.spill;
-    /* Without any like it, slot 7 is as good as another. */
-    const struct layout_entry *entry = view_entry(view, bucket, layout_first(like | 1ULL << 63));
-    for (size_t line = 0; line < sizeof *entry; line += LAYOUT_ALIGN)
-        __builtin_prefetch((const char *)entry + line);
-}
-
-/* Neither the user nor everybody was ended since the entry was asked for. The writer keeps the
- * index of the user's stamp in the entry; masked, as any other byte from there. */
+/* Neither the user nor everybody was ended since the entry was asked for. */
 static bool stamps_allow(const struct cr_table_view *view, const struct entry_facts *facts)
 {
-    const _Atomic uint64_t *stamps = (const _Atomic uint64_t *)(view->memory + view->stamp_offset);
     /* stamps_allow:A, stamps_allow:B. Acquire, so that the clock is read after them. Pair with
      * stamp_raise:A and all_raise:A; that they are not older than the lease is view_fresh:A. */
-    uint64_t user = atomic_load_explicit(&stamps[facts->stamp_index & (view->stamp_count - 1)],
-                                         memory_order_acquire);
+    uint64_t user =
+        atomic_load_explicit(view_stamp(view, facts->stamp_index), memory_order_acquire);
     uint64_t all = atomic_load_explicit(&view_header(view)->all, memory_order_acquire);
     return user <= facts->stamp && all <= facts->stamp;
 }
@@ -253,9 +293,9 @@ static bool time_allows(const struct cr_table_view *view, cr_boot_ns now, cr_boo
     return !facts->matched_old || now < entry->old_until;
 }
 
-bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
-                   const struct cr_session_id *id, const struct cr_token_hash *hash,
-                   struct cr_entry *out, bool *out_used_old)
+bool cr_table_find_probed(const struct cr_table_view *view, struct cr_clock *clock,
+                          struct cr_table_probe *probe, const struct cr_token_hash *hash,
+                          struct cr_entry *out, bool *out_used_old)
 {
     /* The order of the steps is rule 4. */
     for (unsigned tries = 0; tries < FIND_TRIES_MAX; tries++) {
@@ -264,9 +304,11 @@ bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
         cr_boot_ns fresh =
             atomic_load_explicit(&view_header(view)->fresh_until, memory_order_acquire);
         struct entry_facts facts;
-        enum entry_answer answer = view_search(view, id, hash, out, &facts);
-        if (answer == ENTRY_TORN)
+        enum entry_answer answer = view_search(view, probe, hash, out, &facts);
+        if (answer == ENTRY_TORN) {
+            probe_search(view, probe);
             continue;
+        }
         if (answer == ENTRY_OTHER || !stamps_allow(view, &facts))
             return false;
         out->as_of = cr_clock_boot(clock);
@@ -276,6 +318,16 @@ bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
         return true;
     }
     return false;
+}
+
+bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
+                   const struct cr_session_id *id, const struct cr_token_hash *hash,
+                   struct cr_entry *out, bool *out_used_old)
+{
+    struct cr_table_probe probe;
+    cr_table_probe(view, id, &probe);
+    cr_table_probe_tags(view, &probe);
+    return cr_table_find_probed(view, clock, &probe, hash, out, out_used_old);
 }
 
 uint64_t cr_table_view_clock(const struct cr_table_view *view)
@@ -298,15 +350,13 @@ static bool header_is_sound(const struct layout_header *header, uint64_t bytes)
     uint64_t stamps = header->stamp_count;
     return header->header_bytes == sizeof *header && header->bytes == bytes &&
            stamps >= LAYOUT_STAMPS_MIN && (stamps & (stamps - 1)) == 0 &&
-           header->bucket_count >= 1 && header->bucket_count <= LAYOUT_COUNT_MAX &&
-           header->block_count <= LAYOUT_COUNT_MAX &&
+           header->bucket_count >= 1 &&
+           header->bucket_count <= LAYOUT_SLOTS_MAX / LAYOUT_BUCKET_SLOTS &&
            part_is_inside(bytes, header->stamp_offset, stamps, sizeof(uint64_t)) &&
-           part_is_inside(bytes, header->bucket_offset, header->bucket_count,
-                          sizeof(struct layout_bucket)) &&
-           part_is_inside(bytes, header->entry_offset, header->bucket_count,
-                          LAYOUT_BUCKET_ENTRIES * sizeof(struct layout_entry)) &&
-           part_is_inside(bytes, header->block_offset, header->block_count,
-                          sizeof(struct layout_block));
+           part_is_inside(bytes, header->tag_offset, header->bucket_count,
+                          sizeof(struct layout_tags)) &&
+           part_is_inside(bytes, header->slot_offset, header->bucket_count,
+                          LAYOUT_BUCKET_SLOTS * sizeof(struct layout_slot));
 }
 
 enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory, size_t bytes)
@@ -318,7 +368,7 @@ enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory
     memcpy(&header, memory, offsetof(struct layout_header, clock));
     if (header.magic != LAYOUT_MAGIC)
         return CR_E_CORRUPT;
-    if (header.version != LAYOUT_VERSION)
+    if (header.version != CR_TABLE_LAYOUT)
         return CR_E_VERSION;
     if (!header_is_sound(&header, bytes))
         return CR_E_CORRUPT;
@@ -327,12 +377,11 @@ enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory
         .bytes = bytes,
         .bucket_count = header.bucket_count,
         .stamp_count = header.stamp_count,
-        .block_count = header.block_count,
-        .bucket_offset = header.bucket_offset,
-        .entry_offset = header.entry_offset,
         .stamp_offset = header.stamp_offset,
-        .block_offset = header.block_offset,
+        .tag_offset = header.tag_offset,
+        .slot_offset = header.slot_offset,
     };
-    memcpy(view->key, header.key, sizeof view->key);
+    memcpy(view->user_key, header.user_key, sizeof view->user_key);
+    memcpy(view->id_key, header.id_key, sizeof view->id_key);
     return CR_OK;
 }

@@ -23,7 +23,16 @@ bool cr_engine_record_matches(const struct cr_record *record, const struct cr_to
     return now || (old && record->old_left > 0);
 }
 
-/* A row as the table keeps it: deadlines count from before the read was asked for. */
+/* The store's clock when the host's was at `at`, which lies before the session's absolute end: that
+ * is the same instant on both. */
+static cr_time_ms wall_of(const struct cr_entry *entry, cr_boot_ns at)
+{
+    uint64_t left_ms = entry->absolute_until / CR_NS_PER_MS - at / CR_NS_PER_MS;
+    return entry->ends_at - (cr_time_ms)left_ms;
+}
+
+/* A row as the table keeps it: deadlines count from before the read was asked for. A use that is
+ * still on its way to the store is merged in. */
 void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
                                  cr_boot_ns before, struct cr_entry *out)
 {
@@ -37,16 +46,18 @@ void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_recor
     out->idle = record->idle;
     out->absolute_until = cr_boot_add(before, record->absolute_left);
     out->seen = cr_boot_add(before, record->idle_left - record->idle);
-    cr_boot_ns pending = cr_engine_seen_pending(engine, &record->id);
-    if (pending > out->seen)
-        out->seen = pending;
-    cr_boot_ns idle_until = cr_boot_add(out->seen, record->idle);
-    out->deadline = idle_until < out->absolute_until ? idle_until : out->absolute_until;
     out->created_at = record->created_at;
     out->authenticated_at = record->authenticated_at;
     out->ends_at = record->ends_at;
     out->seen_at = record->seen_at;
-    out->expires_at = span_min(record->ends_at, record->seen_at + record->idle);
+    cr_boot_ns pending = cr_engine_seen_pending(engine, &record->id);
+    if (pending > out->seen && pending < out->absolute_until) {
+        out->seen = pending;
+        out->seen_at = wall_of(out, pending);
+    }
+    cr_boot_ns idle_until = cr_boot_add(out->seen, record->idle);
+    out->deadline = idle_until < out->absolute_until ? idle_until : out->absolute_until;
+    out->expires_at = span_min(record->ends_at, out->seen_at + record->idle);
     out->version = record->version;
     out->user = record->user;
     out->rights_bytes = record->rights_bytes;

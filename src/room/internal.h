@@ -249,9 +249,16 @@ void cr_locks_taken(struct cr_lock *lock, const struct cr_message *reply);
 /* It was taken for a call that nobody waits for any more: given back. */
 void cr_locks_unclaimed(struct cr_room *room, const struct cr_message *reply);
 
-/* view.c. Look in the table; counts hits and misses. */
+/* view.c. Look in the table, in two steps: the first fetches ahead what the second reads, which
+ * counts hits and misses. */
+struct cr_room_look {
+    const struct room_map *map; /* NULL: none here */
+    struct cr_table_probe probe;
+};
+void cr_room_look(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *out);
 CR_MUST_CHECK bool cr_room_find(struct cr_room *room, const struct cr_session_id *id,
-                                const struct cr_token_hash *hash, struct cr_entry *out_entry);
+                                struct cr_room_look *look, const struct cr_token_hash *hash,
+                                struct cr_entry *out_entry);
 /* Whether there is a table here to look in. */
 bool cr_room_has_table(const struct cr_room *room);
 void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);

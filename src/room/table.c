@@ -98,11 +98,13 @@ enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes
                          struct cr_value *out_value)
 {
     struct table_key found;
+    struct cr_room_look look;
     struct cr_entry entry;
     if (out_value->size != sizeof *out_value || !room->own_table)
         return CR_E_INVALID;
     cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
-    if (cr_room_find(room, &found.id, &found.hash, &entry)) {
+    cr_room_look(room, &found.id, &look);
+    if (cr_room_find(room, &found.id, &look, &found.hash, &entry)) {
         value_of_entry(&entry, cr_clock_boot(room->clock), out_value);
         return CR_OK;
     }

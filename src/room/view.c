@@ -25,27 +25,28 @@ bool cr_room_has_table(const struct cr_room *room)
     return room->is_direct || atomic_load_explicit(&room->map, memory_order_acquire) != NULL;
 }
 
-static bool map_find(struct cr_room *room, const struct cr_session_id *id,
+void cr_room_look(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *out)
+{
+    /* room_look:A. Pairs with map_take:A. An old map's memory can be read for as long as the room
+     * lives. */
+    out->map = room->is_direct ? NULL : atomic_load_explicit(&room->map, memory_order_acquire);
+    if (out->map != NULL)
+        cr_table_probe(&out->map->view, id, &out->probe);
+}
+
+static bool map_find(struct cr_room *room, struct cr_room_look *look,
                      const struct cr_token_hash *hash, struct cr_entry *out_entry)
 {
     bool used_old;
-    /* room_find:A. Pairs with map_take:A. */
-    const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
-    if (map == NULL || !cr_table_find(&map->view, room->clock, id, hash, out_entry, &used_old))
+    const struct room_map *map = look->map;
+    if (map == NULL)
         return false;
-    /* What was read is this table only if the table is still the room's: over an old one's memory
+    cr_table_probe_tags(&map->view, &look->probe);
+    if (!cr_table_find_probed(&map->view, room->clock, &look->probe, hash, out_entry, &used_old))
+        return false;
+    /* room_find:A. What was read is this table only if the table is still the room's: over an old one's memory
      * there are zeros. Pairs with map_drop:A. */
     return atomic_load_explicit(&room->map, memory_order_seq_cst) == map;
-}
-
-/* While the token is hashed, what it will be compared with is on its way. */
-static void map_prefetch(const struct cr_room *room, const struct cr_session_id *id)
-{
-    /* map_prefetch:A. As room_find:A; an old map's memory can be read for as long as the room
-     * lives. */
-    const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
-    if (map != NULL)
-        cr_table_prefetch(&map->view, id);
 }
 
 /* Counted for people, without the locked instruction that would hold up the next validation: a
@@ -56,13 +57,13 @@ static void count(atomic_ullong *counter)
     atomic_store_explicit(counter, was + 1, memory_order_relaxed);
 }
 
-bool cr_room_find(struct cr_room *room, const struct cr_session_id *id,
+bool cr_room_find(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *look,
                   const struct cr_token_hash *hash, struct cr_entry *out_entry)
 {
     /* A forked child joins anew before it believes anything. */
     bool found = cr_room_is_alive(room) &&
                  (room->is_direct ? cr_engine_cached(room->engine, id, hash, out_entry)
-                                  : map_find(room, id, hash, out_entry));
+                                  : map_find(room, look, hash, out_entry));
     struct room_counter *counter = counter_of(room);
     count(found ? &counter->hits : &counter->misses);
     return found;
@@ -157,13 +158,15 @@ enum cr_status cr_validate_cached(struct cr_room *room, const struct cr_token *t
 {
     struct cr_session_id id;
     struct cr_token_hash hash;
+    struct cr_room_look look;
     struct cr_entry entry;
     if (out_session->size != sizeof *out_session)
         return CR_E_INVALID;
+    __builtin_prefetch(token->text + CR_TOKEN_CHARS - 1); /* its other line */
     cr_token_id(token, &id);
-    map_prefetch(room, &id);
+    cr_room_look(room, &id, &look); /* what the token will be compared with is on its way */
     cr_token_hash(token, &hash);
-    if (!cr_room_find(room, &id, &hash, &entry))
+    if (!cr_room_find(room, &id, &look, &hash, &entry))
         return CR_ASK;
     session_of_entry(&entry, entry.as_of, out_session);
     session_report(room, &entry, entry.as_of);

@@ -412,7 +412,7 @@ static void do_fill_begin(struct request *request, const struct cr_message *mess
 
 static void do_fill(struct request *request, const struct cr_message *message)
 {
-    struct cr_entry entry = {.idle = CR_SPAN_MS_MAX, .seen = now_of(request)};
+    struct cr_entry entry = {.seen = now_of(request)};
     struct cr_token_hash hash;
     const struct cr_field *data = cr_message_field(message, CR_TAG_DATA);
     uint64_t stamp = cr_message_u64(message, CR_TAG_STAMP, UINT64_MAX);
@@ -427,6 +427,10 @@ static void do_fill(struct request *request, const struct cr_message *message)
         request_invalid(request);
         return;
     }
+    /* Its life is all that is known of it; no use makes it longer. */
+    entry.idle = (cr_span_ms)(entry.deadline / CR_NS_PER_MS) -
+                 (cr_span_ms)(entry.seen / CR_NS_PER_MS);
+    entry.ends_at = entry.expires_at = entry.idle;
     memcpy(entry.hash, hash.bytes, sizeof entry.hash);
     if (data != NULL) {
         entry.data_bytes = data->length;

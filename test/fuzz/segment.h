@@ -140,7 +140,6 @@ static inline unsigned segment_look(const struct segment *s, const struct cr_tab
                                     struct cr_clock *clock, unsigned number, struct cr_entry *out)
 {
     bool used_old;
-    cr_table_prefetch(view, &s->ids[number]);
     if (!cr_table_find(view, clock, &s->ids[number], &s->hashes[number], out, &used_old))
         return 0;
     if (!entry_is_bounded(out) || !cr_session_id_equal(&out->id, &s->ids[number]))

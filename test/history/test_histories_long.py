@@ -107,7 +107,7 @@ VARIANTS = [
             ("src/engine/end.c", "    cr_engine_apply(engine, &end->row);\n", "")),
     # Rule 3: end or change one session
     variant("rule_3_no_floor", FILL_TIME, SLOW_READ,
-            ("src/cache/insert.c", "return stamp < word_own(&table->buckets[home].floor) ||",
+            ("src/cache/insert.c", "return stamp < table->floors[home] ||",
              "return")),
     variant("rule_3_an_entry_that_is_not_dropped",
             ("src/cache/table.c", "    if (cr_slot_find(table, id, &slot))\n        cr_slot_drop(table, slot);\n    return clock;",
@@ -140,7 +140,8 @@ VARIANTS = [
             ("src/cache/view.c", "memory_order_relaxed) != sequence)", "memory_order_relaxed) == 1)"),
             ("src/cache/view.c", "#include <stdalign.h>\n",
              "#include <stdalign.h>\n" + TIME + "static _Thread_local unsigned finds_;\n"),
-            ("src/cache/view.c", "    bool copied = (matched", f"    if (finds_++ % 8 == 0) {sleep(3)}\n    bool copied = (matched")),
+            ("src/cache/view.c", "    bool copied = whole && (matched",
+             f"    if (finds_++ % 8 == 0) {sleep(3)}\n    bool copied = whole && (matched")),
     # Rule 5: follow
     variant("rule_5_the_lease_counted_from_the_reply", *SLOW_REPLY,
             ("src/engine/follow.c", "        lease_extend(engine, sent);",

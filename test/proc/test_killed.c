@@ -352,7 +352,7 @@ static void kill_at_every_instruction(struct scene *s)
 static void cast_entry(const struct scene *s, uint64_t number, unsigned user, size_t bytes,
                        struct cr_entry *out)
 {
-    fixture_entry(number, user, s->segment.f.clock.now_boot + 1, bytes, out);
+    fixture_entry(number, user, s->segment.f.clock.now_boot + CR_NS_PER_MS, bytes, out);
 }
 
 static struct watched *cast(struct scene *s, uint64_t number, unsigned user, size_t bytes)

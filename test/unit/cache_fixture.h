@@ -85,8 +85,21 @@ static inline void fixture_user(unsigned number, struct cr_user *out)
     out->length = (uint8_t)snprintf((char *)out->bytes, sizeof out->bytes, "user-%u", number);
 }
 
+/* Its last use is at `seen`, which is `after` its creation; it lasts for `idle` from then. */
+static inline void fixture_times(struct cr_entry *entry, cr_boot_ns seen, cr_span_ms after,
+                                 cr_span_ms idle)
+{
+    entry->seen = seen;
+    entry->idle = idle;
+    entry->deadline = cr_boot_add(seen, idle);
+    entry->absolute_until = cr_boot_add(seen, 12 * FIXTURE_HOUR_MS);
+    entry->seen_at = entry->created_at + after;
+    entry->expires_at = entry->seen_at + idle;
+    entry->ends_at = entry->seen_at + 12 * FIXTURE_HOUR_MS;
+}
+
 /* Session `number` of user `user`, seen at `now`, good for an hour; `bytes` of data and an eighth
- * of it of rights, which say the number. Up to 56 bytes need no block. */
+ * of it of rights, which say the number. Up to 56 bytes need no piece. */
 static inline void fixture_entry(uint64_t number, unsigned user, cr_boot_ns now, size_t bytes,
                                  struct cr_entry *out)
 {
@@ -96,15 +109,9 @@ static inline void fixture_entry(uint64_t number, unsigned user, cr_boot_ns now,
     fixture_hash(number, &hash);
     memcpy(out->hash, hash.bytes, sizeof out->hash);
     fixture_user(user, &out->user);
-    out->deadline = now + FIXTURE_HOUR_NS;
-    out->absolute_until = now + 12 * FIXTURE_HOUR_NS;
-    out->seen = now;
-    out->idle = FIXTURE_HOUR_MS;
     out->created_at = 1700000000000 + (cr_time_ms)number;
-    out->authenticated_at = out->created_at + 1;
-    out->seen_at = out->created_at + 2;
-    out->expires_at = out->seen_at + out->idle;
-    out->ends_at = out->created_at + 12 * FIXTURE_HOUR_MS;
+    out->authenticated_at = out->created_at + (bytes > 56 ? 1 : 0);
+    fixture_times(out, now, 2, FIXTURE_HOUR_MS);
     out->version = number + 3;
     out->rights_bytes =
         (uint16_t)(bytes < CR_DATA_CACHED_BYTES_MAX ? bytes / 8 : CR_RIGHTS_BYTES_MAX);

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cache/layout.h"
+#include "cache/head.h"
 #include "unit/cache_fixture.h"
 
 #define SESSIONS 40
@@ -117,7 +117,7 @@ static uint64_t damage_value(const struct victim *v, uint64_t before)
     case 3:
         return before + 1 - 2 * tap_random_below(2);
     case 4:
-        return (v->view.block_count - 1 + tap_random_below(3)) << (32 * tap_random_below(2));
+        return v->view.bucket_count * LAYOUT_BUCKET_SLOTS - 1 + tap_random_below(3);
     case 5:
         return before | 0xffULL << (8 * tap_random_below(8));
     case 6:
@@ -148,14 +148,15 @@ static uint64_t damage_index(const struct victim *v)
     case 1:
         return (view->stamp_offset + tap_random_below(view->stamp_count) * 8) / 8;
     case 2:
-        return (view->bucket_offset + bucket * sizeof(struct layout_bucket)) / 8 +
-               tap_random_below(2);
-    case 3: /* links and contents of blocks; the stack gives the last ones first */
-        return (view->block_offset + (view->block_count - 1 - tap_random_below(300)) * 256) / 8 +
-               tap_random_below(2) * tap_random_below(32);
-    default:
-        return (view->entry_offset + (bucket * 8 + tap_random_below(8)) * 256) / 8 +
-               tap_random_below(32);
+        return view->tag_offset / 8 + bucket * LAYOUT_TAG_WORDS + tap_random_below(LAYOUT_TAG_WORDS);
+    case 3: /* links and contents of pieces, which stand in the first buckets */
+        return (view->slot_offset + tap_random_below(300) * sizeof(struct layout_slot)) / 8 +
+               tap_random_below(2) * tap_random_below(1 + LAYOUT_WORDS);
+    default: {
+        uint64_t slot = bucket * LAYOUT_BUCKET_SLOTS + tap_random_below(LAYOUT_BUCKET_SLOTS);
+        return (view->slot_offset + slot * sizeof(struct layout_slot)) / 8 +
+               tap_random_below(1 + LAYOUT_WORDS);
+    }
     }
 }
 
@@ -167,7 +168,7 @@ static void a_sound_copy_gives_every_session(void)
     victim_fini(&v);
 }
 
-/* payload_next_block without its comparison; payload_copy without its own; stamps_allow without
+/* view_slot without its comparison; payload_copy without its own; stamps_allow without
  * its mask. */
 static void random_damage_of_every_part_never_leads_a_reader_astray(void)
 {
@@ -187,6 +188,17 @@ static void random_damage_of_every_part_never_leads_a_reader_astray(void)
     victim_fini(&v);
 }
 
+static struct layout_slot *victim_slots(struct victim *v)
+{
+    return (struct layout_slot *)((unsigned char *)v->segment.memory + v->view.slot_offset);
+}
+
+/* Whether it is a piece, and so has a link. */
+static bool is_piece(const struct layout_slot *slot)
+{
+    return (atomic_load(&slot->sequence) & 1) != 0;
+}
+
 /* Lengths and places, one after the other, to each value that is near a bound. */
 static void every_length_and_place_out_of_bounds_is_a_miss(void)
 {
@@ -204,39 +216,48 @@ static void every_length_and_place_out_of_bounds_is_a_miss(void)
         0x100100000000,
         0x7fffffff00000000,
         UINT64_MAX,
-        v.view.block_count << 32,
-        (v.view.block_count - 1) << 32,
+        v.view.bucket_count * LAYOUT_BUCKET_SLOTS,
+        v.view.bucket_count *LAYOUT_BUCKET_SLOTS - 1,
         UINT32_MAX,
+        129ULL << HEAD_STAMP_BITS,                               /* bytes of the user */
+        513ULL << (HEAD_STAMP_BITS + HEAD_USER_BITS),            /* of rights */
+        31ULL << (HEAD_CREATED_BITS + HEAD_DATA_BITS),           /* all flags, no data */
+        (31ULL << HEAD_DATA_BITS | 4096ULL) << HEAD_CREATED_BITS,
+        ((uint64_t)HEAD_CHAINED << HEAD_DATA_BITS | 4097) << HEAD_CREATED_BITS,
     };
-    struct layout_entry *entries =
-        (struct layout_entry *)((unsigned char *)v.segment.memory + v.view.entry_offset);
-    for (uint64_t i = 0; i < v.view.bucket_count * LAYOUT_BUCKET_ENTRIES; i++)
+    static const unsigned words[] = {HEAD_CREATED, HEAD_STAMP, HEAD_BORN, HEAD_SEEN, HEAD_ENDS,
+                                     HEAD_LINK};
+    struct layout_slot *slots = victim_slots(&v);
+    for (uint64_t i = 0; i < v.view.bucket_count * LAYOUT_BUCKET_SLOTS; i++) {
+        if (atomic_load(&slots[i].words[HEAD_CREATED]) == 0)
+            continue; /* an empty one */
         for (size_t k = 0; k < sizeof values / sizeof values[0]; k++)
-            for (unsigned word = WORD_LENGTHS; word <= WORD_PLACES; word++) {
-                if (atomic_load(&entries[i].words[WORD_DEADLINE]) == 0)
-                    continue; /* an empty one */
-                uint64_t before = atomic_load(&entries[i].words[word]);
-                atomic_store(&entries[i].words[word], values[k]);
+            for (size_t w = 0; w < sizeof words / sizeof words[0]; w++) {
+                uint64_t before = atomic_load(&slots[i].words[words[w]]);
+                atomic_store(&slots[i].words[words[w]], values[k]);
                 victim_find_all(&v, &v.view);
-                atomic_store(&entries[i].words[word], before);
+                atomic_store(&slots[i].words[words[w]], before);
             }
+    }
     CHECK_UINT(victim_find_all(&v, &v.view), SESSIONS);
     victim_fini(&v);
 }
 
-/* Every block links to itself or to another: who trusts links walks for ever. */
+/* Every piece links to itself or to another: who trusts links walks for ever. */
 static void chains_that_never_end_are_left_after_the_length_that_counts(void)
 {
     struct victim v;
     if (!victim_init(&v))
         return;
-    struct layout_block *blocks =
-        (struct layout_block *)((unsigned char *)v.segment.memory + v.view.block_offset);
-    for (uint64_t i = 0; i < v.view.block_count; i++)
-        atomic_store(&blocks[i].next, i);
+    struct layout_slot *slots = victim_slots(&v);
+    const uint64_t count = v.view.bucket_count * LAYOUT_BUCKET_SLOTS;
+    for (uint64_t i = 0; i < count; i++)
+        if (is_piece(&slots[i]))
+            atomic_store(&slots[i].words[LAYOUT_PIECE_NEXT], i);
     CHECK_UINT(victim_find_all(&v, &v.view), SESSIONS); /* whole by its own numbers */
-    for (uint64_t i = 0; i < v.view.block_count; i++)
-        atomic_store(&blocks[i].next, v.view.block_count);
+    for (uint64_t i = 0; i < count; i++)
+        if (is_piece(&slots[i]))
+            atomic_store(&slots[i].words[LAYOUT_PIECE_NEXT], count);
     unsigned found = victim_find_all(&v, &v.view);
     CHECK(found > 0 && found < SESSIONS);
     victim_fini(&v);
@@ -248,10 +269,10 @@ static void an_entry_left_half_written_is_a_miss_after_two_tries(void)
     struct victim v;
     if (!victim_init(&v))
         return;
-    struct layout_entry *entries =
-        (struct layout_entry *)((unsigned char *)v.segment.memory + v.view.entry_offset);
-    for (uint64_t i = 0; i < v.view.bucket_count * LAYOUT_BUCKET_ENTRIES; i++)
-        atomic_fetch_add(&entries[i].sequence, 1);
+    struct layout_slot *slots = victim_slots(&v);
+    for (uint64_t i = 0; i < v.view.bucket_count * LAYOUT_BUCKET_SLOTS; i++)
+        if (!is_piece(&slots[i]))
+            atomic_fetch_add(&slots[i].sequence, 1);
     CHECK_UINT(victim_find_all(&v, &v.view), 0);
     victim_fini(&v);
 }
@@ -270,7 +291,7 @@ static void *vandal_run(void *context)
         uint64_t number = cr_random_seeded_next(&vandal->random);
         uint64_t index = 16 + number % (v->words - 16); /* past the fixed part of the header */
         if (number % 3 != 0)
-            index = v->view.entry_offset / 8 + number % (v->view.bucket_count * 8 * 32);
+            index = v->view.slot_offset / 8 + number % (v->words - v->view.slot_offset / 8);
         _Atomic uint64_t *word = victim_word(v, index);
         uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
         /* There and back, so that sessions are found in between. */
@@ -341,7 +362,7 @@ static void a_header_that_lies_is_refused(void)
     } rows[] = {
         HEADER_ROW("magic", magic, 0, CR_E_CORRUPT),
         HEADER_ROW("older layout", version, 0, CR_E_VERSION),
-        HEADER_ROW("newer layout", version, LAYOUT_VERSION + 1, CR_E_VERSION),
+        HEADER_ROW("newer layout", version, CR_TABLE_LAYOUT + 1, CR_E_VERSION),
         HEADER_ROW("header bytes", header_bytes, 191, CR_E_CORRUPT),
         HEADER_ROW("more bytes", bytes, bytes + 4096, CR_E_CORRUPT),
         HEADER_ROW("less bytes", bytes, bytes - 4096, CR_E_CORRUPT),
@@ -351,24 +372,20 @@ static void a_header_that_lies_is_refused(void)
         HEADER_ROW("many stamps", stamp_count, 1u << 17, CR_E_CORRUPT),
         HEADER_ROW("too many stamps", stamp_count, 1u << 21, CR_E_CORRUPT),
         HEADER_ROW("no buckets", bucket_count, 0, CR_E_CORRUPT),
-        HEADER_ROW("one bucket more", bucket_count, (bytes - good.entry_offset) / 2048 + 1,
+        HEADER_ROW("one bucket more", bucket_count,
+                   (bytes - good.slot_offset) / (LAYOUT_BUCKET_SLOTS * sizeof(struct layout_slot)) +
+                       1,
                    CR_E_CORRUPT),
-        HEADER_ROW("buckets that wrap round", bucket_count, 1ULL << 60, CR_E_CORRUPT),
-        HEADER_ROW("one block more", block_count, (bytes - good.block_offset) / 256 + 1,
-                   CR_E_CORRUPT),
-        HEADER_ROW("blocks that wrap round", block_count, 1ULL << 56, CR_E_CORRUPT),
+        HEADER_ROW("buckets that wrap round", bucket_count, 1ULL << 58, CR_E_CORRUPT),
         HEADER_ROW("stamps in the header", stamp_offset, 128, CR_E_CORRUPT),
         HEADER_ROW("stamps past the end", stamp_offset, bytes, CR_E_CORRUPT),
         HEADER_ROW("stamps far past the end", stamp_offset, bytes * 2, CR_E_CORRUPT),
         HEADER_ROW("stamps not aligned", stamp_offset, good.stamp_offset + 4, CR_E_CORRUPT),
-        HEADER_ROW("buckets past the end", bucket_offset, bytes - 64, CR_E_CORRUPT),
-        HEADER_ROW("buckets not aligned", bucket_offset, good.bucket_offset - 8, CR_E_CORRUPT),
-        HEADER_ROW("entries past the end", entry_offset, bytes - 64, CR_E_CORRUPT),
-        HEADER_ROW("entries far out", entry_offset, UINT64_MAX - 63, CR_E_CORRUPT),
-        HEADER_ROW("entries not aligned", entry_offset, good.entry_offset - 1, CR_E_CORRUPT),
-        HEADER_ROW("blocks past the end", block_offset, bytes - 64, CR_E_CORRUPT),
-        HEADER_ROW("blocks far out", block_offset, 1ULL << 63, CR_E_CORRUPT),
-        HEADER_ROW("blocks not aligned", block_offset, good.block_offset - 1, CR_E_CORRUPT),
+        HEADER_ROW("tags past the end", tag_offset, bytes - 64, CR_E_CORRUPT),
+        HEADER_ROW("tags not aligned", tag_offset, good.tag_offset - 8, CR_E_CORRUPT),
+        HEADER_ROW("slots past the end", slot_offset, bytes - 64, CR_E_CORRUPT),
+        HEADER_ROW("slots far out", slot_offset, UINT64_MAX - 63, CR_E_CORRUPT),
+        HEADER_ROW("slots not aligned", slot_offset, good.slot_offset - 1, CR_E_CORRUPT),
     };
 #undef HEADER_ROW
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

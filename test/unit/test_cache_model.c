@@ -37,7 +37,7 @@ static uint64_t stamp_place(const struct cr_table_view *view, unsigned user)
     unsigned char hash[crypto_shorthash_BYTES];
     uint64_t word;
     fixture_user(user, &name);
-    crypto_shorthash(hash, name.bytes, name.length, view->key);
+    crypto_shorthash(hash, name.bytes, name.length, view->user_key);
     memcpy(&word, hash, sizeof word);
     return word % view->stamp_count;
 }

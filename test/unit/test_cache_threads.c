@@ -106,7 +106,6 @@ static void *reader_run(void *context)
         uint64_t clock_before = clock;
         clock = cr_table_view_clock(&arena->f.view);
         reader->backwards += clock < clock_before;
-        cr_table_prefetch(&arena->f.view, &arena->ids[session]);
         atomic_fetch_add_explicit(&reader->looks, 1, memory_order_relaxed);
         uint64_t ended = atomic_load_explicit(&arena->ended[session], memory_order_acquire);
         if (!cr_table_find(&arena->f.view, &arena->clock.clock, &arena->ids[session], &hash, out,
