@@ -70,7 +70,7 @@ class Million(TableBench):
     name = "cache_1m"
     sessions = 1_000_000
     bounds = True
-    ours = ("hit", "near")
+    ours = ("hit", "near", "many")
     floors = ("latency", "loop", "batch", "latency-dense", "loop-dense", "batch-dense")
 
     def __init__(self):
@@ -86,6 +86,8 @@ class Million(TableBench):
                         f"{lines}, one chain after another", most=1.0, aim=0.7)
         yield bench.Row("loop", counted, "ns", f"hit {order}", f"loop {order}",
                         f"{lines}, chains overlapping", most=6, aim=3)
+        yield bench.Row("batch", f"{counted}, in batches of 16", "ns", f"many {order}",
+                        f"batch {order}", f"{lines}, in batches of 16", most=3, aim=2)
         yield bench.Row("lmdb", counted, "answers/s", f"hit {order}", f"get {order}",
                         "LMDB: read transaction renewed, the token's text found, value copied",
                         least=2.5, aim=5, per_second=True)

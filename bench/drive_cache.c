@@ -9,6 +9,7 @@
  *
  *     hit       nanoseconds a cr_validate
  *     near      the same with the token's text at hand
+ *     many      the same in batches of 16 (cr_validate_many)
  *     paced     the same while the agent writes: a miss (an entry that was being written) is asked
  *               for and counts with the time that it takes
  *     times     each call's own time: the cost of the two readings of the clock around it, its
@@ -19,6 +20,7 @@
 #include "pace.h"
 
 #define STEP 64
+#define BATCH 16
 #define TRIES 10
 #define NEAR 2000000
 #define BINS_OCTAVE 32 /* of a factor of two */
@@ -33,6 +35,7 @@ struct bench {
     struct cr_token *near;
     size_t near_at;
     struct cr_session session;
+    struct cr_session sessions[BATCH];
     _Atomic uint64_t *pace;
     uint64_t done;
 };
@@ -61,6 +64,24 @@ static void near_step(void *context)
         const struct cr_token *token = &bench->near[bench->near_at++ % NEAR];
         must_be_ok(cr_validate(bench->room, token, &bench->session), "validate");
         must(bench->session.data_bytes == bench->data_bytes, "another session's data");
+    }
+    bench->done += STEP;
+}
+
+static void many_step(void *context)
+{
+    struct bench *bench = context;
+    struct cr_token tokens[BATCH];
+    enum cr_status statuses[BATCH];
+    for (int i = 0; i < STEP / BATCH; i++) {
+        for (int k = 0; k < BATCH; k++)
+            tokens[k] = bench->tokens[picks_next(bench->picks)];
+        must_be_ok(cr_validate_many(bench->room, tokens, BATCH, bench->sessions, statuses),
+                   "validate many");
+        for (int k = 0; k < BATCH; k++) {
+            must_be_ok(statuses[k], "validate");
+            must(bench->sessions[k].data_bytes == bench->data_bytes, "another session's data");
+        }
     }
     bench->done += STEP;
 }
@@ -147,6 +168,8 @@ static void answer_one(struct bench *bench, const struct question *question)
         hit(bench, validate_step, STEP, question->seconds);
     else if (strcmp(question->kind, "near") == 0)
         hit(bench, near_step, STEP, question->seconds);
+    else if (strcmp(question->kind, "many") == 0)
+        hit(bench, many_step, STEP, question->seconds);
     else if (strcmp(question->kind, "paced") == 0)
         paced(bench, question->seconds);
     else if (strcmp(question->kind, "times") == 0)
@@ -165,6 +188,8 @@ int main(int argc, char **argv)
     bench.data_bytes = strtoul(argv[3], NULL, 10);
     if (argc == 6)
         bench.pace = pace_map(argv[4], (unsigned)strtoul(argv[5], NULL, 10));
+    for (int i = 0; i < BATCH; i++)
+        bench.sessions[i].size = sizeof bench.sessions[i];
     orders_make(&bench.orders, bench.count, (uint64_t)getpid());
     questions_begin();
     while (question_read(&question))

@@ -49,8 +49,8 @@ static inline void entries_insert(struct cr_table *table, const struct cr_entry 
              "the table refuses a session");
 }
 
-/* A table in which `sessions` are `fill` of what there is room for, whatever its layout: its size is
- * put right a few times, and is a little larger rather than smaller. */
+/* A table in which `sessions` are `fill` of what there is room for, whatever its layout: its size
+ * is put right a few times, and is a little larger rather than smaller. */
 static inline struct cr_table *table_make(struct cr_random *random, size_t sessions, double fill)
 {
     double places = (double)sessions / fill, bytes = places * 150 + CR_TABLE_BYTES_MIN;

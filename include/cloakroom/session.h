@@ -127,6 +127,22 @@ CR_API CR_MUST_CHECK enum cr_status cr_validate(struct cr_room *room, const stru
 CR_API CR_MUST_CHECK enum cr_status cr_validate_strict(struct cr_room *room,
                                                        const struct cr_token *token,
                                                        struct cr_session *out_session);
+
+/*
+ * cr_validate for `count` tokens at once, 0 to CR_VALIDATE_MANY_MAX: out_statuses[i] and
+ * out_sessions[i] are what it would answer for tokens[i]. Quicker than one after another: what one
+ * token waits for from memory, the others wait for with it, and all that miss are asked at once.
+ * A token may stand there twice. Each out_sessions[i].size is set (CR_SESSION_INIT), and what else
+ * is in it means something only when out_statuses[i] is CR_OK.
+ * CR_OK: each has been answered, with whatever status. CR_E_INVALID: too many, or a size is not
+ * set; nothing was written.
+ */
+#define CR_VALIDATE_MANY_MAX 256
+CR_API CR_MUST_CHECK enum cr_status cr_validate_many(struct cr_room *room,
+                                                     const struct cr_token *tokens, size_t count,
+                                                     struct cr_session *out_sessions,
+                                                     enum cr_status *out_statuses);
+
 CR_API CR_MUST_CHECK enum cr_status cr_validate_begin(struct cr_room *room,
                                                       const struct cr_token *token, bool strict,
                                                       struct cr_call **out_call);

@@ -99,10 +99,15 @@ struct packed {
 
 static void wide_pack(const struct cr_entry *entry, struct packed *out)
 {
-    const uint64_t wide[HEAD_WIDE_WORDS] = {
-        (uint64_t)entry->created_at, (uint64_t)entry->ends_at, (uint64_t)entry->expires_at,
-        (uint64_t)entry->seen_at,    (uint64_t)entry->idle,    entry->version,
-        entry->deadline,             entry->absolute_until,    entry->seen};
+    const uint64_t wide[HEAD_WIDE_WORDS] = {(uint64_t)entry->created_at,
+                                            (uint64_t)entry->ends_at,
+                                            (uint64_t)entry->expires_at,
+                                            (uint64_t)entry->seen_at,
+                                            (uint64_t)entry->idle,
+                                            entry->version,
+                                            entry->deadline,
+                                            entry->absolute_until,
+                                            entry->seen};
     memcpy(out->extra + out->extra_words, wide, sizeof wide);
     out->extra_words += HEAD_WIDE_WORDS;
 }

@@ -15,9 +15,9 @@
  *
  *     word 2   created_at: 42 bits | index of the user's stamp: 20
  *     word 3   stamp: 46 | bytes of the user: 8 | of the rights: 10
- *     word 4   the host's time at creation, ms, signed: 42 | bytes of the session's data: 17 | flags
- *     word 5   last use, ms after creation: 33 | idle span: 31
- *     word 6   absolute span: 33 | version: 31
+ *     word 4   the host's time at creation, ms, signed: 42 | bytes of the session's data: 17 |
+ * flags word 5   last use, ms after creation: 33 | idle span: 31 word 6   absolute span: 33 |
+ * version: 31
  *
  * Times of the host's clock are kept in whole milliseconds, rounded down: who takes an entry for
  * over is early by less than one.
@@ -62,7 +62,8 @@ enum head_flag {
  * years. */
 #define HEAD_STAMP_MAX ((1ULL << HEAD_STAMP_BITS) - 1)
 
-_Static_assert(HEAD_PAYLOAD_WORDS * 8 == 80, "a user of 16 bytes and 64 bytes of data need no more");
+_Static_assert(HEAD_PAYLOAD_WORDS * 8 == 80,
+               "a user of 16 bytes and 64 bytes of data need no more");
 _Static_assert(LAYOUT_STAMPS_MAX <= 1ULL << (64 - HEAD_CREATED_BITS), "a stamp's index");
 _Static_assert(CR_USER_BYTES_MAX < 1 << HEAD_USER_BITS, "length of a user");
 _Static_assert(CR_RIGHTS_BYTES_MAX < 1 << (64 - HEAD_STAMP_BITS - HEAD_USER_BITS), "of rights");
@@ -133,7 +134,8 @@ static inline void head_short(const uint64_t *head, struct cr_entry *out)
 {
     int64_t created = (int64_t)(head[HEAD_CREATED] & head_mask(HEAD_CREATED_BITS));
     /* Its sign comes back with the shift. */
-    int64_t born = (int64_t)(head[HEAD_BORN] << (64 - HEAD_CREATED_BITS)) >> (64 - HEAD_CREATED_BITS);
+    int64_t born =
+        (int64_t)(head[HEAD_BORN] << (64 - HEAD_CREATED_BITS)) >> (64 - HEAD_CREATED_BITS);
     int64_t seen = (int64_t)(head[HEAD_SEEN] & head_mask(HEAD_SEEN_BITS));
     int64_t idle = (int64_t)(head[HEAD_SEEN] >> HEAD_SEEN_BITS);
     int64_t absolute = (int64_t)(head[HEAD_ENDS] & head_mask(HEAD_ABSOLUTE_BITS));

@@ -13,7 +13,8 @@
 
 /* How many buckets one insert may look into for the pieces that it needs. */
 #define PIECE_BUCKETS_MAX 64
-/* A bucket keeps so many slots for entries, which have a choice of two; pieces may stand anywhere. */
+/* A bucket keeps so many slots for entries, which have a choice of two; pieces may stand anywhere.
+ */
 #define ENTRY_SLOTS_MIN 2
 /* A user's share: this part of all slots, but never less than a few. (Users whose stamps are one
  * share it.) */

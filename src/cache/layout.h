@@ -30,8 +30,8 @@
 #define LAYOUT_STAMPS_MIN (1ULL << 16)
 #define LAYOUT_STAMPS_MAX (1ULL << 20)
 #define LAYOUT_BUCKET_SLOTS 16u
-#define LAYOUT_TAG_WORDS 8u            /* of a bucket: two tags each */
-#define LAYOUT_WORDS 17u            /* of a slot, behind its sequence */
+#define LAYOUT_TAG_WORDS 8u           /* of a bucket: two tags each */
+#define LAYOUT_WORDS 17u              /* of a slot, behind its sequence */
 #define LAYOUT_SLOTS_MAX (1ULL << 32) /* their numbers fit 32 bits */
 
 /* Tags: the low bits of a slot's half word; the index of the stamp stands above. Those of entries
@@ -68,9 +68,9 @@ struct layout_tags {
 };
 
 /*
- * An entry's sequence is even when it is whole, odd while it is being written; head.h has its words.
- * A piece's is odd for as long as it is one, so nobody ever takes the bytes of a session's data for
- * an entry; it is guarded by its entry's.
+ * An entry's sequence is even when it is whole, odd while it is being written; head.h has its
+ * words. A piece's is odd for as long as it is one, so nobody ever takes the bytes of a session's
+ * data for an entry; it is guarded by its entry's.
  */
 struct layout_slot {
     _Atomic uint64_t sequence;
@@ -115,7 +115,7 @@ static inline const char *layout_id_random(const struct cr_session_id *id)
 }
 
 static inline struct layout_places layout_places(const struct cr_session_id *id,
-                                               uint64_t bucket_count)
+                                                 uint64_t bucket_count)
 {
     const char *random = layout_id_random(id);
     uint32_t tag = (uint32_t)(layout_mix(random + 16) >> (32 - LAYOUT_TAG_BITS));

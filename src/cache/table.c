@@ -258,7 +258,7 @@ void cr_table_freshen(struct cr_table *table, cr_boot_ns until, cr_boot_ns now)
     if (table->retired || table->always_fresh || until <= word_own(&table->header->fresh_until))
         return;
     /* fresh_publish:A. Whoever sees this lease sees the stamps that were raised before it (rule 5).
-     * Pairs with view_fresh:A. */
+     * Pairs with view_fresh:A, view_fresh:B. */
     atomic_store_explicit(&table->header->fresh_until, until, memory_order_release);
 }
 

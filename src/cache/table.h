@@ -112,13 +112,14 @@ void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_v
 /*
  * A look for one session, in three steps, so that memory arrives while other work is done: between
  * them one hashes the token, or takes the same step for other tokens. The steps are hints and
- * promise nothing; nobody need take the second. A probe holds no secret and stays good for its view.
+ * promise nothing; nobody need take the second. A probe holds no secret and stays good for its
+ * view.
  */
 struct cr_table_probe {
     struct cr_session_id id;
-    uint64_t id_mask;      /* keyed hash of the id, by which an entry knows it */
-    uint64_t home, spill;  /* buckets */
-    uint64_t candidates;   /* slots whose tags are like this id's: see view.c */
+    uint64_t id_mask;     /* keyed hash of the id, by which an entry knows it */
+    uint64_t home, spill; /* buckets */
+    uint64_t candidates;  /* slots whose tags are like this id's: see view.c */
     uint32_t tag;
 };
 void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id *id,
@@ -138,6 +139,26 @@ CR_MUST_CHECK bool cr_table_find_probed(const struct cr_table_view *view, struct
 CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
                                  const struct cr_session_id *id, const struct cr_token_hash *hash,
                                  struct cr_entry *out, bool *out_used_old);
+
+/* Several finds at once: what one of them waits for, the others wait for with it. */
+#define CR_TABLE_MANY_MAX 16
+struct cr_table_wanted {
+    struct cr_table_probe probe; /* both steps are taken for all of them before */
+    struct cr_token_hash hash;
+    bool found, used_old; /* written by cr_table_find_many, as cr_table_find would answer */
+};
+
+/*
+ * Rule 4 for each of `count` (1 to CR_TABLE_MANY_MAX): one load of the lease before all of them,
+ * one reading of the clock after all of them. `copied` gets each entry that is whole and has the
+ * hash, before it is known whether it is to be believed: that is what `found` says afterwards. Its
+ * as_of is not set: it is the clock, which is answered.
+ */
+cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock *clock,
+                              struct cr_table_wanted *wanted, size_t count,
+                              void (*copied)(void *context, size_t index,
+                                             const struct cr_entry *entry),
+                              void *context);
 
 /* The table's clock as a reader sees it (a ticket of table.h carries it). */
 uint64_t cr_table_view_clock(const struct cr_table_view *view);

@@ -92,8 +92,8 @@ static bool payload_get_far(struct payload_reader *reader, unsigned char *out, s
     return true;
 }
 
-/* The next `bytes`; what comes after them begins a word. So does what is written: `out` has room for
- * whole words. */
+/* The next `bytes`; what comes after them begins a word. So does what is written: `out` has room
+ * for whole words. */
 static inline bool payload_get(struct payload_reader *reader, void *out, size_t bytes)
 {
     unsigned char *to = out;
@@ -165,8 +165,8 @@ static inline enum entry_answer entry_copy(const struct cr_table_view *view,
     head_lengths(words.own, out);
     bool copied = whole && (matched || matched_old) && payload_copy(&reader, out);
 
-    /* entry_copy:B. Relaxed: the words above were loaded with acquire, so this load is not before them.
-     * Pairs with entry_open:A, by way of word_put:A. */
+    /* entry_copy:B. Relaxed: the words above were loaded with acquire, so this load is not before
+     * them. Pairs with entry_open:A, by way of word_put:A. */
     if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != sequence)
         return ENTRY_TORN;
     if (!copied)
@@ -190,7 +190,8 @@ static inline uint64_t tags_search(const struct layout_tags *tags, uint32_t tag)
     uint64_t found = 0;
 #pragma GCC unroll 8
     for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++) {
-        /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A. */
+        /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A.
+         */
         uint64_t tags_word = atomic_load_explicit(&tags->words[word], memory_order_relaxed);
         found |= layout_tags_equal(tags_word, tag) << word;
     }
@@ -330,15 +331,58 @@ bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
     return cr_table_find_probed(view, clock, &probe, hash, out, out_used_old);
 }
 
+cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock *clock,
+                              struct cr_table_wanted *wanted, size_t count,
+                              void (*copied)(void *context, size_t index,
+                                             const struct cr_entry *entry),
+                              void *context)
+{
+    struct cr_entry entry; /* one after the other: much of a large one would not stay at hand */
+    struct entry_facts facts[CR_TABLE_MANY_MAX];
+    struct {
+        cr_boot_ns deadline, old_until;
+    } times[CR_TABLE_MANY_MAX];
+    CR_ASSERT(count > 0 && count <= CR_TABLE_MANY_MAX);
+    /* The order of the steps is rule 4, each done for all before the next is begun. */
+    /* view_fresh:B. As view_fresh:A, for all of them. Pairs with fresh_publish:A. */
+    cr_boot_ns fresh = atomic_load_explicit(&view_header(view)->fresh_until, memory_order_acquire);
+    for (size_t i = 0; i < count; i++) {
+        enum entry_answer answer = ENTRY_TORN;
+        for (unsigned tries = 0; tries < FIND_TRIES_MAX && answer == ENTRY_TORN; tries++) {
+            if (tries > 0)
+                probe_search(view, &wanted[i].probe);
+            answer = view_search(view, &wanted[i].probe, &wanted[i].hash, &entry, &facts[i]);
+        }
+        wanted[i].found = answer == ENTRY_WHOLE;
+        if (!wanted[i].found)
+            continue;
+        times[i].deadline = entry.deadline;
+        times[i].old_until = entry.old_until;
+        copied(context, i, &entry);
+    }
+    for (size_t i = 0; i < count; i++)
+        wanted[i].found = wanted[i].found && stamps_allow(view, &facts[i]);
+    cr_boot_ns now = cr_clock_boot(clock);
+    for (size_t i = 0; i < count; i++) {
+        if (!wanted[i].found)
+            continue;
+        entry.deadline = times[i].deadline;
+        entry.old_until = times[i].old_until;
+        wanted[i].found = time_allows(view, now, fresh, &entry, &facts[i]);
+        wanted[i].used_old = facts[i].matched_old;
+    }
+    return now;
+}
+
 uint64_t cr_table_view_clock(const struct cr_table_view *view)
 {
-    /* view_clock:A. Whoever sees the clock of an ending reads the store after that ending's commit.
-     * Pairs with clock_advance:A. */
+    /* view_clock:A. Whoever sees the clock of an ending reads the store after that ending's
+     * commit. Pairs with clock_advance:A. */
     return atomic_load_explicit(&view_header(view)->clock, memory_order_acquire);
 }
 
-/* Whether `count` things of `each` bytes from `offset` on stand inside the segment, past the header
- * and aligned. */
+/* Whether `count` things of `each` bytes from `offset` on stand inside the segment, past the
+ * header and aligned. */
 static bool part_is_inside(uint64_t bytes, uint64_t offset, uint64_t count, uint64_t each)
 {
     return offset % LAYOUT_ALIGN == 0 && offset >= sizeof(struct layout_header) &&

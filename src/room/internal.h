@@ -259,6 +259,9 @@ void cr_room_look(struct cr_room *room, const struct cr_session_id *id, struct c
 CR_MUST_CHECK bool cr_room_find(struct cr_room *room, const struct cr_session_id *id,
                                 struct cr_room_look *look, const struct cr_token_hash *hash,
                                 struct cr_entry *out_entry);
+/* cr_validate_cached for up to CR_TABLE_MANY_MAX tokens, whose sessions have their sizes set. */
+void cr_validate_group(struct cr_room *room, const struct cr_token *tokens, size_t count,
+                       struct cr_session *out_sessions, enum cr_status *out_statuses);
 /* Whether there is a table here to look in. */
 bool cr_room_has_table(const struct cr_room *room);
 void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);

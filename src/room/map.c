@@ -23,7 +23,8 @@ void cr_map_drop(struct cr_room *room)
     struct room_map *old = atomic_load_explicit(&room->map, memory_order_relaxed);
     if (old == NULL)
         return;
-    /* map_drop:A. Before the pages go: who sees zeros sees this. Pairs with room_find:A. */
+    /* map_drop:A. Before the pages go: who sees zeros sees this. Pairs with room_find:A,
+     * room_find:B. */
     atomic_store_explicit(&room->map, NULL, memory_order_seq_cst);
     cr_memory_blank(old->memory, old->bytes);
 }
@@ -45,7 +46,7 @@ void cr_map_take(struct cr_room *room, int fd)
     map->next = room->maps;
     room->maps = map;
     room->map_count++;
-    /* map_take:A. The view is whole. Pairs with room_look:A. */
+    /* map_take:A. The view is whole. Pairs with room_look:A, room_look:B. */
     atomic_store_explicit(&room->map, map, memory_order_release);
     close(fd);
     return;

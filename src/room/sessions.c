@@ -93,6 +93,40 @@ enum cr_status cr_validate(struct cr_room *room, const struct cr_token *token,
     return st == CR_ASK ? validate_ask(room, token, false, out_session) : st;
 }
 
+/* All that missed, at once: those behind the first are answered while it is waited for. */
+static void missed_ask(struct cr_room *room, const struct cr_token *tokens, size_t count,
+                       struct cr_session *out_sessions, enum cr_status *out_statuses)
+{
+    struct cr_call *calls[CR_VALIDATE_MANY_MAX] = {NULL};
+    for (size_t i = 0; i < count; i++)
+        if (out_statuses[i] == CR_ASK)
+            out_statuses[i] =
+                cr_call_submit(validate_make(room, &tokens[i], false), true, 0, &calls[i]);
+    for (size_t i = 0; i < count; i++)
+        if (calls[i] != NULL)
+            out_statuses[i] = cr_validate_finish(calls[i], &out_sessions[i]);
+}
+
+enum cr_status cr_validate_many(struct cr_room *room, const struct cr_token *tokens, size_t count,
+                                struct cr_session *out_sessions, enum cr_status *out_statuses)
+{
+    if (count > CR_VALIDATE_MANY_MAX)
+        return CR_E_INVALID;
+    for (size_t i = 0; i < count; i++)
+        if (out_sessions[i].size != sizeof *out_sessions)
+            return CR_E_INVALID;
+    bool missed = false;
+    for (size_t at = 0; at < count; at += CR_TABLE_MANY_MAX) {
+        size_t part = count - at < CR_TABLE_MANY_MAX ? count - at : CR_TABLE_MANY_MAX;
+        cr_validate_group(room, tokens + at, part, out_sessions + at, out_statuses + at);
+    }
+    for (size_t i = 0; i < count; i++)
+        missed = missed || out_statuses[i] == CR_ASK;
+    if (missed)
+        missed_ask(room, tokens, count, out_sessions, out_statuses);
+    return CR_OK;
+}
+
 enum cr_status cr_validate_strict(struct cr_room *room, const struct cr_token *token,
                                   struct cr_session *out_session)
 {

@@ -44,17 +44,17 @@ static bool map_find(struct cr_room *room, struct cr_room_look *look,
     cr_table_probe_tags(&map->view, &look->probe);
     if (!cr_table_find_probed(&map->view, room->clock, &look->probe, hash, out_entry, &used_old))
         return false;
-    /* room_find:A. What was read is this table only if the table is still the room's: over an old one's memory
-     * there are zeros. Pairs with map_drop:A. */
+    /* room_find:A. What was read is this table only if the table is still the room's: over an old
+     * one's memory there are zeros. Pairs with map_drop:A. */
     return atomic_load_explicit(&room->map, memory_order_seq_cst) == map;
 }
 
 /* Counted for people, without the locked instruction that would hold up the next validation: a
  * count may be lost where two threads share a stripe. */
-static void count(atomic_ullong *counter)
+static void count_up(atomic_ullong *counter, size_t more)
 {
     unsigned long long was = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, was + 1, memory_order_relaxed);
+    atomic_store_explicit(counter, was + more, memory_order_relaxed);
 }
 
 bool cr_room_find(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *look,
@@ -65,7 +65,7 @@ bool cr_room_find(struct cr_room *room, const struct cr_session_id *id, struct c
                  (room->is_direct ? cr_engine_cached(room->engine, id, hash, out_entry)
                                   : map_find(room, look, hash, out_entry));
     struct room_counter *counter = counter_of(room);
-    count(found ? &counter->hits : &counter->misses);
+    count_up(found ? &counter->hits : &counter->misses, 1);
     return found;
 }
 
@@ -132,12 +132,19 @@ static void report_send(struct cr_room *room, const struct cr_session_id *id, cr
     cr_builder_fini(&seen);
 }
 
-static void session_report(struct cr_room *room, const struct cr_entry *entry, cr_boot_ns now)
+/* What is known of a session's last use, and how long it may go unused. */
+struct use {
+    cr_boot_ns seen;
+    cr_span_ms idle;
+};
+
+static void session_report(struct cr_room *room, const struct cr_session_id *id,
+                           const struct use *use, cr_boot_ns now)
 {
-    cr_span_ms granule = CR_GRANULE_MS(entry->idle);
-    if (cr_boot_between(entry->seen, now) < granule)
+    cr_span_ms granule = CR_GRANULE_MS(use->idle);
+    if (cr_boot_between(use->seen, now) < granule)
         return;
-    uint64_t mix = id_mix(&entry->id), second = now / (1000 * CR_NS_PER_MS);
+    uint64_t mix = id_mix(id), second = now / (1000 * CR_NS_PER_MS);
     atomic_ullong *slot = &room->seen_sent[mix % CR_ROOM_SEEN_SLOTS];
     uint64_t was = atomic_load_explicit(slot, memory_order_relaxed);
     int kept_errno;
@@ -145,7 +152,7 @@ static void session_report(struct cr_room *room, const struct cr_entry *entry, c
         return;
     /* Another thread may have done it meanwhile. */
     if (atomic_load_explicit(slot, memory_order_relaxed) == was) {
-        report_send(room, &entry->id, now);
+        report_send(room, id, now);
         atomic_store_explicit(
             slot, (mix >> SLOT_SECOND_BITS << SLOT_SECOND_BITS) | (second & SLOT_SECONDS),
             memory_order_relaxed);
@@ -169,6 +176,79 @@ enum cr_status cr_validate_cached(struct cr_room *room, const struct cr_token *t
     if (!cr_room_find(room, &id, &look, &hash, &entry))
         return CR_ASK;
     session_of_entry(&entry, entry.as_of, out_session);
-    session_report(room, &entry, entry.as_of);
+    session_report(room, &id, &(struct use){entry.seen, entry.idle}, entry.as_of);
     return CR_OK;
+}
+
+/* Several at once. */
+
+struct group {
+    struct cr_session *sessions;
+    struct use uses[CR_TABLE_MANY_MAX];
+};
+
+static void group_copied(void *context, size_t index, const struct cr_entry *entry)
+{
+    struct group *group = context;
+    session_of_entry(entry, 0, &group->sessions[index]);
+    group->uses[index] = (struct use){entry->seen, entry->idle};
+}
+
+/* It was copied before it was known to have ended: nobody shall take it for somebody's. */
+static void session_blank(struct cr_session *out)
+{
+    memset(out, 0, offsetof(struct cr_session, rights));
+    out->size = sizeof *out;
+}
+
+static cr_boot_ns map_find_many(struct cr_room *room, const struct room_map *map,
+                                const struct cr_token *tokens, size_t count,
+                                struct cr_table_wanted *wanted, struct group *group)
+{
+    struct cr_session_id id;
+    for (size_t i = 0; i < count; i++) {
+        cr_token_id(&tokens[i], &id);
+        cr_table_probe(&map->view, &id, &wanted[i].probe);
+    }
+    for (size_t i = 0; i < count; i++) {
+        cr_token_hash(&tokens[i], &wanted[i].hash);
+        cr_table_probe_tags(&map->view, &wanted[i].probe);
+    }
+    cr_boot_ns now =
+        cr_table_find_many(&map->view, room->clock, wanted, count, group_copied, group);
+    /* room_find:B. As room_find:A: zeros over an old table are not believed. Pairs with map_drop:A.
+     */
+    if (atomic_load_explicit(&room->map, memory_order_seq_cst) != map)
+        for (size_t i = 0; i < count; i++)
+            wanted[i].found = false;
+    return now;
+}
+
+void cr_validate_group(struct cr_room *room, const struct cr_token *tokens, size_t count,
+                       struct cr_session *out_sessions, enum cr_status *out_statuses)
+{
+    struct cr_table_wanted wanted[CR_TABLE_MANY_MAX];
+    struct group group = {.sessions = out_sessions};
+    /* room_look:B. Pairs with map_take:A. */
+    const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
+    if (map == NULL || !cr_room_is_alive(room)) {
+        for (size_t i = 0; i < count; i++)
+            out_statuses[i] = cr_validate_cached(room, &tokens[i], &out_sessions[i]);
+        return;
+    }
+    size_t hits = 0;
+    cr_boot_ns now = map_find_many(room, map, tokens, count, wanted, &group);
+    for (size_t i = 0; i < count; i++) {
+        out_statuses[i] = wanted[i].found ? CR_OK : CR_ASK;
+        if (!wanted[i].found) {
+            session_blank(&out_sessions[i]);
+            continue;
+        }
+        out_sessions[i].as_of = (cr_time_ms)(now / CR_NS_PER_MS);
+        session_report(room, &wanted[i].probe.id, &group.uses[i], now);
+        hits++;
+    }
+    struct room_counter *counter = counter_of(room);
+    count_up(&counter->hits, hits);
+    count_up(&counter->misses, count - hits);
 }

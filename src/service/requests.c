@@ -428,8 +428,8 @@ static void do_fill(struct request *request, const struct cr_message *message)
         return;
     }
     /* Its life is all that is known of it; no use makes it longer. */
-    entry.idle = (cr_span_ms)(entry.deadline / CR_NS_PER_MS) -
-                 (cr_span_ms)(entry.seen / CR_NS_PER_MS);
+    entry.idle =
+        (cr_span_ms)(entry.deadline / CR_NS_PER_MS) - (cr_span_ms)(entry.seen / CR_NS_PER_MS);
     entry.ends_at = entry.expires_at = entry.idle;
     memcpy(entry.hash, hash.bytes, sizeof entry.hash);
     if (data != NULL) {

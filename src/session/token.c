@@ -172,9 +172,9 @@ void cr_token_id(const struct cr_token *token, struct cr_session_id *out_id)
 void cr_token_hash(const struct cr_token *token, struct cr_token_hash *out_hash)
 {
     const unsigned char *body = (const unsigned char *)token->text + PREFIX_CHARS;
-    /* All that SHA-256 (FIPS 180-4, 5.1.1) makes of 55 bytes, padding and length included: one block,
-     * so the library's state after it is the digest. Its own way of ending costs half as much again,
-     * on the path of every hit. */
+    /* All that SHA-256 (FIPS 180-4, 5.1.1) makes of 55 bytes, padding and length included: one
+     * block, so the library's state after it is the digest. Its own way of ending costs half as
+     * much again, on the path of every hit. */
     unsigned char block[SHA256_BLOCK_SIZE] = {[HASH_CHARS] = 0x80,
                                               [SHA256_BLOCK_SIZE - 2] = HASH_CHARS * 8 >> 8,
                                               [SHA256_BLOCK_SIZE - 1] = HASH_CHARS * 8 & 0xff};

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "room/room.h"
 #include "tap.h"
+#include "unit/batch.h"
 
 #define NOBODY 65534
 
@@ -81,6 +82,74 @@ static void a_hit_asks_nobody(void)
     struct cr_session session = CR_SESSION_INIT;
     CHECK_STATUS(cr_validate_cached(room, &login.signed_token, &session), CR_OK);
     CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void a_batch_is_answered_as_one_by_one(void)
+{
+    struct test_agent agent;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL)
+        return;
+    CHECK(is_mapped(room));
+    batch_is_answered_as_one_by_one(room);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* What misses in it is asked for before the first answer is waited for. */
+static void a_batch_that_hits_asks_nobody_and_one_that_misses_waits_once(void)
+{
+    struct test_agent agent;
+    struct cr_stats before = {.size = sizeof before}, after = {.size = sizeof after};
+    static struct batch_stock stock;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_options options;
+    struct cr_error error = {.size = sizeof error};
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    struct cr_session *sessions = calloc(BATCH_MAX, sizeof *sessions);
+    static struct cr_token tokens[BATCH_MAX];
+    enum cr_status statuses[BATCH_MAX];
+    if (room == NULL || !CHECK(sessions != NULL) || !batch_stock_make(&stock, room) ||
+        !batch_stock_drop(&stock))
+        goto out;
+    for (size_t i = 0; i < BATCH_MAX; i++) {
+        tokens[i] = stock.tokens[i % 2][BATCH_HIT];
+        sessions[i].size = sizeof sessions[i];
+    }
+    CHECK_STATUS(cr_stats(room, &before), CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    CHECK_STATUS(cr_validate_many(room, tokens, 100, sessions, statuses), CR_OK);
+    for (size_t i = 0; i < 100; i++)
+        CHECK_STATUS(statuses[i], CR_OK);
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    CHECK_STATUS(cr_stats(room, &after), CR_OK);
+    CHECK_UINT(after.hits - before.hits, 100);
+    CHECK_UINT(after.misses - before.misses, 0);
+    cr_close(room);
+
+    /* The agent does not answer: eight that miss time out together, not one after another. */
+    cr_options_init(&options);
+    options.mode = CR_MODE_ATTACH;
+    options.timeout = 1000;
+    room = NULL;
+    if (!CHECK_STATUS(cr_open(agent.url, &options, &room, &error), CR_OK))
+        goto out;
+    for (size_t i = 0; i < 8; i++)
+        tokens[i] = stock.tokens[i % 2][BATCH_FORGED];
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    cr_boot_ns begun = cr_clock_boot(cr_clock_system());
+    CHECK_STATUS(cr_validate_many(room, tokens, 8, sessions, statuses), CR_OK);
+    CHECK(cr_boot_between(begun, cr_clock_boot(cr_clock_system())) < 4000);
+    for (size_t i = 0; i < 8; i++)
+        CHECK_STATUS(statuses[i], CR_UNAVAILABLE);
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+out:
+    free(sessions);
     cr_close(room);
     agents_teardown(&agent);
 }
@@ -604,6 +673,8 @@ int main(int argc, char **argv)
     static const struct tap_test tests[] = {
         TAP_TEST(a_session_made_in_one_program_is_known_to_all_and_ended_in_all),
         TAP_TEST(a_hit_asks_nobody),
+        TAP_TEST(a_batch_is_answered_as_one_by_one),
+        TAP_TEST(a_batch_that_hits_asks_nobody_and_one_that_misses_waits_once),
         TAP_TEST(a_stopped_agents_table_is_not_believed_for_long),
         TAP_TEST(a_session_that_is_used_by_hits_alone_stays_and_one_that_is_not_used_ends),
         TAP_TEST(a_killed_agent_is_waited_for_and_nobody_is_logged_out_meanwhile),

@@ -31,6 +31,7 @@ import variants  # noqa: E402
 
 SIM = ("test_engines", "test_random")
 TABLE = ("test_cache_rules", "test_cache_model")
+BATCH = ("test_cache_steps", "test_cache_model")
 SECONDS = "30"  # at most; most are seen within one
 
 
@@ -148,6 +149,24 @@ VARIANTS = [
             "        enum entry_answer answer = view_search(",
             "src/cache/view.c", "        out->as_of = cr_clock_boot(clock);", "        out->as_of = early;",
             programs=("test_cache_steps",)),
+    variant("a_batch_that_looks_at_no_stamps", "src/cache/view.c",
+            "wanted[i].found = wanted[i].found && stamps_allow(view, &facts[i]);", ";",
+            programs=BATCH),
+    variant("a_batch_that_looks_at_no_lease", "src/cache/view.c",
+            "time_allows(view, now, fresh, &entry, &facts[i])",
+            "time_allows(view, now, now + 1, &entry, &facts[i])", programs=BATCH),
+    variant("a_batch_with_its_stamps_before_the_lease", "src/cache/view.c",
+            "    cr_boot_ns fresh = atomic_load_explicit(&view_header(view)->fresh_until, "
+            "memory_order_acquire);\n", "",
+            "src/cache/view.c", "    cr_boot_ns now = cr_clock_boot(clock);\n",
+            "    cr_boot_ns fresh = atomic_load_explicit(&view_header(view)->fresh_until, "
+            "memory_order_acquire);\n    cr_boot_ns now = cr_clock_boot(clock);\n",
+            programs=BATCH),
+    variant("a_batch_with_its_clock_first", "src/cache/view.c",
+            "    cr_boot_ns now = cr_clock_boot(clock);\n", "",
+            "src/cache/view.c", "    /* view_fresh:B.",
+            "    cr_boot_ns now = cr_clock_boot(clock);\n    /* view_fresh:B.",
+            programs=BATCH),
     variant("a_torn_copy_that_is_believed", "src/cache/view.c",
             "    if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != sequence)\n"
             "        return ENTRY_TORN;\n", "",

@@ -169,6 +169,15 @@ static inline bool fixture_finds(struct fixture *f, uint64_t number)
     return fixture_find(f, number, &out);
 }
 
+/* Both steps that come before a find of several. */
+static inline void fixture_want(const struct cr_table_view *view, const struct cr_session_id *id,
+                                const struct cr_token_hash *hash, struct cr_table_wanted *out)
+{
+    out->hash = *hash;
+    cr_table_probe(view, id, &out->probe);
+    cr_table_probe_tags(view, &out->probe);
+}
+
 /* How many of the sessions `first` to `end` - 1 are found. */
 static inline uint64_t fixture_found(struct fixture *f, uint64_t first, uint64_t end)
 {

@@ -152,6 +152,11 @@ static bool step_insert(struct fixture *f, struct model *m, unsigned session)
                  model_insert(m, session, &entry, stamp, now));
 }
 
+static void step_copied(void *context, size_t index, const struct cr_entry *entry)
+{
+    memcpy(context, entry, sizeof *entry);
+}
+
 static bool step_find(struct fixture *f, struct model *m, unsigned session)
 {
     static struct cr_entry out;
@@ -165,6 +170,14 @@ static bool step_find(struct fixture *f, struct model *m, unsigned session)
     struct cr_session_id id;
     fixture_id(session, &id);
     bool found = cr_table_find(&f->view, &f->clock.clock, &id, &hash, &out, &used_old);
+    struct cr_table_wanted wanted;
+    fixture_want(&f->view, &id, &hash, &wanted);
+    static struct cr_entry copy;
+    cr_boot_ns as_of =
+        cr_table_find_many(&f->view, &f->clock.clock, &wanted, 1, step_copied, &copy);
+    copy.as_of = as_of;
+    CHECK(wanted.found == found && as_of == f->clock.now_boot);
+    CHECK(!found || (wanted.used_old == used_old && fixture_same(&copy, &out)));
     return CHECK(found == model_finds(m, session, by_old, f->clock.now_boot)) &&
            (!found || (CHECK(used_old == by_old) && CHECK(fixture_same(in, &out))));
 }

@@ -207,8 +207,8 @@ static uint64_t slots_used(const struct fixture *f)
         uint64_t bits = word_own(&at->sequence) & 1;
         for (size_t i = 0; i < LAYOUT_WORDS; i++)
             bits |= word_own(&at->words[i]);
-        used += bits != 0 || slot_tag(f->table, slot) != LAYOUT_TAG_EMPTY ||
-                f->table->marks[slot] != 0;
+        used +=
+            bits != 0 || slot_tag(f->table, slot) != LAYOUT_TAG_EMPTY || f->table->marks[slot] != 0;
     }
     return used;
 }

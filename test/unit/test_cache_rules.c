@@ -282,10 +282,13 @@ static void nothing_of_an_ended_session_stays_in_memory__H9(void)
         const void *bytes;
         size_t count;
     } rows[] = {
-        {"hash", entry.hash + 8, 8},    {"old", entry.old_hash + 8, 8},
+        {"hash", entry.hash + 8, 8},
+        {"old", entry.old_hash + 8, 8},
         {"user", entry.user.bytes, entry.user.length},
-        {"rights", entry.rights, 8},    {"rights end", entry.rights + 504, 8},
-        {"data", entry.data + 2000, 8}, {"data end", entry.data + 4088, 8},
+        {"rights", entry.rights, 8},
+        {"rights end", entry.rights + 504, 8},
+        {"data", entry.data + 2000, 8},
+        {"data end", entry.data + 4088, 8},
     };
     CHECK(cr_table_insert(f.table, &entry, FIXTURE_CLOCK, f.clock.now_boot));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -301,7 +304,8 @@ static void nothing_of_an_ended_session_stays_in_memory__H9(void)
     fixture_fini(&f);
 }
 
-/* head_hash_equal compares less than 16 bytes; entry_copy without `matched || matched_old` (ASVS A3). */
+/* head_hash_equal compares less than 16 bytes; entry_copy without `matched || matched_old` (ASVS
+ * A3). */
 static void a_hash_that_differs_in_one_bit_is_a_miss(void)
 {
     struct fixture f;

@@ -15,7 +15,12 @@
 #include "cache/writer.h"
 #include "unit/cache_fixture.h"
 
-#define STOPS_MAX 200
+#define STOPS_MAX 400
+
+/* How the session is looked for: by itself; or first or last of a batch in which it stands twice,
+ * with one between that is not there. */
+enum way { WAY_ALONE, WAY_FIRST, WAY_LAST, WAY_COUNT };
+#define BATCH 3
 
 struct stage;
 typedef void stage_act(struct stage *);
@@ -29,6 +34,7 @@ struct stage {
     unsigned char *open; /* the page that may be read now */
     uint64_t number;
     unsigned user;
+    enum way way;
     unsigned stops; /* so far */
     unsigned act_at;
     stage_act *act;
@@ -71,11 +77,12 @@ static cr_boot_ns stage_boot(struct cr_clock *clock)
 }
 
 /* A session whose stamp does not share the header's page. Its payload is in blocks. */
-static bool stage_init(struct stage *s)
+static bool stage_init(struct stage *s, enum way way)
 {
     const void *map = NULL;
     struct cr_entry entry;
     memset(s, 0, sizeof *s);
+    s->way = way;
     if (!fixture_init(&s->f) ||
         !CHECK(cr_shm_map(cr_table_fd(s->f.table), &map, &s->map_bytes) == CR_OK))
         return false;
@@ -97,21 +104,48 @@ static void stage_fini(struct stage *s)
     fixture_fini(&s->f);
 }
 
+struct batch {
+    size_t wanted;
+    struct cr_entry *out;
+};
+
+static void batch_copied(void *context, size_t index, const struct cr_entry *entry)
+{
+    struct batch *batch = context;
+    if (index == batch->wanted)
+        memcpy(batch->out, entry, sizeof *entry);
+}
+
+static bool view_find(struct stage *s, const struct cr_table_view *view, struct cr_entry *out)
+{
+    struct cr_table_wanted wanted[BATCH];
+    struct cr_session_id id;
+    struct cr_token_hash hash;
+    struct batch batch = {.wanted = s->way == WAY_LAST ? BATCH - 1 : 0, .out = out};
+    bool used_old;
+    for (size_t i = 0; i < BATCH; i++) {
+        uint64_t number = i == 1 ? s->number + 1 : s->number;
+        fixture_id(number, &id);
+        fixture_hash(number, &hash);
+        if (s->way == WAY_ALONE)
+            return cr_table_find(view, &s->clock, &id, &hash, out, &used_old);
+        fixture_want(view, &id, &hash, &wanted[i]);
+    }
+    out->as_of = cr_table_find_many(view, &s->clock, wanted, BATCH, batch_copied, &batch);
+    CHECK(!wanted[1].found);
+    return wanted[batch.wanted].found;
+}
+
 static bool stage_find(struct stage *s, struct cr_entry *out)
 {
     struct sigaction before;
     const struct sigaction action = {.sa_sigaction = fault_handle, .sa_flags = SA_SIGINFO};
     struct cr_table_view view = s->f.view;
-    struct cr_session_id id;
-    struct cr_token_hash hash;
-    bool used_old;
-    fixture_id(s->number, &id);
-    fixture_hash(s->number, &hash);
     view.memory = s->map;
     now_playing = s;
     sigaction(SIGSEGV, &action, &before);
     bool closed = mprotect(s->map, s->map_bytes, PROT_NONE) == 0;
-    bool found = closed && cr_table_find(&view, &s->clock, &id, &hash, out, &used_old);
+    bool found = closed && view_find(s, &view, out);
     sigaction(SIGSEGV, &before, NULL);
     now_playing = NULL;
     return CHECK(closed) && found;
@@ -120,9 +154,7 @@ static bool stage_find(struct stage *s, struct cr_entry *out)
 /* What must hold of a find in which the writer acted: asked once for each stop. */
 typedef bool stage_check(struct stage *s, bool found, const struct cr_entry *out);
 
-/* Plays the find again and again, with the writer acting one stop later each time; answers how
- * often it was found. */
-static unsigned play(stage_act *prepare, stage_act *act, stage_check *check)
+static unsigned play_way(enum way way, stage_act *prepare, stage_act *act, stage_check *check)
 {
     static struct cr_entry out;
     unsigned found_count = 0;
@@ -130,9 +162,9 @@ static unsigned play(stage_act *prepare, stage_act *act, stage_check *check)
     for (unsigned stop = 0; acted && CHECK(stop < STOPS_MAX); stop++) {
         struct stage s;
         char row[32];
-        (void)snprintf(row, sizeof row, "stop %u", stop);
+        (void)snprintf(row, sizeof row, "way %d, stop %u", way, stop);
         tap_row(row);
-        if (!stage_init(&s))
+        if (!stage_init(&s, way))
             return 0;
         if (prepare != NULL)
             prepare(&s);
@@ -149,6 +181,18 @@ static unsigned play(stage_act *prepare, stage_act *act, stage_check *check)
     }
     tap_row(NULL);
     return found_count;
+}
+
+/* Plays the find again and again, with the writer acting one stop later each time; answers how
+ * often it was found, in the way in which that was least. */
+static unsigned play(stage_act *prepare, stage_act *act, stage_check *check)
+{
+    unsigned least = UINT32_MAX;
+    for (enum way way = 0; way < WAY_COUNT; way++) {
+        unsigned found_count = play_way(way, prepare, act, check);
+        least = found_count < least ? found_count : least;
+    }
+    return least;
 }
 
 static bool never_found(struct stage *s, bool found, const struct cr_entry *out)
@@ -279,18 +323,20 @@ static void use_at_every_stop(struct stage *s)
     s->act_at = s->stops;
 }
 
-/* The loop in cr_table_find has no bound. */
+/* The loop in cr_table_find, or in cr_table_find_many, has no bound. */
 static void a_find_gives_up_after_two_torn_copies(void)
 {
     static struct cr_entry out;
-    struct stage s;
-    if (!stage_init(&s))
-        return;
-    s.act_at = 0;
-    s.act = use_at_every_stop;
-    CHECK(!stage_find(&s, &out));
-    CHECK(s.stops < STOPS_MAX);
-    stage_fini(&s);
+    for (enum way way = 0; way < WAY_COUNT; way++) {
+        struct stage s;
+        if (!stage_init(&s, way))
+            return;
+        s.act_at = 0;
+        s.act = use_at_every_stop;
+        CHECK(!stage_find(&s, &out));
+        CHECK(s.stops < STOPS_MAX);
+        stage_fini(&s);
+    }
 }
 
 static const struct tap_test tests[] = {

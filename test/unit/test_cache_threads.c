@@ -40,7 +40,7 @@ struct reader {
     struct arena *arena;
     pthread_t thread;
     struct cr_random_seeded random;
-    _Atomic uint64_t looks, hits;
+    _Atomic uint64_t looks, hits, batch_hits;
     uint64_t torn, ended, backwards; /* wrong answers; the clock went back */
 };
 
@@ -92,13 +92,57 @@ static bool version_is_whole(unsigned session, const struct cr_entry *entry)
     return whole;
 }
 
+struct batch {
+    unsigned sessions[CR_TABLE_MANY_MAX];
+    uint64_t ended[CR_TABLE_MANY_MAX];
+    struct cr_table_wanted wanted[CR_TABLE_MANY_MAX];
+    struct cr_entry entries[CR_TABLE_MANY_MAX];
+};
+
+static void batch_copied(void *context, size_t index, const struct cr_entry *entry)
+{
+    struct batch *batch = context;
+    memcpy(&batch->entries[index], entry, offsetof(struct cr_entry, rights));
+    memcpy(batch->entries[index].rights, entry->rights, entry->rights_bytes);
+    if (entry->data_bytes <= sizeof entry->data)
+        memcpy(batch->entries[index].data, entry->data, entry->data_bytes);
+}
+
+/* As the loop in reader_run does for one; some sessions may stand there twice. */
+static void batch_look(struct reader *reader, struct batch *batch)
+{
+    struct arena *arena = reader->arena;
+    struct cr_token_hash hash;
+    size_t count = 1 + cr_random_seeded_next(&reader->random) % CR_TABLE_MANY_MAX;
+    for (size_t i = 0; i < count; i++) {
+        unsigned session = (unsigned)(cr_random_seeded_next(&reader->random) % SESSIONS);
+        batch->sessions[i] = session;
+        fixture_hash(session, &hash);
+        fixture_want(&arena->f.view, &arena->ids[session], &hash, &batch->wanted[i]);
+        batch->ended[i] = atomic_load_explicit(&arena->ended[session], memory_order_acquire);
+    }
+    (void)cr_table_find_many(&arena->f.view, &arena->clock.clock, batch->wanted, count,
+                             batch_copied, batch);
+    for (size_t i = 0; i < count; i++) {
+        if (!batch->wanted[i].found)
+            continue;
+        reader->torn += !version_is_whole(batch->sessions[i], &batch->entries[i]);
+        reader->ended += batch->entries[i].version <= batch->ended[i];
+        atomic_fetch_add_explicit(&reader->batch_hits, 1, memory_order_relaxed);
+    }
+}
+
 static void *reader_run(void *context)
 {
     struct reader *reader = context;
     struct arena *arena = reader->arena;
     struct cr_entry *out = malloc(sizeof *out);
+    struct batch *batch = malloc(sizeof *batch);
     uint64_t clock = 0;
-    while (out != NULL && !atomic_load_explicit(&arena->stop, memory_order_relaxed)) {
+    while (out != NULL && batch != NULL &&
+           !atomic_load_explicit(&arena->stop, memory_order_relaxed)) {
+        if (cr_random_seeded_next(&reader->random) % 8 == 0)
+            batch_look(reader, batch);
         unsigned session = (unsigned)(cr_random_seeded_next(&reader->random) % SESSIONS);
         struct cr_token_hash hash;
         bool used_old;
@@ -115,6 +159,7 @@ static void *reader_run(void *context)
         reader->ended += out->version <= ended;
         atomic_fetch_add_explicit(&reader->hits, 1, memory_order_relaxed);
     }
+    free(batch);
     free(out);
     return NULL;
 }
@@ -148,8 +193,10 @@ static bool arena_has_hits(struct arena *arena)
 {
     bool enough = true;
     for (unsigned i = 0; i < READERS; i++)
-        enough = enough &&
-                 atomic_load_explicit(&arena->readers[i].hits, memory_order_relaxed) >= HITS_MIN;
+        enough =
+            enough &&
+            atomic_load_explicit(&arena->readers[i].hits, memory_order_relaxed) >= HITS_MIN &&
+            atomic_load_explicit(&arena->readers[i].batch_hits, memory_order_relaxed) >= HITS_MIN;
     return enough;
 }
 

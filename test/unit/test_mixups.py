@@ -47,6 +47,7 @@ CALLS = [
     ("cr_validate(room, {}, session)", "token"),
     ("cr_validate_cached(room, {}, session)", "token"),
     ("cr_validate_strict(room, {}, session)", "token"),
+    ("cr_validate_many(room, {}, 1, session, 0)", "token"),
     ("cr_touch(room, {})", "token"),
     ("cr_rotate(room, {}, CR_ROTATE_RENEW, login)", "token"),
     ("cr_end(room, {}, 0, 0)", "id"),

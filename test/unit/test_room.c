@@ -14,6 +14,7 @@
 
 #include "room/room.h"
 #include "tap.h"
+#include "unit/batch.h"
 
 static struct cr_room *room_open(const char *url)
 {
@@ -157,6 +158,15 @@ static void tokens_that_were_changed_or_made_up_are_nobodys(void)
     }
     memset(&token, 0, sizeof token);
     CHECK_STATUS(validate(room, &token), CR_NOT_FOUND);
+    cr_close(room);
+}
+
+static void a_batch_is_answered_as_one_by_one(void)
+{
+    struct cr_room *room = room_open("memory:");
+    if (room == NULL)
+        return;
+    batch_is_answered_as_one_by_one(room);
     cr_close(room);
 }
 
@@ -414,6 +424,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_login_ends_the_earlier_session_before_it_answers),
         TAP_TEST(a_hit_shows_what_the_login_showed),
         TAP_TEST(tokens_that_were_changed_or_made_up_are_nobodys),
+        TAP_TEST(a_batch_is_answered_as_one_by_one),
         TAP_TEST(a_call_that_was_begun_is_done_and_the_descriptor_says_so),
         TAP_TEST(data_is_written_by_who_saw_the_latest_version),
         TAP_TEST(rights_that_were_taken_away_are_not_served_again),
