@@ -114,7 +114,7 @@ static unsigned bucket_room(const struct cr_table *table, uint64_t bucket)
     unsigned room = 0;
     for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++)
         room += (unsigned)__builtin_popcountll(
-            layout_tags_equal(word_own(&table->tags[bucket].words[word]), LAYOUT_TAG_EMPTY));
+            layout_tags_equal(word_own(&table->buckets[bucket].tags[word]), LAYOUT_TAG_EMPTY));
     return room;
 }
 

@@ -5,10 +5,8 @@
  *
  *     header    fixed at start | written by the engine
  *     stamps    G: one word per hash of a user
- *     tags      a line per bucket: for each of its slots a tag of the id, and the index of the
- *               user's stamp, so that entry and stamp can be fetched at once
- *     slots     16b to 16b + 15 are those of bucket b: each holds an entry, or a piece of a longer
- *               entry that stands elsewhere, or nothing
+ *     buckets   a line of tags, and sixteen slots, of which each holds an entry, or a piece of a
+ *               longer entry that stands elsewhere, or nothing; slots are numbered through
  *
  * A slot is 144 bytes, so a session of a usual size (user of 16 bytes, 64 bytes of data) costs
  * that and four bytes of tag; what only the writer needs is not here (writer.h).
@@ -51,20 +49,14 @@ struct layout_header {
     unsigned char id_key[16];   /* random: of the hash by which an entry knows its id */
     uint64_t bytes;
     uint64_t stamp_offset, stamp_count;
-    uint64_t tag_offset, bucket_count;
-    uint64_t slot_offset;
-    uint64_t unused_fixed[2];
+    uint64_t bucket_offset, bucket_count;
+    uint64_t unused_fixed[3];
 
     /* Written by the engine, read by all. */
     _Atomic uint64_t clock;
     _Atomic uint64_t all;         /* the stamp of everybody */
     _Atomic uint64_t fresh_until; /* CLOCK_BOOTTIME; 0 once retired */
     uint64_t unused_words[5];
-};
-
-/* A hint: the entry itself decides. */
-struct layout_tags {
-    _Atomic uint64_t words[LAYOUT_TAG_WORDS];
 };
 
 /*
@@ -76,6 +68,15 @@ struct layout_slot {
     _Atomic uint64_t sequence;
     _Atomic uint64_t words[LAYOUT_WORDS];
 };
+
+/* For each slot a tag of the id, and the index of the user's stamp, so that entry and stamp can be
+ * fetched at once: a hint, the entry itself decides. They stand beside the slots, as they are
+ * looked at together: mostly on one page. */
+struct layout_bucket {
+    _Atomic uint64_t tags[LAYOUT_TAG_WORDS];
+    struct layout_slot slots[LAYOUT_BUCKET_SLOTS];
+};
+
 #define LAYOUT_PIECE_NEXT 0u /* the word of a piece that holds the next one's slot */
 #define LAYOUT_PIECE_WORDS (LAYOUT_WORDS - 1)
 
@@ -83,8 +84,10 @@ _Static_assert(sizeof(_Atomic uint64_t) == 8 && ATOMIC_LLONG_LOCK_FREE == 2,
                "64-bit atomics must be lock-free: processes share them");
 _Static_assert(sizeof(struct layout_header) == 192, "header");
 _Static_assert(offsetof(struct layout_header, clock) == 128, "written fields have their own line");
-_Static_assert(sizeof(struct layout_tags) == LAYOUT_ALIGN, "a bucket's tags are one line");
 _Static_assert(sizeof(struct layout_slot) == 144, "slot");
+_Static_assert(sizeof(struct layout_bucket) % LAYOUT_ALIGN == 0 &&
+                   offsetof(struct layout_bucket, slots) == LAYOUT_ALIGN,
+               "a bucket's tags are one line");
 _Static_assert(LAYOUT_BUCKET_SLOTS == 2 * LAYOUT_TAG_WORDS, "two tags to a word");
 
 /* What the payload's bytes are: data stands in the table only when all of it fits. */

@@ -29,19 +29,10 @@ static void header_plan(struct layout_header *header, uint64_t bytes)
         stamps /= 2;
     uint64_t used = sizeof *header + stamps * sizeof(uint64_t);
     CR_ASSERT(bytes >= CR_TABLE_BYTES_MIN && used < bytes);
-    uint64_t buckets = (bytes - used) / (sizeof(struct layout_tags) +
-                                         LAYOUT_BUCKET_SLOTS * sizeof(struct layout_slot));
+    uint64_t buckets = (bytes - used) / sizeof(struct layout_bucket);
     uint64_t most = LAYOUT_SLOTS_MAX / LAYOUT_BUCKET_SLOTS - 1; /* CR_NO_SLOT is none of theirs */
     header->stamp_count = stamps;
     header->bucket_count = buckets <= most ? buckets : most;
-}
-
-/* Each part is a whole number of lines. */
-static void header_place(struct layout_header *header)
-{
-    header->stamp_offset = sizeof *header;
-    header->tag_offset = header->stamp_offset + header->stamp_count * sizeof(uint64_t);
-    header->slot_offset = header->tag_offset + header->bucket_count * sizeof(struct layout_tags);
 }
 
 /* Fills the fixed part; nobody else sees the memory yet. */
@@ -53,7 +44,8 @@ static enum cr_status header_make(struct layout_header *header, uint64_t bytes,
     header->header_bytes = sizeof *header;
     header->bytes = bytes;
     header_plan(header, bytes);
-    header_place(header);
+    header->stamp_offset = sizeof *header; /* each part is a whole number of lines */
+    header->bucket_offset = header->stamp_offset + header->stamp_count * sizeof(uint64_t);
     enum cr_status st = cr_random_fill(random, header->identity, sizeof header->identity);
     if (st == CR_OK)
         st = cr_random_fill(random, header->user_key, sizeof header->user_key);
@@ -85,8 +77,7 @@ static enum cr_status table_attach(struct cr_table *table)
     table->view.always_fresh = table->always_fresh;
     unsigned char *memory = table->memory;
     table->stamps = (_Atomic uint64_t *)(memory + table->view.stamp_offset);
-    table->tags = (struct layout_tags *)(memory + table->view.tag_offset);
-    table->slots = (struct layout_slot *)(memory + table->view.slot_offset);
+    table->buckets = (struct layout_bucket *)(memory + table->view.bucket_offset);
     table->slot_count = table->view.bucket_count * LAYOUT_BUCKET_SLOTS;
     table->count.capacity = table->slot_count;
     table->count.bytes = table->bytes;

@@ -101,7 +101,7 @@ struct cr_table_view {
     const unsigned char *memory;
     size_t bytes;
     uint64_t bucket_count, stamp_count;
-    uint64_t stamp_offset, tag_offset, slot_offset;
+    uint64_t stamp_offset, bucket_offset;
     unsigned char user_key[16], id_key[16];
     bool always_fresh;
 };

@@ -22,10 +22,10 @@ static const struct layout_header *view_header(const struct cr_table_view *view)
     return (const struct layout_header *)view->memory;
 }
 
-static const struct layout_tags *view_tags(const struct cr_table_view *view, uint64_t bucket)
+static const struct layout_bucket *view_bucket(const struct cr_table_view *view, uint64_t bucket)
 {
     CR_ASSERT(bucket < view->bucket_count);
-    return (const struct layout_tags *)(view->memory + view->tag_offset) + bucket;
+    return (const struct layout_bucket *)(view->memory + view->bucket_offset) + bucket;
 }
 
 /* `number` may be anything; NULL: there is no such slot. */
@@ -33,7 +33,7 @@ static const struct layout_slot *view_slot(const struct cr_table_view *view, uin
 {
     if (number >= view->bucket_count * LAYOUT_BUCKET_SLOTS)
         return NULL;
-    return (const struct layout_slot *)(view->memory + view->slot_offset) + number;
+    return &view_bucket(view, number / LAYOUT_BUCKET_SLOTS)->slots[number % LAYOUT_BUCKET_SLOTS];
 }
 
 /* What the steps after the copy need of an entry. */
@@ -185,14 +185,14 @@ static inline enum entry_answer entry_copy(const struct cr_table_view *view,
  * for half h of tag word w, words 0 to 7 being home's and 8 to 15 spill's. So both buckets are
  * looked at without a branch that would have to wait for memory.
  */
-static inline uint64_t tags_search(const struct layout_tags *tags, uint32_t tag)
+static inline uint64_t tags_search(const struct layout_bucket *bucket, uint32_t tag)
 {
     uint64_t found = 0;
 #pragma GCC unroll 8
     for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++) {
         /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A.
          */
-        uint64_t tags_word = atomic_load_explicit(&tags->words[word], memory_order_relaxed);
+        uint64_t tags_word = atomic_load_explicit(&bucket->tags[word], memory_order_relaxed);
         found |= layout_tags_equal(tags_word, tag) << word;
     }
     return found;
@@ -207,8 +207,9 @@ static inline uint64_t candidate_slot(const struct cr_table_probe *probe, uint64
 
 static inline void probe_search(const struct cr_table_view *view, struct cr_table_probe *probe)
 {
-    probe->candidates = tags_search(view_tags(view, probe->home), probe->tag) |
-                        tags_search(view_tags(view, probe->spill), probe->tag) << LAYOUT_TAG_WORDS;
+    probe->candidates = tags_search(view_bucket(view, probe->home), probe->tag) |
+                        tags_search(view_bucket(view, probe->spill), probe->tag)
+                            << LAYOUT_TAG_WORDS;
 }
 
 uint64_t cr_table_id_mask(const struct cr_table_view *view, const struct cr_session_id *id)
@@ -231,8 +232,8 @@ void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id
                     struct cr_table_probe *out_probe)
 {
     struct layout_places places = layout_places(id, view->bucket_count);
-    __builtin_prefetch(view_tags(view, places.home));
-    __builtin_prefetch(view_tags(view, places.spill));
+    __builtin_prefetch(view_bucket(view, places.home));
+    __builtin_prefetch(view_bucket(view, places.spill));
     out_probe->id = *id;
     out_probe->home = places.home;
     out_probe->spill = places.spill;
@@ -247,7 +248,7 @@ void cr_table_probe_tags(const struct cr_table_view *view, struct cr_table_probe
     uint64_t slot = candidate_slot(probe, probe->candidates | 1ULL << 47);
     /* probe_tags:A. A hint, as in tags_search:A: relaxed. Pairs with tag_put:A. */
     uint64_t tags_word = atomic_load_explicit(
-        &view_tags(view, slot / LAYOUT_BUCKET_SLOTS)->words[slot % LAYOUT_BUCKET_SLOTS / 2],
+        &view_bucket(view, slot / LAYOUT_BUCKET_SLOTS)->tags[slot % LAYOUT_BUCKET_SLOTS / 2],
         memory_order_relaxed);
     slot_prefetch(view, slot);
     __builtin_prefetch(view_stamp(view, layout_tag_stamp(tags_word, slot)));
@@ -397,10 +398,8 @@ static bool header_is_sound(const struct layout_header *header, uint64_t bytes)
            header->bucket_count >= 1 &&
            header->bucket_count <= LAYOUT_SLOTS_MAX / LAYOUT_BUCKET_SLOTS &&
            part_is_inside(bytes, header->stamp_offset, stamps, sizeof(uint64_t)) &&
-           part_is_inside(bytes, header->tag_offset, header->bucket_count,
-                          sizeof(struct layout_tags)) &&
-           part_is_inside(bytes, header->slot_offset, header->bucket_count,
-                          LAYOUT_BUCKET_SLOTS * sizeof(struct layout_slot));
+           part_is_inside(bytes, header->bucket_offset, header->bucket_count,
+                          sizeof(struct layout_bucket));
 }
 
 enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory, size_t bytes)
@@ -422,8 +421,7 @@ enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory
         .bucket_count = header.bucket_count,
         .stamp_count = header.stamp_count,
         .stamp_offset = header.stamp_offset,
-        .tag_offset = header.tag_offset,
-        .slot_offset = header.slot_offset,
+        .bucket_offset = header.bucket_offset,
     };
     memcpy(view->user_key, header.user_key, sizeof view->user_key);
     memcpy(view->id_key, header.id_key, sizeof view->id_key);

@@ -14,8 +14,9 @@
 #include "base/assert.h"
 #include "cache/head.h"
 
-#define CR_NO_SLOT UINT32_MAX /* ends a chain of pieces; who owns a piece that is not yet linked   \
-                               */
+#define CR_NO_SLOT                                                                                 \
+    UINT32_MAX /* ends a chain of pieces; who owns a piece that is not yet linked                  \
+                */
 
 struct cr_table {
     void *memory;
@@ -26,8 +27,7 @@ struct cr_table {
     struct cr_table_view view;
     struct layout_header *header;
     _Atomic uint64_t *stamps;
-    struct layout_tags *tags;
-    struct layout_slot *slots;
+    struct layout_bucket *buckets;
     uint64_t slot_count;
 
     uint64_t *floors;       /* of each bucket: of the ids whose home it is */
@@ -40,7 +40,7 @@ struct cr_table {
 static inline struct layout_slot *slot_at(const struct cr_table *table, uint64_t slot)
 {
     CR_ASSERT(slot < table->slot_count);
-    return &table->slots[slot];
+    return &table->buckets[slot / LAYOUT_BUCKET_SLOTS].slots[slot % LAYOUT_BUCKET_SLOTS];
 }
 
 static inline uint64_t word_own(const _Atomic uint64_t *word)
@@ -53,7 +53,7 @@ static inline uint64_t word_own(const _Atomic uint64_t *word)
 static inline _Atomic uint64_t *slot_tags(const struct cr_table *table, uint64_t slot)
 {
     CR_ASSERT(slot < table->slot_count);
-    return &table->tags[slot / LAYOUT_BUCKET_SLOTS].words[slot % LAYOUT_BUCKET_SLOTS / 2];
+    return &table->buckets[slot / LAYOUT_BUCKET_SLOTS].tags[slot % LAYOUT_BUCKET_SLOTS / 2];
 }
 
 static inline uint32_t slot_tag(const struct cr_table *table, uint64_t slot)

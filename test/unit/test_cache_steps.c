@@ -2,7 +2,7 @@
 /*
  * A find, interrupted at each of its steps. The reader has a map of its own in which only the page
  * that it reads may be read; when it goes on to another page the fault stops it, and at a chosen
- * stop the writer acts, as if on another core. Header, bucket, entry, blocks and stamp stand on
+ * stop the writer acts, as if on another core. Header, bucket, entry, pieces and stamp stand on
  * different pages, and the clock is a stop as well, so every step of rule 4 is a stop. Above a test
  * stands which order it holds; the wrong order was tried.
  */
@@ -76,7 +76,7 @@ static cr_boot_ns stage_boot(struct cr_clock *clock)
     return s->f.clock.now_boot;
 }
 
-/* A session whose stamp does not share the header's page. Its payload is in blocks. */
+/* A session whose stamp does not share the header's page. Its payload goes on in pieces. */
 static bool stage_init(struct stage *s, enum way way)
 {
     const void *map = NULL;
@@ -176,7 +176,7 @@ static unsigned play_way(enum way way, stage_act *prepare, stage_act *act, stage
         if (acted)
             CHECK(check(&s, found, &out));
         else
-            CHECK(stop > 5); /* header, bucket, entry, block, stamp, clock at the least */
+            CHECK(stop > 5); /* header, bucket, entry, piece, stamp, clock at the least */
         stage_fini(&s);
     }
     tap_row(NULL);
@@ -257,8 +257,8 @@ static bool found_as_it_was(struct stage *s, bool found, const struct cr_entry *
     return !found || fixture_same(&in, out);
 }
 
-/* Frees the session's blocks, and gives them to others. */
-static void give_blocks_to_others(struct stage *s)
+/* Frees the session's pieces, and gives them to others. */
+static void give_pieces_to_others(struct stage *s)
 {
     struct cr_entry entry;
     fixture_end_session(&s->f, s->number);
@@ -269,9 +269,9 @@ static void give_blocks_to_others(struct stage *s)
 }
 
 /* entry_copy:B left out. */
-static void a_block_that_changes_owner_is_never_taken_for_the_old_ones(void)
+static void a_piece_that_changes_owner_is_never_taken_for_the_old_ones(void)
 {
-    CHECK(play(NULL, give_blocks_to_others, found_as_it_was) > 0);
+    CHECK(play(NULL, give_pieces_to_others, found_as_it_was) > 0);
 }
 
 static void replace_by_larger(struct stage *s)
@@ -342,7 +342,7 @@ static void a_find_gives_up_after_two_torn_copies(void)
 static const struct tap_test tests[] = {
     TAP_TEST(the_poll_that_brings_an_ending_renews_the_lease_for_no_find_under_way),
     TAP_TEST(time_that_passes_during_a_find_counts),
-    TAP_TEST(a_block_that_changes_owner_is_never_taken_for_the_old_ones),
+    TAP_TEST(a_piece_that_changes_owner_is_never_taken_for_the_old_ones),
     TAP_TEST(an_entry_that_is_replaced_is_the_old_or_the_new_one),
     TAP_TEST(a_torn_copy_is_tried_again),
     TAP_TEST(a_find_gives_up_after_two_torn_copies),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One writer and readers in threads, on one table that is far too small for its sessions, so that
- * entries and blocks change hands all the time. Each fill of a session has a version of its own,
+ * entries and pieces change hands all the time. Each fill of a session has a version of its own,
  * from which all its bytes follow. A hit must be one version, whole; and once the writer has said
  * that a session's versions up to some number are ended, a find that begins afterwards must not
  * give one of them (ASVS D1, D12). Runs under the thread sanitizer, too.
@@ -269,7 +269,7 @@ static void arena_fill_late(struct arena *arena, unsigned session)
     arena->pending[slot].stamp = cr_table_clock(arena->f.table);
 }
 
-/* entry_copy:B left out; blocks_give before entry_open:A; no floor; no stamp raised or looked at.
+/* entry_copy:B left out; pieces_give before entry_open:A; no floor; no stamp raised or looked at.
  */
 static void readers_see_whole_entries_and_no_ended_ones(void)
 {
