@@ -274,8 +274,6 @@ def machine():
             "clock": first("/sys/devices/system/clocksource/clocksource0/current_clocksource",
                            r"(.*)"),
             "page_bytes": os.sysconf("SC_PAGE_SIZE"),
-            "huge_pages_shared": first("/sys/kernel/mm/transparent_hugepage/shmem_enabled",
-                                       r"\[(\w+)\]"),
             "day": time.strftime("%Y-%m-%d", time.gmtime())}
 
 

@@ -3,6 +3,8 @@
 there instead. `./dev bench cache` runs all of these."""
 
 import os
+import pathlib
+import re
 import struct
 
 import bench
@@ -94,6 +96,9 @@ class Million(TableBench):
 
     def start(self):
         self.start_table()
+        rollup = pathlib.Path(f"/proc/{self.agent.pid}/smaps_rollup").read_text(encoding="ascii")
+        sizes = re.findall(r"^(?:ShmemPmdMapped|Private_Hugetlb):\s*(\d+)", rollup, re.MULTILINE)
+        self.figures = {"huge_mib": sum(map(int, sizes)) // 1024}
         floor = self.driver("drive_floor", self.bytes, self.asked, core=self.core)
         lmdb = self.memory / "lmdb"
         lmdb.mkdir()
