@@ -177,7 +177,8 @@ enum cr_status cr_direct_open(struct cr_room *room, struct cr_store *store,
         goto out;
     }
     room->direct->alone_fd = -1;
-    atomic_fetch_add(&room->numbers, 1); /* the hello's */
+    /* The hello's; nobody else has the room yet. */
+    (void)atomic_fetch_add_explicit(&room->numbers, 1, memory_order_relaxed);
     if (room->cache == CR_CACHE_SHARED) {
         cr_room_error(error, st,
                       "direct mode has no shared cache: nobody else reads it. Take memory or none, "

@@ -161,6 +161,8 @@ CR_MUST_CHECK bool cr_room_try_lock(struct cr_room *room, int *out_errno);
 void cr_room_tell(struct cr_room *room, const struct cr_builder *message);
 static inline bool cr_room_is_alive(const struct cr_room *room)
 {
+    /* room_alive:A. Who sees it alive sees the room that was made, or joined anew. Pairs with
+     * room_join:A, room_open:A. */
     return atomic_load_explicit(&room->page->alive, memory_order_acquire) != 0;
 }
 void cr_room_error(struct cr_error *error, enum cr_status status, const char *format, ...)

@@ -46,7 +46,8 @@ void cr_map_take(struct cr_room *room, int fd)
     map->next = room->maps;
     room->maps = map;
     room->map_count++;
-    /* map_take:A. The view is whole. Pairs with room_look:A, room_look:B. */
+    /* map_take:A. The view is whole. Pairs with room_look:A, room_look:B,
+     * room_has_table:A, ticket_map:A. */
     atomic_store_explicit(&room->map, map, memory_order_release);
     close(fd);
     return;

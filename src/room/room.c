@@ -55,6 +55,7 @@ static void room_begin_anew(struct cr_room *room)
     /* Event loops of the child hear nothing where there are no descriptors left; calls go on. */
     if (cr_room_descriptors(room) != CR_OK)
         room->timer_armed = 0;
+    /* room_join:A. Pairs with room_alive:A. */
     atomic_store_explicit(&room->page->alive, 1, memory_order_release);
 }
 
@@ -161,6 +162,7 @@ enum cr_status cr_room_create(const char *url, const struct cr_options *given,
         room_free(room);
         return st;
     }
+    /* room_open:A. Pairs with room_alive:A. */
     atomic_store_explicit(&room->page->alive, 1, memory_order_release);
     *out_room = room;
     return CR_OK;

@@ -139,11 +139,13 @@ enum cr_status cr_fill_begin(struct cr_room *room, const void *key, size_t key_b
     memcpy(ticket.hash, found.hash.bytes, sizeof ticket.hash);
     /* The connection first: a clock of another table than this connection's must not pass. */
     ticket.connection = room_connection(room);
+    /* ticket_map:A. Pairs with map_take:A. */
     const struct room_map *map = atomic_load_explicit(&room->map, memory_order_acquire);
     if (room->is_direct && !cr_room_is_alive(room))
         return CR_E_REFUSED;
     if (ticket.connection != 0 && map != NULL) {
         ticket.stamp = cr_table_view_clock(&map->view);
+        /* ticket_map:B. As room_find:A: an old map's clock may be zeros. Pairs with map_drop:A. */
         if (atomic_load_explicit(&room->map, memory_order_seq_cst) != map)
             ticket.connection = 0; /* replaced meanwhile */
     } else if (ticket.connection != 0 && clock_ask(room, &ticket.stamp) != CR_OK) {

@@ -22,6 +22,7 @@ static struct room_counter *counter_of(struct cr_room *room)
 
 bool cr_room_has_table(const struct cr_room *room)
 {
+    /* room_has_table:A. Pairs with map_take:A. */
     return room->is_direct || atomic_load_explicit(&room->map, memory_order_acquire) != NULL;
 }
 
