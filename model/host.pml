@@ -50,6 +50,8 @@
  * run an_agent_that_dies                           large holds -DDEATHS=1
  * run a_table_that_is_replaced_alone               small holds -DREPLACED=1 -DNO_CREATE -DNO_OTHERS -DNO_TIME
  * run a_table_that_is_replaced                     large holds -DREPLACED=1
+ * run two_endings_of_one_user                    small holds -DENDINGS=2 -DONE_USER -DNO_TIME -DNO_ENDING_OF_SESSIONS
+ * run two_endings_of_sessions                    small holds -DENDINGS=2 -DNO_CREATE -DNO_TIME -DNO_ENDING_OF_USERS
  * run it_heals                                     small holds -DHEALING
  *
  * run a_clock_read_after_the_store                 small fails -DA_CLOCK_READ_AFTER_THE_STORE
@@ -79,7 +81,6 @@
  * run no_wait_for_a_predecessors_segment           small fails -DDEATHS=1 -DNO_CREATE -DNO_OTHERS -DNO_WAIT_FOR_A_PREDECESSORS_SEGMENT
  * run an_answer_before_the_stamp                   small fails -DAN_ANSWER_BEFORE_THE_STAMP
  *
- * run two_endings_of_one_user                    large holds -DENDINGS=2 -DONE_USER -DNO_OTHERS
  * run two_endings                                  large holds -DENDINGS=2
  */
 

@@ -157,8 +157,7 @@ def compile_model(run, folder):
     has_claim = bool(re.search(r"^ltl ", said, re.M))
     # Most of a mutant's time is its compilation.
     level = "-O0" if run.fails else "-O1" if run.size == "small" else "-O2"
-    options = ["-DNOFAIR", f"-DMEMLIM={MEGABYTES[run.size]}", *([] if has_claim else ["-DSAFETY"]),
-               *(["-DCOLLAPSE"] if run.size == "large" else [])]
+    options = ["-DNOFAIR", f"-DMEMLIM={MEGABYTES[run.size]}", *([] if has_claim else ["-DSAFETY"])]
     status, said = call(["gcc", level, "-w", *options, "-o", "pan", "pan.c"], folder)
     if status != 0:
         raise Wrong(f"gcc does not take what spin made of {run.path.name}: {said[-2000:]}")
