@@ -92,7 +92,7 @@
  * run two_endings_and_losses                              large holds -DENDINGS=2 -DNO_KILL
  * run two_waiters                                         large holds -DENDINGS=2 -DWAITERS=2 -DNO_KILL -DNO_LOSS
  * run a_deposed_primary_and_kills                         large holds -DDEPOSED -DSTRICT
- * run two_engines_heal                                    large holds -DFOLLOWERS=2 -DHEALING -DNO_KILL -DNO_LOSS
+ * run an_engine_that_heals_and_outcomes_that_are_lost     large holds -DHEALING -DOUTCOMES -DNO_KILL
  */
 
 #ifndef EXCLUSIVE
