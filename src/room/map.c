@@ -24,7 +24,7 @@ void cr_map_drop(struct cr_room *room)
     if (old == NULL)
         return;
     /* map_drop:A. Before the pages go: who sees zeros sees this. Pairs with room_find:A,
-     * room_find:B. */
+     * room_find:B, ticket_map:B. */
     atomic_store_explicit(&room->map, NULL, memory_order_seq_cst);
     cr_memory_blank(old->memory, old->bytes);
 }
