@@ -178,6 +178,19 @@ static enum cr_status fill_run(struct cr_store *store, struct cr_store_call *cal
     return cr_store_find(store, &fill->id, &fill->record);
 }
 
+/* Rule 7, at the time of the question, too. Past the lease an ending may be done that a deposed
+ * store knows nothing of, and its reply may come when we have registered anew and have a lease.
+ * What is asked within the lease began before any ending that we have not applied was done,
+ * whatever becomes of our registration until the reply; into the table rule 1 lets only what is
+ * still true. */
+static void fill_ask(struct fill *fill, store_done *done)
+{
+    if (cr_engine_may_answer(fill->op.engine))
+        cr_engine_op_read(&fill->op, fill_run, done);
+    else
+        cr_engine_op_status(&fill->op, CR_UNAVAILABLE);
+}
+
 void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, bool strict,
                         cr_engine_done *done, void *context)
 {
@@ -213,11 +226,11 @@ void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, 
     fill->stamp = cr_engine_clock(engine);
     fill->before = cr_engine_now(engine);
     if (!strict || engine->exclusive) {
-        cr_engine_op_read(&fill->op, fill_run, fill_done);
+        fill_ask(fill, fill_done);
         return;
     }
     /* Strict, beside other engines: in one transaction with a poll, so that a deposed primary,
-     * which cannot commit, cannot answer either. */
+     * which cannot commit, cannot answer either: asked past the lease it brings the next one. */
     fill->op.call.run = fill_run;
     fill->op.call.done = fill_done;
     cr_engine_follow_ride(engine, &fill->op.call);
@@ -246,7 +259,7 @@ void cr_engine_data_read(struct cr_engine *engine, const struct cr_session_id *i
         return;
     fill->id = *id;
     fill->before = cr_engine_now(engine);
-    cr_engine_op_read(&fill->op, fill_run, data_read_done);
+    fill_ask(fill, data_read_done);
 }
 
 struct list {

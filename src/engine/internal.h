@@ -8,8 +8,9 @@
 #include "base/assert.h"
 #include "engine/engine.h"
 
-/* Clocks of running hosts agree in rate within 10 %: who waits for another's lease waits 1.22 of it
- * (1.1 / 0.9). */
+/* How long who waits for another's lease waits. Clocks of running hosts agree in rate within 10 %
+ * of each other, so it is over after less than 1.12 of it on ours; what is more than that is
+ * margin. */
 #define LEASE_WAIT(span) (((span)*122 + 99) / 100)
 #define FRESHEN_EVERY_MS 200
 #define FRESH_AHEAD_MS 1000

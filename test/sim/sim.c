@@ -232,6 +232,8 @@ enum cr_status sim_host_start(struct sim *sim, size_t index, enum cr_cache cache
     CR_ASSERT(host->engine == NULL);
     host->plan = (struct cr_fault_plan){.kind = CR_FAULT_NONE};
     enum cr_status st = cr_store_open(sim->url, &sim->store_env, &inner, NULL);
+    if (st == CR_OK && host->store_opened != NULL)
+        host->store_opened(inner);
     if (st == CR_OK)
         st = cr_store_fault_create(inner, &host->plan, &store);
     if (st == CR_OK)

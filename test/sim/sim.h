@@ -43,6 +43,7 @@ struct sim_host {
     unsigned life;              /* counts its engines */
     struct cr_service *service; /* of worlds that are served, from sim_host_start on */
     struct cr_fault_plan plan;
+    void (*store_opened)(struct cr_store *store); /* NULL, or may give its store other functions */
     /* Its store's queues: how often something was submitted; that one, and so many after it, find
      * them full. */
     uint64_t submits, full_from, full_count;

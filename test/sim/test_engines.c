@@ -456,6 +456,91 @@ static void past_its_lease_a_host_says_neither_yes_nor_no(void)
     sim_fini(&sim);
 }
 
+static void a_reply_that_comes_past_the_lease_is_neither_yes_nor_no(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer ada = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer bob = log_in(&sim, 0, "bob", CR_POLICY_KEEP);
+    CHECK_STATUS(end_user(&sim, 0, "bob", false).status, CR_OK);
+    sim.hosts[1].plan = (struct cr_fault_plan){
+        .kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX, .commits_only = true};
+    sim_run(&sim, 2000, NULL);
+    struct sim_answer live = {.sim = &sim}, over = {.sim = &sim};
+    sim.slow = 4 * SIM_SECOND; /* the two requests alone */
+    cr_engine_validate(sim.hosts[1].engine, &ada.token, false, sim_answered, &live);
+    cr_engine_validate(sim.hosts[1].engine, &bob.token, false, sim_answered, &over);
+    sim.slow = 0;
+    CHECK(!live.done && !over.done); /* the store is asked: the lease is not over yet */
+    sim_run(&sim, 5000, NULL);
+    CHECK_STATUS(live.status, CR_UNAVAILABLE);
+    CHECK_STATUS(over.status, CR_UNAVAILABLE);
+    sim_fini(&sim);
+}
+
+/* A primary that was deposed goes on saying what it said last. */
+static struct cr_store_ops deposed_ops;
+static enum cr_status (*primary_find)(struct cr_store *, const struct cr_session_id *,
+                                      struct cr_record *);
+static struct cr_record said_last;
+static bool is_deposed;
+
+static enum cr_status deposed_find(struct cr_store *store, const struct cr_session_id *id,
+                                   struct cr_record *out)
+{
+    if (is_deposed && cr_session_id_equal(&said_last.id, id)) {
+        *out = said_last;
+        return CR_OK;
+    }
+    enum cr_status st = primary_find(store, id, out);
+    if (st == CR_OK && !is_deposed && CHECK(out->data == NULL))
+        said_last = *out;
+    return st;
+}
+
+static void store_can_be_deposed(struct cr_store *store)
+{
+    deposed_ops = *store->ops;
+    primary_find = deposed_ops.find;
+    deposed_ops.find = deposed_find;
+    store->ops = &deposed_ops;
+    is_deposed = false;
+    said_last = (struct cr_record){0};
+}
+
+static void what_is_asked_past_the_lease_is_not_answered_by_the_next_one(void)
+{
+    struct sim sim;
+    sim_init(&sim, tap_random(), 2);
+    sim.hosts[1].store_opened = store_can_be_deposed;
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_SHARED), CR_OK);
+    CHECK_STATUS(sim_host_start(&sim, 1, CR_CACHE_MEMORY), CR_OK);
+    struct sim_answer ada = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    struct sim_answer bob = log_in(&sim, 0, "bob", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &ada.token, false), CR_OK);
+    /* Host 1 is left with a deposed primary. The ending does not wait longer than its lease. */
+    is_deposed = true;
+    sim.hosts[1].plan = (struct cr_fault_plan){
+        .kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX, .commits_only = true};
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+
+    struct sim_answer late = {.sim = &sim}, data = {.sim = &sim};
+    sim.slow = 5 * SIM_SECOND; /* the two requests alone */
+    cr_engine_validate(sim.hosts[1].engine, &ada.token, false, sim_answered, &late);
+    cr_engine_data_read(sim.hosts[1].engine, &ada.id, sim_answered, &data);
+    sim.slow = 0;
+    /* It finds the new primary, registers there, and has a lease again before the replies come. */
+    sim.hosts[1].plan.kind = CR_FAULT_NONE;
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &bob.token, true), CR_OK);
+    sim_run(&sim, 3000, NULL);
+    CHECK_STATUS(late.status, CR_UNAVAILABLE);
+    CHECK_STATUS(data.status, CR_UNAVAILABLE);
+    is_deposed = false;
+    CHECK_STATUS(validate(&sim, 1, &ada.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static void a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again(void)
 {
     struct sim sim;
@@ -777,6 +862,8 @@ static const struct tap_test tests[] = {
     TAP_TEST(the_first_ending_over_an_own_table_waits_for_a_predecessors_segment),
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
+    TAP_TEST(a_reply_that_comes_past_the_lease_is_neither_yes_nor_no),
+    TAP_TEST(what_is_asked_past_the_lease_is_not_answered_by_the_next_one),
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
     TAP_TEST(a_clean_stop_passes_on_a_predecessor_that_must_be_waited_for),

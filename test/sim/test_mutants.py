@@ -235,6 +235,9 @@ VARIANTS = [
     variant("a_retired_table_that_is_freshened_again", "src/cache/table.c",
             "    if (table->retired || ", "    if (", programs=TABLE),
     # Rule 7
+    variant("a_fill_asked_past_the_lease", "src/engine/fill.c",
+            "    if (cr_engine_may_answer(fill->op.engine))\n        cr_engine_op_read(",
+            "    if (true)\n        cr_engine_op_read("),
     variant("a_fill_answered_past_the_lease", "src/engine/fill.c",
             "    if (!cr_engine_may_answer(fill->op.engine)) {\n        /* Rule 7", "    if (false) {\n"
             "        /* Rule 7"),
