@@ -1,58 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One host: an agent with its table, what readers see of it, and the store. Rules 1 to 5, and what a
- * dead agent's successor owes (rule 6).
+ * One host: an agent with its table, what readers see of it, and the store. Rules 1 to 5, and what
+ * a dead agent's successor owes (rule 6).
  *
- * What is modelled. Two users and up to three sessions in one bucket, so under one floor; each user has
- * a stamp. The content of a session only grows: absent, live with its first rights, live with changed
- * ones, ended. Each access to what is shared is a step of its own, and the steps of all parts interleave:
+ * What is modelled. Two users and up to three sessions in one bucket, so under one floor; each
+ * user has a stamp. The content of a session only grows: absent, live with its first rights, live
+ * with changed ones, ended. Each access to what is shared is a step of its own, and the steps of
+ * all parts interleave:
  *
  *     fill      clock (others may join); read by the store; answered and inserted. Or a create
- *     ending    of a user or of a session, or a change of rights: commit with its log row; clock; stamp,
- *               or floor and drop, and the answer. Or it is committed elsewhere
- *     follower  the store reads a poll, perhaps not to the end of the log; per row: clock; stamp, or
- *               floor and drop, then position and acknowledgement; lease
+ *     ending    of a user or of a session, or a change of rights: commit with its log row; clock;
+ *               stamp, or floor and drop, and the answer. Or it is committed elsewhere
+ *     follower  the store reads a poll, perhaps not to the end of the log; each row: clock and
+ *               stamp, or floor and drop, then position and acknowledgement; lease
  *     reader    lease; entry; stamp; clock
- *     agent     dies between any two steps, and what it was doing is lost. A successor comes with a new
- *               table. Or a living agent replaces its table
+ *     agent     dies between any two steps, and what it was doing is lost. A successor comes with
+ *               a new table. Or a living agent replaces its table
  *
- * Safe. `said` is what an ending answered done for, or what the host said no to; `late` is what was
- * committed a lease ago or earlier. Nobody who begins a validation accepts less than `said` was then;
- * nobody who ends one in the table accepts less than `late` is then.
+ * Safe. `said` is what an ending answered done for, or what the host said no to (unless a dead
+ * agent's segment was still in use); `late` is what was committed a lease ago or earlier. Nobody
+ * who begins a validation accepts less than `said` was then; nobody who ends one in the table
+ * accepts less than `late` is then.
  *
  * Heals (-DHEALING). Activity ends at any moment, and what is under way comes to its end, in every
- * order. After one more poll the table shows of no session less than the store holds, and of each live
- * one a fill is not refused, so that the next lookup accepts it.
+ * order. After one more poll the table shows of no session less than the store holds, and of each
+ * live one a fill is not refused, so that the next lookup accepts it.
  *
  * What is left out, and why that hides nothing:
  *
- * - Time is what is left of each lease: a tick takes one off all that counts down. One host has one clock,
- *   so nothing else of it can be seen. LEASE is the ticks in one. That the table's lease is published in
- *   pieces of a second only ends it sooner.
- * - A store reads a poll when it was sent, and a fill's request when it was written: had it read later, the
- *   lease would be shorter, and the fill one that waited longer before its request was written. A request
- *   that is repeated with its old clock is one that waited, too.
- * - An answer comes at once, and so does an acknowledgement: what is asked of readers begins earlier.
- * - A commit under way when its agent dies is one that never was, or one made elsewhere; and who asks for
- *   an outcome again is told by the follower. So is who ended something elsewhere, once nothing is left of
- *   the lease of a dead agent's segment. Which others are waited for, and how, is in engines.pml.
+ * - Time is what is left of each lease: a tick takes one off all that counts down. One host has
+ *   one clock, so nothing else of it can be seen. LEASE is the ticks in one. That the table's
+ *   lease is published in pieces of a second only ends it sooner.
+ * - A store reads a poll when it was sent, and a fill's request when it was written: had it read
+ *   later, the lease would be shorter, and the fill one that waited longer before its request was
+ *   written. A request that is repeated with its old clock is one that waited, too.
+ * - An answer comes at once, and so does an acknowledgement: what is asked of readers begins
+ *   earlier.
+ * - A commit under way when its agent dies is one that never was, or one made elsewhere; and who
+ *   asks for an outcome again is told by the follower. So is who ended something elsewhere, once
+ *   nothing is left of the lease of a dead agent's segment. Which others are waited for, and how,
+ *   is in engines.pml.
  * - A dropped entry and its floor are one step: a fill that comes between is refused, or dropped.
- * - Readers write nothing and fills begin unasked: one reader sees what any of several can see. A look
- *   whose lease has run out will be a miss, and ends there.
+ *   So are the follower's clock and stamp: it applies a row as an ending does, which takes two.
+ * - Readers write nothing and fills begin unasked: one reader sees what any of several can see. A
+ *   look whose lease has run out will be a miss, and ends there.
  * - A copy of an entry is whole. That it is, and why loads are not reordered, is argued in
  *   src/cache/README.md and tested there; Spin knows no weak memory.
  * - Deadlines and evictions: a missing entry is a miss. `all` is a stamp like a user's.
  *
- * Runs, as README.md explains. What a mutant is without its macro is a run that holds.
+ * Runs, as README.md explains. NO_OTHERS: nothing is committed elsewhere. NO_CREATE, NO_TIME: no
+ * session is made, no lease runs out. NO_ENDING_OF_…: of users, of sessions. ONE_USER has all
+ * sessions.
  *
  * run as_designed                                  small holds
- * run an_agent_that_dies_alone                     small holds -DDEATHS=1 -DNO_CREATE -DNO_OTHERS
+ * run an_agent_that_dies_alone                     small holds -DDEATHS=1 -DNO_CREATE -DNO_OTHERS -DNO_ENDING_OF_SESSIONS
  * run an_agent_that_dies                           large holds -DDEATHS=1
- * run a_table_that_is_replaced_alone               small holds -DREPLACED=1 -DNO_CREATE -DNO_OTHERS -DNO_TIME
+ * run a_table_that_is_replaced_alone               small holds -DREPLACED=1 -DNO_CREATE -DNO_OTHERS -DNO_TIME -DNO_ENDING_OF_USERS
  * run a_table_that_is_replaced                     large holds -DREPLACED=1
- * run two_endings_of_one_user                    small holds -DENDINGS=2 -DONE_USER -DNO_TIME -DNO_ENDING_OF_SESSIONS
- * run two_endings_of_sessions                    small holds -DENDINGS=2 -DNO_CREATE -DNO_TIME -DNO_ENDING_OF_USERS
- * run it_heals                                     small holds -DHEALING
+ * run two_endings_of_one_user                      small holds -DENDINGS=2 -DONE_USER -DNO_TIME -DNO_ENDING_OF_SESSIONS
+ * run two_endings_of_sessions                      large holds -DENDINGS=2 -DNO_CREATE -DNO_TIME -DNO_ENDING_OF_USERS
+ * run it_heals                                     small holds -DHEALING -DNO_CREATE
  *
  * run a_clock_read_after_the_store                 small fails -DA_CLOCK_READ_AFTER_THE_STORE
  * run no_floor                                     small fails -DNO_FLOOR
@@ -61,12 +68,13 @@
  * run joining_a_read_that_was_sent_already         small fails -DJOINING_A_READ_THAT_WAS_SENT_ALREADY
  * run a_created_session_stamped_with_the_new_clock small fails -DA_CREATED_SESSION_STAMPED_WITH_THE_NEW_CLOCK
  * run a_host_that_says_yes_after_it_said_no        small fails -DA_HOST_THAT_SAYS_YES_AFTER_IT_SAID_NO
- * run a_new_table_whose_clock_starts_anew          small fails -DREPLACED=1 -DNO_CREATE -DNO_OTHERS -DNO_TIME -DA_NEW_TABLE_WHOSE_CLOCK_STARTS_ANEW
+ * run a_new_table_whose_clock_starts_anew          small fails -DREPLACED=1 -DNO_CREATE -DNO_OTHERS -DNO_TIME -DNO_ENDING_OF_USERS -DA_NEW_TABLE_WHOSE_CLOCK_STARTS_ANEW
  * run a_stamp_before_the_commit                    small fails -DA_STAMP_BEFORE_THE_COMMIT
  * run no_stamp_after_an_ending                     small fails -DNO_STAMP_AFTER_AN_ENDING
  * run a_stamp_that_is_not_raised_to_the_clock      small fails -DA_STAMP_THAT_IS_NOT_RAISED_TO_THE_CLOCK
  * run a_stamp_that_is_not_raised_to_the_maximum    small fails -DENDINGS=2 -DONE_USER -DNO_TIME -DNO_ENDING_OF_SESSIONS -DA_STAMP_THAT_IS_NOT_RAISED_TO_THE_MAXIMUM
  * run a_floor_that_is_not_raised_to_the_maximum    small fails -DENDINGS=2 -DNO_CREATE -DNO_TIME -DNO_ENDING_OF_USERS -DA_FLOOR_THAT_IS_NOT_RAISED_TO_THE_MAXIMUM
+ * run a_floor_above_the_clock                      small fails -DHEALING -DNO_CREATE -DA_FLOOR_ABOVE_THE_CLOCK
  * run an_entry_that_is_not_dropped                 small fails -DAN_ENTRY_THAT_IS_NOT_DROPPED
  * run changes_that_drop_nothing                    small fails -DCHANGES_THAT_DROP_NOTHING
  * run a_reader_that_looks_at_no_stamps             small fails -DA_READER_THAT_LOOKS_AT_NO_STAMPS
@@ -78,9 +86,13 @@
  * run a_position_before_the_stamps                 small fails -DA_POSITION_BEFORE_THE_STAMPS
  * run an_acknowledgement_before_the_stamps         small fails -DAN_ACKNOWLEDGEMENT_BEFORE_THE_STAMPS
  * run a_lease_of_a_poll_that_did_not_reach_the_end small fails -DENDINGS=2 -DA_LEASE_OF_A_POLL_THAT_DID_NOT_REACH_THE_END
- * run no_wait_for_a_predecessors_segment           small fails -DDEATHS=1 -DNO_CREATE -DNO_OTHERS -DNO_WAIT_FOR_A_PREDECESSORS_SEGMENT
+ * run no_wait_for_a_predecessors_segment           small fails -DDEATHS=1 -DNO_CREATE -DNO_OTHERS -DNO_ENDING_OF_SESSIONS -DNO_WAIT_FOR_A_PREDECESSORS_SEGMENT
  * run an_answer_before_the_stamp                   small fails -DAN_ANSWER_BEFORE_THE_STAMP
  *
+ * run it_heals_from_deaths                         large holds -DHEALING -DDEATHS=1 -DNO_OTHERS
+ * run a_lease_of_two_ticks                         large holds -DLEASE=2
+ * run two_fills                                    large holds -DFILLS=2
+ * run three_sessions                               large holds -DSESSIONS=3
  * run two_endings                                  large holds -DENDINGS=2
  */
 
@@ -142,7 +154,7 @@
 #define COMMITTED 1
 #define CLOCKED 2
 #define APPLIED 3
-/* The follower, which is CLOCKED, too */
+/* The follower */
 #define APPLYING 1
 /* A reader */
 #define LOADED 1
@@ -383,6 +395,8 @@ inline forget_look()
 #define raise_floor(at) skip
 #elif defined(A_FLOOR_THAT_IS_NOT_RAISED_TO_THE_MAXIMUM)
 #define raise_floor(at) T.floor = at
+#elif defined(A_FLOOR_ABOVE_THE_CLOCK)
+#define raise_floor(at) raise(T.floor, at + 1)
 #else
 #define raise_floor(at) raise(T.floor, at)
 #endif
@@ -476,8 +490,8 @@ end:
                 T.entry_stamp[F.s] = F.stamp;
                 printf("fill %d: session %d inserted\n", f, F.s)
             /*
-             * The host has said no, so it must not say yes: the row may not be here yet. (A dead agent's
-             * segment may, while it lasts: nobody was told done.)
+             * The host has said no, so it must not say yes: the row may not be here yet. (A dead
+             * agent's segment may, while it lasts: nobody was told done.)
              */
             :: F.content == ENDED && said[F.s] != ENDED && settled ->
 #ifndef A_HOST_THAT_SAYS_YES_AFTER_IT_SAID_NO
@@ -845,7 +859,7 @@ end:
             T.floor = 0;
             printf("agent: dead\n")
        }
-    /* Registered before its first fill, at the end of the log; its clock knows nothing of the old one. */
+    /* Registered before its first fill, at the log's end; its clock knows nothing of the old. */
     :: d_step {
         !alive ->
             alive = true;
@@ -884,8 +898,8 @@ end:
             printf("rest: nothing begins any more\n")
        }
     :: d_step {
-        quiet && !healed && alive && last_poll && poll.state == IDLE && endings_idle && fills_idle &&
-            L.state == IDLE ->
+        quiet && !healed && alive && last_poll && poll.state == IDLE && endings_idle &&
+            fills_idle && L.state == IDLE ->
             assert(T.lease > 0 && applied == rows && told == rows);
             heal(0);
             heal(1);

@@ -211,8 +211,8 @@ def execute(run, wants_trail=False):
             has_claim = compile_model(run, folder)
         except Wrong as wrong:
             return Result(run, str(wrong))
-        status, said = call(["./pan", f"-m{DEPTH}", "-w22", *(["-a"] if has_claim else [])], folder,
-                            SECONDS[run.size])
+        search = ["./pan", f"-m{DEPTH}", "-w18" if run.fails else "-w22"]
+        status, said = call([*search, *(["-a"] if has_claim else [])], folder, SECONDS[run.size])
         result = Result(run, why_wrong(run, status, said))
         result.seconds = time.monotonic() - started
         claim = CLAIM_FAILS.search(said)
@@ -246,17 +246,23 @@ def main():
         runs = [run for run in runs if (run.size == "large") == arguments.large]
     if not runs:
         sys.exit("There is no such run.")
-    if arguments.trail:
-        results = [execute(run, True) for run in runs]
-    else:
-        results = [future.result() for future in execute_all(runs)]
-    for result in results:
-        print(f"{'WRONG' if result.wrong else 'ok   '} {result.run.title:<64} {result.states:>9} states"
-              f" {result.seconds:6.1f} s  {result.claim}")
-        for text in (result.wrong, result.trail):
-            if text:
-                print("    " + text.replace("\n", "\n    "))
-    return 1 if any(result.wrong for result in results) else 0
+    wrong = False
+    for future in [] if arguments.trail else execute_all(runs):
+        wrong |= show(future.result())
+    for run in runs if arguments.trail else []:
+        wrong |= show(execute(run, True))
+    return 1 if wrong else 0
+
+
+def show(result):
+    """Answers whether it is wrong."""
+    print(f"{'WRONG' if result.wrong else 'ok   '} {result.run.title:<64} {result.states:>9} states"
+          f" {result.seconds:6.1f} s  {result.claim}")
+    for text in (result.wrong, result.trail):
+        if text:
+            print("    " + text.replace("\n", "\n    "))
+    sys.stdout.flush()
+    return bool(result.wrong)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import pathlib
 import re
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "test"), str(ROOT / "model")]
+sys.dont_write_bytecode = True
+import run as model_run  # noqa: E402
 import tap  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 README = ROOT / "src" / "cache" / "README.md"
 MUTANTS = ROOT / "test" / "sim" / "test_mutants.py"
 
@@ -23,9 +25,17 @@ def rules():
 
 
 def guards(body):
-    """The names after "Guarded by:", to the end of the paragraph."""
-    found = re.search(r"Guarded by:(.*?)(?:\n\n|\Z)", body, re.S)
+    """The names after "Guarded by:", up to the first model: variants of the code."""
+    found = re.search(r"Guarded by:(.*?)(?:In `model/|\n\n|\Z)", body, re.S)
     return re.findall(r"`([^`]+)`", found.group(1)) if found else []
+
+
+def model_guards(body):
+    """(model, name) of each after "In `model/...`:"."""
+    found = []
+    for model, names in re.findall(r"In `model/(\w+)\.pml`:(.*?)(?=In `model/|\n\n|\Z)", body, re.S):
+        found += [(model, name) for name in re.findall(r"`([^`]+)`", names)]
+    return found
 
 
 def variants():
@@ -42,9 +52,8 @@ def variants():
     return found
 
 
-def model_text():
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "model").glob("**/*"))
-                     if path.is_file())
+def model_mutants():
+    return [(run.path.stem, run.name) for run in model_run.all_runs() if run.fails]
 
 
 def each_rule_names_variants_that_break_it():
@@ -55,13 +64,18 @@ def each_rule_names_variants_that_break_it():
         assert any(name in known for name in guards(body)), f"rule {number} names no variant"
 
 
+def each_rule_names_a_model_and_a_mutant_of_it():
+    for number, body in rules().items():
+        assert model_guards(body), f"rule {number} names no mutant of a model"
+
+
 def what_a_rule_names_is_there():
-    known, models = variants(), model_text()
+    known, mutants = variants(), model_mutants()
     for number, body in rules().items():
         for name in guards(body):
-            is_there = name in known or (ROOT / name).exists() or \
-                re.search(rf"\b{re.escape(name)}\b", models)
-            assert is_there, f"rule {number}: there is no {name}"
+            assert name in known or (ROOT / name).exists(), f"rule {number}: there is no {name}"
+        for model, name in model_guards(body):
+            assert (model, name) in mutants, f"rule {number}: model/{model}.pml has no mutant {name}"
 
 
 def each_variant_of_a_rule_is_named_by_it():
@@ -71,5 +85,12 @@ def each_variant_of_a_rule_is_named_by_it():
             assert name in found[rule], f"rule {rule} does not name {name}"
 
 
-tap.main([each_rule_names_variants_that_break_it, what_a_rule_names_is_there,
-          each_variant_of_a_rule_is_named_by_it])
+def each_mutant_of_a_model_is_named_by_a_rule():
+    named = {guard for body in rules().values() for guard in model_guards(body)}
+    for model, name in model_mutants():
+        assert (model, name) in named, f"no rule names {name} of model/{model}.pml"
+
+
+tap.main([each_rule_names_variants_that_break_it, each_rule_names_a_model_and_a_mutant_of_it,
+          what_a_rule_names_is_there, each_variant_of_a_rule_is_named_by_it,
+          each_mutant_of_a_model_is_named_by_a_rule])
