@@ -87,7 +87,7 @@ VARIANTS = [
             "return stamp < table->floors[home] || stamp <",
             "return stamp <"),
     variant("fills_of_before_a_users_stamp", "src/cache/insert.c",
-            "stamp < word_own(&table->stamps[stamp_index]) || ", "",
+            "stamp < word_own(&table->stamps[stamp_index]) ||\n           ", "",
             "src/cache/view.c", "return user <= facts->stamp && all", "return all"),
     variant("a_read_of_an_older_snapshot", "src/store/memory_sessions.c",
             "    return cr_memory_leave(&call, st);\n}\n\n/* ---- create */\n", SNAPSHOT),
