@@ -317,8 +317,10 @@ void cr_slot_times(const struct cr_table *table, uint64_t slot, struct cr_entry 
     _Atomic uint64_t *words[HEAD_EXTRA_WORDS_MAX];
     CR_ASSERT(slot_tag(table, slot) >= LAYOUT_TAG_ENTRY_MIN);
     head_own(table, slot, head);
-    extra_own(table, slot, head, words);
-    for (size_t i = 0; i < head_extra_words(head_flags(head)); i++)
+    size_t count = head_extra_words(head_flags(head));
+    if (count > 0)
+        extra_own(table, slot, head, words);
+    for (size_t i = 0; i < count; i++)
         extra[i] = word_own(words[i]);
     head_unpack(head, extra, table->marks[slot], out);
 }

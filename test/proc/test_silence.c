@@ -25,7 +25,8 @@
 #define SPARSE 3 /* of a long entry's: each third instruction, and with CR_LONG each */
 #define SHORT_NS 2
 #define READERS_MAX 2000
-#define CROSS_SPARSE 5
+#define CROSS_SPARSE 20 /* where the writer, too, is stopped after each store */
+#define CROSS_SPARSE_LONG 4
 
 enum { SMALL = 20, LARGE = 21 };
 enum { BYSTANDER = 1, USER };
@@ -532,7 +533,7 @@ static bool cross_init(struct scene *s)
 {
     if (is_refused() || !scene_init(s, false))
         return false;
-    s->sparse = getenv("CR_LONG") == NULL ? CROSS_SPARSE : 1;
+    s->sparse = getenv("CR_LONG") == NULL ? CROSS_SPARSE : CROSS_SPARSE_LONG;
     return true;
 }
 
