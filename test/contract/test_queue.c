@@ -172,16 +172,20 @@ static void a_batch_in_which_nothing_was_done_is_not_committed(void)
 static void a_full_queue_says_so(void)
 {
     static struct queue_test t;
+    bool is_taken[CALLS];
     size_t taken = 0;
     if (!begin(&t, "memory:", 10))
         return;
     t.plan = (struct cr_fault_plan){.kind = CR_FAULT_SLOW, .count = 1, .slow_ms = 200};
-    for (size_t i = 0; i < CALLS; i++)
-        taken += submit(&t, &t.calls[i], true) ? 1 : 0;
+    /* At some moment the writer takes what waits into its first batch: then there is room again. */
+    for (size_t i = 0; i < CALLS; i++) {
+        is_taken[i] = submit(&t, &t.calls[i], true);
+        taken += is_taken[i];
+    }
     CHECK(taken >= 10 && taken <= 20);
     cr_loop_uv_run(t.loop);
     for (size_t i = 0; i < CALLS; i++)
-        CHECK_INT(t.calls[i].done, i < taken);
+        CHECK_INT(t.calls[i].done, is_taken[i]);
     end(&t);
 }
 
