@@ -144,14 +144,16 @@ static inline const struct cr_token *tokens_map(const char *path, size_t *out_co
     must(fd >= 0 && fstat(fd, &info) == 0 && info.st_size > 0, path);
     size_t bytes = (size_t)info.st_size;
     *out_count = bytes / sizeof(struct cr_token);
-    const void *file = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    must(file != MAP_FAILED && memory != MAP_FAILED, "map the tokens");
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(memory != MAP_FAILED, "memory for the tokens");
     (void)madvise(memory, bytes, MADV_HUGEPAGE);
-    memcpy(memory, file, bytes);
-    munmap((void *)(uintptr_t)file, bytes);
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = read(fd, memory + done, bytes - done);
+        must(got > 0, "read the tokens");
+        done += (size_t)got;
+    }
     close(fd);
-    return memory;
+    return (const struct cr_token *)(const void *)memory;
 }
 
 /* Where reader number `reader` says how far it is. */

@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 {
     uint64_t *words = (uint64_t *)(void *)target;
-    size_t places[CHANGES_MAX], count = 0;
+    size_t places[CHANGES_MAX] = {0}, count = 0;
     struct cr_table_view view;
     for (; count < CHANGES_MAX && bytes - count * sizeof(struct change) >= sizeof(struct change);
          count++) {
@@ -105,10 +105,10 @@ static bool begin(void)
     return true;
 }
 
-static int seconds(void)
+static long seconds(void)
 {
     const char *text = getenv("CR_FUZZ_SECONDS");
-    return text != NULL ? atoi(text) : SECONDS;
+    return text != NULL ? strtol(text, NULL, 10) : SECONDS;
 }
 
 /* A change that is more likely to say something than any. */
@@ -130,7 +130,7 @@ static void a_genuine_segment_gives_every_session(void)
 {
     if (!begin())
         return;
-    LLVMFuzzerTestOneInput(NULL, 0);
+    LLVMFuzzerTestOneInput((const unsigned char *)"", 0);
     CHECK_UINT(looks, SEGMENT_SESSIONS);
     CHECK_UINT(found, SEGMENT_SESSIONS);
     segment_fini(&genuine);
@@ -189,7 +189,7 @@ static void fuzz(const char *folder)
     char time[64], seed[64], artifacts[512], corpus[512], name[] = "fuzz";
     char quiet[] = "-verbosity=0", hang[] = "-timeout=20", length[] = "-max_len=576";
     char final[] = "-print_final_stats=1", no_malloc[] = "-detect_leaks=0";
-    (void)snprintf(time, sizeof time, "-max_total_time=%d", seconds());
+    (void)snprintf(time, sizeof time, "-max_total_time=%ld", seconds());
     (void)snprintf(seed, sizeof seed, "-seed=%u", (unsigned)tap_random_below(UINT32_MAX) + 1);
     (void)snprintf(artifacts, sizeof artifacts, "-artifact_prefix=%s/", folder);
     (void)snprintf(corpus, sizeof corpus, "%s", folder);

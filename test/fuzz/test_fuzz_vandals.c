@@ -23,12 +23,12 @@
 /* More than a find can look at: two tries, in each two buckets of at most 64 and a hint. */
 #define LOOKS_MAX 260
 
-/* Called by the watched code. */
+/* Called by the watched code, by the name that compilers give it. */
 static uint64_t steps, steps_max = UINT64_MAX; /* of the find under way; of any */
 static bool meddling;
 static void meddle(void);
-void __sanitizer_cov_trace_pc(void);
-void __sanitizer_cov_trace_pc(void)
+void __sanitizer_cov_trace_pc(void); /* NOLINT(bugprone-reserved-identifier) */
+void __sanitizer_cov_trace_pc(void)  /* NOLINT(bugprone-reserved-identifier) */
 {
     if (++steps > steps_max)
         abort();

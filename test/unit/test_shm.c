@@ -236,8 +236,10 @@ static bool map_has_flag(const void *memory, const char *flag)
     bool is_inside = false, has = false;
     FILE *file = fopen("/proc/self/smaps", "r");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        unsigned long from, to;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+        char *end;
+        uintptr_t from = strtoul(line, &end, 16); /* a map begins "FROM-TO ", in hex */
+        uintptr_t to = *end == '-' ? strtoul(end + 1, &end, 16) : 0;
+        if (to != 0 && *end == ' ')
             is_inside = (uintptr_t)memory >= from && (uintptr_t)memory < to;
         else if (is_inside && strncmp(line, "VmFlags:", 8) == 0)
             has = strstr(line, flag) != NULL;
