@@ -281,6 +281,23 @@ static void a_session_ended_while_the_cache_was_off_is_not_accepted_when_it_is_o
     sim_fini(&sim);
 }
 
+/* A fill that was asked for under the old table's clock is then refused: rule 1's floors start
+ * there. */
+static void a_table_that_replaces_another_goes_on_with_its_clock(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct cr_engine *engine = sim.hosts[0].engine;
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    for (int i = 0; i < 5; i++)
+        CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    uint64_t before = cr_engine_table_clock(engine);
+    CHECK_STATUS(cr_engine_set_cache(engine, CR_CACHE_MEMORY, 2 * CR_TABLE_BYTES_MIN, CR_HUGE_AUTO),
+                 CR_OK);
+    CHECK(before > 5 && cr_engine_table_clock(engine) > before);
+    sim_fini(&sim);
+}
+
 static void a_wrong_row_from_the_store_is_never_served(void)
 {
     struct sim sim;
@@ -853,6 +870,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(an_ending_whose_outcome_stays_unknown_says_so_and_can_be_repeated),
     TAP_TEST(an_unknown_user_is_never_done),
     TAP_TEST(a_session_ended_while_the_cache_was_off_is_not_accepted_when_it_is_on_again),
+    TAP_TEST(a_table_that_replaces_another_goes_on_with_its_clock),
     TAP_TEST(a_wrong_row_from_the_store_is_never_served),
     TAP_TEST(a_busy_session_never_ends_for_idleness),
     TAP_TEST(touching_for_ever_does_not_move_the_absolute_end),

@@ -103,6 +103,9 @@ VARIANTS = [
             "done, context);\n    if (fill == NULL)\n        return;\n    fill->id = id;"),
     variant("a_host_that_says_yes_after_it_said_no", "src/engine/fill.c",
             "    cr_engine_apply(fill->op.engine, &row);\n", "    (void)row;\n"),
+    variant("a_new_table_whose_clock_starts_anew", "src/engine/engine.c",
+            ".clock_start = cr_engine_clock(engine) + 1,", ".clock_start = 1,",
+            programs=("test_engines",)),
     # Rule 2
     variant("a_stamp_before_the_commit", "src/engine/end.c",
             "    cr_engine_op_write(&end->op, end_run, end_done);",
