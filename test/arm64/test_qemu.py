@@ -111,6 +111,7 @@ def the_lower_layers_are_built_for_aarch64():
 # passes most of them over.
 BEYOND_QEMU = {
     "private_memory_is_zero_at_first_and_in_a_child": "MADV_WIPEONFORK",
+    "the_advice_is_what_the_setting_says": "flags of its own in /proc/self/smaps",
     "a_forked_child_finds_nothing_in_a_private_table": "MADV_WIPEONFORK",
 }
 

@@ -334,6 +334,18 @@ static void a_busy_session_never_ends_for_idleness(void)
     sim_fini(&sim);
 }
 
+/* A host that took the session in from the store counts its idle time from the last use, too. */
+static void idleness_ends_a_session_on_a_host_that_did_not_make_it(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim_run(&sim, 600000 + CR_SEEN_SLACK(600000) + 2000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static void touching_for_ever_does_not_move_the_absolute_end(void)
 {
     struct sim sim; /* C3 */
@@ -873,6 +885,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_table_that_replaces_another_goes_on_with_its_clock),
     TAP_TEST(a_wrong_row_from_the_store_is_never_served),
     TAP_TEST(a_busy_session_never_ends_for_idleness),
+    TAP_TEST(idleness_ends_a_session_on_a_host_that_did_not_make_it),
     TAP_TEST(touching_for_ever_does_not_move_the_absolute_end),
     TAP_TEST(a_renewal_that_races_gives_one_successor),
     TAP_TEST(a_change_of_privilege_leaves_the_old_token_no_grace_anywhere),
