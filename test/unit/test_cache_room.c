@@ -3,6 +3,8 @@
  * Who gets a place in the table, and who goes for it. Above a test stands which line of insert.c
  * or entry.c, left out, makes it fail; each was tried.
  */
+#include <limits.h>
+
 #include "cache/writer.h"
 #include "unit/cache_fixture.h"
 
@@ -239,27 +241,48 @@ static void every_slot_comes_back(void)
     fixture_fini(&f);
 }
 
+static uint32_t stamp_of(const struct fixture *f, unsigned number)
+{
+    struct cr_user user;
+    fixture_user(number, &user);
+    return cr_table_stamp_index(f->table, &user);
+}
+
+/* A user whose stamp is none of those of the users `first` to `first + count - 1`: who has it in
+ * common with the greedy one shares their part of the table, too. */
+static unsigned user_apart(const struct fixture *f, unsigned first, unsigned count)
+{
+    unsigned user = first + count;
+    for (unsigned i = 0; i < count; i++)
+        if (stamp_of(f, first + i) == stamp_of(f, user)) {
+            user++;
+            i = UINT_MAX; /* from the first again */
+        }
+    return user;
+}
+
 /* One user's sessions, as many as there are slots, and then again: entry_rank without
  * group_is_greedy; cr_table_insert with `below` UINT64_MAX. */
 static void one_users_many_sessions_do_not_push_out_others(void)
 {
-    static const uint64_t before = 1500, many = 20000;
+    static const unsigned first = 1000, before = 1500, later = before / 2, many = 20000;
     struct fixture f;
     if (!fixture_init(&f))
         return;
+    unsigned greedy = user_apart(&f, first, before + later);
     CHECK(before < fixture_count(&f).capacity / 2 && many > 5 * fixture_count(&f).capacity);
     for (uint64_t i = 0; i < before; i++)
-        CHECK(fixture_fill(&f, i, (unsigned)(1000 + i)));
+        CHECK(fixture_fill(&f, i, (unsigned)(first + i)));
     fixture_wait(&f, 60000); /* the others were seen longer ago than any of that user's */
     for (uint64_t i = 0; i < many; i++)
-        (void)!fixture_fill(&f, 100000 + i, 1);
+        (void)!fixture_fill(&f, 100000 + i, greedy);
     CHECK_UINT(fixture_found(&f, 0, before), before);
     CHECK(fixture_found(&f, 100000, 100000 + many) > 64);
     /* Nor do they keep others out, who come later. */
-    for (uint64_t i = 0; i < before / 2; i++)
-        CHECK(fixture_fill(&f, 50000 + i, (unsigned)(50000 + i)));
+    for (uint64_t i = 0; i < later; i++)
+        CHECK(fixture_fill(&f, 50000 + i, (unsigned)(first + before + i)));
     CHECK_UINT(fixture_found(&f, 0, before), before);
-    CHECK_UINT(fixture_found(&f, 50000, 50000 + before / 2), before / 2);
+    CHECK_UINT(fixture_found(&f, 50000, 50000 + later), later);
     fixture_fini(&f);
 }
 
