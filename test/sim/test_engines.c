@@ -360,6 +360,22 @@ static void touching_for_ever_does_not_move_the_absolute_end(void)
     sim_fini(&sim);
 }
 
+/* Nor does a host that took the session in shortly before accept it past its end. */
+static void the_absolute_end_holds_on_a_host_that_took_the_session_in_late(void)
+{
+    struct sim sim; /* C3: the end is after 3600 s */
+    start_two(&sim);
+    struct sim_answer login = log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    for (int i = 0; i < 11; i++) {
+        sim_run(&sim, 300000, NULL);
+        CHECK_STATUS(validate(&sim, 0, &login.token, false), CR_OK);
+    }
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim_run(&sim, 300000 + 1000, NULL);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_ENDED);
+    sim_fini(&sim);
+}
+
 static void a_renewal_that_races_gives_one_successor(void)
 {
     struct sim sim;
@@ -887,6 +903,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_busy_session_never_ends_for_idleness),
     TAP_TEST(idleness_ends_a_session_on_a_host_that_did_not_make_it),
     TAP_TEST(touching_for_ever_does_not_move_the_absolute_end),
+    TAP_TEST(the_absolute_end_holds_on_a_host_that_took_the_session_in_late),
     TAP_TEST(a_renewal_that_races_gives_one_successor),
     TAP_TEST(a_change_of_privilege_leaves_the_old_token_no_grace_anywhere),
     TAP_TEST(a_late_write_never_revives_an_ended_session),
