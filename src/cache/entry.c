@@ -48,15 +48,28 @@ static void words_clear(struct layout_slot *slot)
         word_put(&slot->words[i], 0);
 }
 
+static void hint_put(_Atomic uint64_t *word, uint64_t mask, uint64_t bits)
+{
+    /* hint_put:A. A hint, which needs no order: relaxed. Pairs with tags_search:A, stamp_hint:A,
+     * stamp_hint:B. */
+    atomic_store_explicit(word, (word_own(word) & ~mask) | bits, memory_order_relaxed);
+}
+
+/* Whoever reads between two of these stores may see a tag that nobody has: a candidate that is
+ * none, or a miss. */
 static void tag_put(struct cr_table *table, uint64_t slot, uint32_t tag, uint32_t stamp_index)
 {
-    unsigned shift = 32 * (slot & 1);
-    uint64_t half = (uint64_t)(stamp_index << LAYOUT_TAG_BITS | tag) << shift;
-    _Atomic uint64_t *word = slot_tags(table, slot);
-    uint64_t other = word_own(word) & ~(0xffffffffULL << shift);
-    /* tag_put:A. A hint, which needs no order: relaxed. Pairs with tags_search:A,
-     * probe_tags:A. */
-    atomic_store_explicit(word, other | half, memory_order_relaxed);
+    struct layout_bucket *bucket = bucket_of(table, slot);
+    uint64_t i = slot % LAYOUT_BUCKET_SLOTS;
+    uint64_t planes[LAYOUT_TAG_WORDS];
+    layout_tag_planes(tag, planes);
+    hint_put(&bucket->stamps[i / 4], 0xffffULL << layout_stamp_low_at(i),
+             (uint64_t)(stamp_index & 0xffff) << layout_stamp_low_at(i));
+    hint_put(&bucket->stamps[LAYOUT_STAMP_WORDS - 1], 15ULL << layout_stamp_high_at(i),
+             (uint64_t)(stamp_index >> 16) << layout_stamp_high_at(i));
+    uint64_t own = 0x0001000100010001ULL << i;
+    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++)
+        hint_put(&bucket->tags[word], own, planes[word] & own);
 }
 
 /* ---- From fields to words. */
@@ -289,7 +302,7 @@ void cr_slot_write(struct cr_table *table, uint64_t slot, const struct cr_entry 
 {
     struct layout_slot *to = slot_at(table, slot);
     struct packed packed;
-    uint64_t id_mask = cr_table_id_mask(&table->view, &entry->id);
+    uint64_t id_mask = head_id_mask(&table->view, &entry->id);
     CR_ASSERT(tag >= LAYOUT_TAG_ENTRY_MIN && slot_tag(table, slot) == LAYOUT_TAG_EMPTY);
     CR_ASSERT(piece_count == cr_entry_pieces(entry));
     head_pack(entry, id_mask, stamp, stamp_index, piece_count > 0, &packed);

@@ -15,9 +15,9 @@
  *
  *     word 2   created_at: 42 bits | index of the user's stamp: 20
  *     word 3   stamp: 46 | bytes of the user: 8 | of the rights: 10
- *     word 4   the host's time at creation, ms, signed: 42 | bytes of the session's data: 17 |
- * flags word 5   last use, ms after creation: 33 | idle span: 31 word 6   absolute span: 33 |
- * version: 31
+ *     word 4   the host's time at creation, ms, signed: 42 | bytes of the data: 17 | flags: 5
+ *     word 5   last use, ms after creation: 33 | idle span: 31
+ *     word 6   absolute span: 33 | version: 31
  *
  * Times of the host's clock are kept in whole milliseconds, rounded down: who takes an entry for
  * over is early by less than one.
@@ -28,7 +28,7 @@
 #include "cache/layout.h"
 
 enum head_word {
-    HEAD_HASH = 0, /* two words: 16 bytes, the first masked by the id (cr_table_probe) */
+    HEAD_HASH = 0, /* two words: 16 bytes, the first masked by the id (head_id_mask) */
     HEAD_CREATED = 2,
     HEAD_STAMP,
     HEAD_BORN,
@@ -179,8 +179,24 @@ static inline void head_unpack(const uint64_t *head, const uint64_t *extra, uint
     memcpy(out->old_hash, old_hash, sizeof out->old_hash);
 }
 
-/* The keyed hash of an id, which its entry's hash is mixed with (HEAD_HASH). */
-uint64_t cr_table_id_mask(const struct cr_table_view *view, const struct cr_session_id *id);
+__extension__ typedef unsigned __int128 head_u128;
+
+/*
+ * The keyed hash of an id's random characters, which its entry's hash is mixed with (HEAD_HASH).
+ * MULTILINEAR of D. Lemire and O. Kaser, "Strongly universal string hashing is fast" (The Computer
+ * Journal 57, 2014): for any two ids and any difference of their hashes, one key in 2^64 makes it.
+ * Who chooses ids sees no key and no hash, so nothing more is asked of it.
+ */
+static inline uint64_t head_id_mask(const struct cr_table_view *view,
+                                    const struct cr_session_id *id)
+{
+    uint64_t words[3];
+    memcpy(words, layout_id_random(id), sizeof words);
+    head_u128 sum = (head_u128)view->id_key[1] << 64 | view->id_key[0];
+    for (size_t i = 0; i < 3; i++)
+        sum += ((head_u128)view->id_key[2 * i + 3] << 64 | view->id_key[2 * i + 2]) * words[i];
+    return (uint64_t)(sum >> 64);
+}
 
 /* Whether the two words are those of `hash`, in a time that does not depend on where they differ
  * (ASVS A7). */

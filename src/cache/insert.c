@@ -35,9 +35,9 @@ static bool group_is_greedy(const struct cr_table *table, uint32_t stamp_index)
 static bool bucket_find(const struct cr_table *table, uint64_t bucket, uint32_t tag,
                         uint64_t id_mask, uint64_t *out_slot)
 {
-    for (uint64_t i = 0; i < LAYOUT_BUCKET_SLOTS; i++) {
-        uint64_t slot = bucket * LAYOUT_BUCKET_SLOTS + i;
-        if (slot_tag(table, slot) != tag || table->marks[slot] != id_mask)
+    for (uint32_t left = bucket_tagged(table, bucket, tag); left != 0; left &= left - 1) {
+        uint64_t slot = bucket * LAYOUT_BUCKET_SLOTS + (unsigned)__builtin_ctz(left);
+        if (table->marks[slot] != id_mask)
             continue;
         *out_slot = slot;
         return true;
@@ -48,7 +48,7 @@ static bool bucket_find(const struct cr_table *table, uint64_t bucket, uint32_t 
 bool cr_slot_find(const struct cr_table *table, const struct cr_session_id *id, uint64_t *out_slot)
 {
     struct layout_places places = layout_places(id, table->view.bucket_count);
-    uint64_t id_mask = cr_table_id_mask(&table->view, id);
+    uint64_t id_mask = head_id_mask(&table->view, id);
     return bucket_find(table, places.home, places.tag, id_mask, out_slot) ||
            bucket_find(table, places.spill, places.tag, id_mask, out_slot);
 }
@@ -111,21 +111,15 @@ static bool victim_evict(struct cr_table *table, const struct victim *victim, ui
 
 static unsigned bucket_room(const struct cr_table *table, uint64_t bucket)
 {
-    unsigned room = 0;
-    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++)
-        room += (unsigned)__builtin_popcountll(
-            layout_tags_equal(word_own(&table->buckets[bucket].tags[word]), LAYOUT_TAG_EMPTY));
-    return room;
+    return (unsigned)__builtin_popcount(bucket_tagged(table, bucket, LAYOUT_TAG_EMPTY));
 }
 
 /* There is one. */
 static uint64_t bucket_empty_slot(const struct cr_table *table, uint64_t bucket)
 {
-    uint64_t slot = bucket * LAYOUT_BUCKET_SLOTS;
-    while (slot_tag(table, slot) != LAYOUT_TAG_EMPTY)
-        slot++;
-    CR_ASSERT(slot / LAYOUT_BUCKET_SLOTS == bucket);
-    return slot;
+    uint32_t empty = bucket_tagged(table, bucket, LAYOUT_TAG_EMPTY);
+    CR_ASSERT(empty != 0);
+    return bucket * LAYOUT_BUCKET_SLOTS + (unsigned)__builtin_ctz(empty);
 }
 
 /* An empty slot for an id with these places, if need be by evicting one that ranks below `below`.

@@ -5,11 +5,11 @@
  *
  *     header    fixed at start | written by the engine
  *     stamps    G: one word per hash of a user
- *     buckets   a line of tags, and sixteen slots, of which each holds an entry, or a piece of a
+ *     buckets   a line of hints, and sixteen slots, of which each holds an entry, or a piece of a
  *               longer entry that stands elsewhere, or nothing; slots are numbered through
  *
  * A slot is 144 bytes, so a session of a usual size (user of 16 bytes, 64 bytes of data) costs
- * that and four bytes of tag; what only the writer needs is not here (writer.h).
+ * that and four bytes of hints; what only the writer needs is not here (writer.h).
  *
  * Owns no behaviour but the way from an id to its places. head.h says how a session's fields become
  * an entry's words. README.md has the rules and the memory order; the labels there are those in
@@ -28,12 +28,12 @@
 #define LAYOUT_STAMPS_MIN (1ULL << 16)
 #define LAYOUT_STAMPS_MAX (1ULL << 20)
 #define LAYOUT_BUCKET_SLOTS 16u
-#define LAYOUT_TAG_WORDS 8u           /* of a bucket: two tags each */
+#define LAYOUT_TAG_WORDS 3u           /* of a bucket, in planes of bits (layout_tag_planes) */
+#define LAYOUT_STAMP_WORDS 5u         /* of a bucket: the indices of its slots' stamps */
 #define LAYOUT_WORDS 17u              /* of a slot, behind its sequence */
 #define LAYOUT_SLOTS_MAX (1ULL << 32) /* their numbers fit 32 bits */
 
-/* Tags: the low bits of a slot's half word; the index of the stamp stands above. Those of entries
- * come from their ids. */
+/* Those of entries come from their ids. */
 #define LAYOUT_TAG_BITS 12
 #define LAYOUT_TAG_EMPTY 0u
 #define LAYOUT_TAG_PIECE 1u
@@ -46,11 +46,11 @@ struct layout_header {
     uint32_t header_bytes;
     unsigned char identity[16]; /* random: of this table */
     unsigned char user_key[16]; /* random: of the hash from users to stamps */
-    unsigned char id_key[16];   /* random: of the hash by which an entry knows its id */
+    unsigned char id_key[64];   /* random: of the hash by which an entry knows its id */
     uint64_t bytes;
     uint64_t stamp_offset, stamp_count;
     uint64_t bucket_offset, bucket_count;
-    uint64_t unused_fixed[3];
+    uint64_t unused_fixed[5];
 
     /* Written by the engine, read by all. */
     _Atomic uint64_t clock;
@@ -74,6 +74,7 @@ struct layout_slot {
  * looked at together: mostly on one page. */
 struct layout_bucket {
     _Atomic uint64_t tags[LAYOUT_TAG_WORDS];
+    _Atomic uint64_t stamps[LAYOUT_STAMP_WORDS];
     struct layout_slot slots[LAYOUT_BUCKET_SLOTS];
 };
 
@@ -82,13 +83,14 @@ struct layout_bucket {
 
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && ATOMIC_LLONG_LOCK_FREE == 2,
                "64-bit atomics must be lock-free: processes share them");
-_Static_assert(sizeof(struct layout_header) == 192, "header");
-_Static_assert(offsetof(struct layout_header, clock) == 128, "written fields have their own line");
+_Static_assert(sizeof(struct layout_header) == 256, "header");
+_Static_assert(offsetof(struct layout_header, clock) == 192, "written fields have their own line");
 _Static_assert(sizeof(struct layout_slot) == 144, "slot");
 _Static_assert(sizeof(struct layout_bucket) % LAYOUT_ALIGN == 0 &&
                    offsetof(struct layout_bucket, slots) == LAYOUT_ALIGN,
                "a bucket's tags are one line");
-_Static_assert(LAYOUT_BUCKET_SLOTS == 2 * LAYOUT_TAG_WORDS, "two tags to a word");
+_Static_assert(LAYOUT_STAMPS_MAX == 1 << 20 && LAYOUT_BUCKET_SLOTS == 16, "indices of stamps");
+_Static_assert(LAYOUT_TAG_BITS *LAYOUT_BUCKET_SLOTS == 64 * LAYOUT_TAG_WORDS, "planes of tags");
 
 /* What the payload's bytes are: data stands in the table only when all of it fits. */
 static inline size_t layout_data_bytes(uint32_t data_bytes)
@@ -129,19 +131,48 @@ static inline struct layout_places layout_places(const struct cr_session_id *id,
     };
 }
 
-/* The index of the stamp in the half of the word that is slot `slot`'s. */
-static inline uint32_t layout_tag_stamp(uint64_t word, uint64_t slot)
+/*
+ * Tags stand in planes: word w of a bucket holds bits 4w to 4w + 3 of all its tags, sixteen bits
+ * for the sixteen slots' first of these, sixteen for the next. So one looks for a tag in all slots
+ * at once, with three words (bit slicing: Knuth, The Art of Computer Programming 4A, 7.1.3). These
+ * are the words of a bucket all of whose tags are `tag`.
+ */
+static inline void layout_tag_planes(uint32_t tag, uint64_t out_planes[LAYOUT_TAG_WORDS])
 {
-    return (uint32_t)(word >> (32 * (slot & 1))) >> LAYOUT_TAG_BITS;
+#pragma GCC unroll 3
+    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++) {
+        uint64_t four = tag >> (4 * word) & 15;
+        out_planes[word] =
+            ((four & 1) | (four & 2) << 15 | (four & 4) << 30 | (four & 8) << 45) * 0xffff;
+    }
 }
 
-/* The lowest bit of each of the two halves of `word` whose tag is `tag`. */
-static inline uint64_t layout_tags_equal(uint64_t word, uint32_t tag)
+/* Bit i: slot i of the bucket with these words of tags has the tag that `planes` is of. */
+static inline uint32_t layout_tags_equal(const uint64_t words[LAYOUT_TAG_WORDS],
+                                         const uint64_t planes[LAYOUT_TAG_WORDS])
 {
-    const uint64_t ones = 0x0000000100000001ULL, tags = ones * ((1u << LAYOUT_TAG_BITS) - 1);
-    uint64_t zero_where_equal = (word ^ (ones * tag)) & tags;
-    /* A tag that is not 0 carries into the bit above it. */
-    return ~(zero_where_equal + tags) >> LAYOUT_TAG_BITS & ones;
+    uint64_t other = (words[0] ^ planes[0]) | (words[1] ^ planes[1]) | (words[2] ^ planes[2]);
+    other |= other >> 32;
+    other |= other >> 16;
+    return (uint32_t)(~other & 0xffff);
+}
+
+/* Indices of stamps: the low sixteen bits of each four to a word, and the high four bits of all in
+ * the last word. `i` is a slot of the bucket. */
+static inline unsigned layout_stamp_low_at(uint64_t i)
+{
+    return 16 * (unsigned)(i % 4);
+}
+
+static inline unsigned layout_stamp_high_at(uint64_t i)
+{
+    return 4 * (unsigned)i;
+}
+
+static inline uint32_t layout_stamp_index(uint64_t low_word, uint64_t high_word, uint64_t i)
+{
+    return (uint32_t)(low_word >> layout_stamp_low_at(i) & 0xffff) |
+           (uint32_t)(high_word >> layout_stamp_high_at(i) & 15) << 16;
 }
 
 #endif

@@ -15,7 +15,7 @@
 #include "base/random.h"
 #include "base/shm.h"
 
-#define CR_TABLE_LAYOUT 2 /* raised with every change of what stands where in a table's memory */
+#define CR_TABLE_LAYOUT 3 /* raised with every change of what stands where in a table's memory */
 #define CR_TABLE_PAYLOAD_BYTES_MAX                                                                 \
     (CR_USER_BYTES_MAX + CR_RIGHTS_BYTES_MAX + CR_DATA_CACHED_BYTES_MAX)
 #define CR_TABLE_FRESH_NS_MAX 1000000000ULL /* fresh_until is never further ahead than this */
@@ -102,7 +102,8 @@ struct cr_table_view {
     size_t bytes;
     uint64_t bucket_count, stamp_count;
     uint64_t stamp_offset, bucket_offset;
-    unsigned char user_key[16], id_key[16];
+    unsigned char user_key[16];
+    uint64_t id_key[8]; /* four words of 128 bits, each with its low half first */
     bool always_fresh;
 };
 CR_MUST_CHECK enum cr_status cr_table_view_init(struct cr_table_view *view, const void *memory,
@@ -116,26 +117,32 @@ void cr_table_own_view(const struct cr_table *table, struct cr_table_view *out_v
  * view.
  */
 struct cr_table_probe {
-    struct cr_session_id id;
     uint64_t id_mask;     /* keyed hash of the id, by which an entry knows it */
     uint64_t home, spill; /* buckets */
-    uint64_t candidates;  /* slots whose tags are like this id's: see view.c */
-    uint32_t tag;
+    uint64_t tags[3];     /* the id's, in planes (layout.h) */
+    uint32_t candidates;  /* slots whose tags are like this id's: see view.c */
 };
 void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id *id,
                     struct cr_table_probe *out_probe);
 void cr_table_probe_tags(const struct cr_table_view *view, struct cr_table_probe *probe);
 
-/* Rule 4, after both steps. True: *out is whole and is to be believed; it matched `hash` (see
- * token.h), which need not be of a genuine token. False: a miss. No system call but reading the
- * clock, no lock, no write; at most two tries. Of user, rights and data only what is used is
- * written, rounded up to eight bytes.
- * *out_used_old: it matched old_hash. */
+/* Where a find puts the bytes of user, rights and data, so that they are copied once: each with
+ * room for the most that there is of it. Only what is used is written, rounded up to eight bytes;
+ * also by a find that ends as a miss. */
+struct cr_table_payload {
+    unsigned char *user, *rights, *data;
+};
+
+/* Rule 4, after both steps. True: *out is whole and is to be believed, but for its id, which the
+ * caller knows, and for the bytes that went to `to`; it matched `hash` (see token.h), which need
+ * not be of a genuine token. False: a miss. No system call but reading the clock, no lock, no write
+ * to the table; at most two tries. *out_used_old: it matched old_hash. */
 CR_MUST_CHECK bool cr_table_find_probed(const struct cr_table_view *view, struct cr_clock *clock,
                                         struct cr_table_probe *probe,
-                                        const struct cr_token_hash *hash, struct cr_entry *out,
+                                        const struct cr_token_hash *hash,
+                                        const struct cr_table_payload *to, struct cr_entry *out,
                                         bool *out_used_old);
-/* All steps at once. */
+/* All steps at once; all of it in *out. */
 CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
                                  const struct cr_session_id *id, const struct cr_token_hash *hash,
                                  struct cr_entry *out, bool *out_used_old);
@@ -145,14 +152,15 @@ CR_MUST_CHECK bool cr_table_find(const struct cr_table_view *view, struct cr_clo
 struct cr_table_wanted {
     struct cr_table_probe probe; /* both steps are taken for all of them before */
     struct cr_token_hash hash;
+    struct cr_table_payload to;
     bool found, used_old; /* written by cr_table_find_many, as cr_table_find would answer */
 };
 
 /*
  * Rule 4 for each of `count` (1 to CR_TABLE_MANY_MAX): one load of the lease before all of them,
  * one reading of the clock after all of them. `copied` gets each entry that is whole and has the
- * hash, before it is known whether it is to be believed: that is what `found` says afterwards. Its
- * as_of is not set: it is the clock, which is answered.
+ * hash, as cr_table_find_probed fills it, before it is known whether it is to be believed: that is
+ * what `found` says afterwards. Its as_of is not set: it is the clock, which is answered.
  */
 cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock *clock,
                               struct cr_table_wanted *wanted, size_t count,

@@ -10,8 +10,6 @@
 
 #include <stdalign.h>
 
-#include <sodium.h>
-
 #include "base/assert.h"
 #include "cache/head.h"
 
@@ -50,22 +48,25 @@ static inline uint64_t word_get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
-/* One writing's words, as they were loaded. */
-struct entry_words {
-    uint64_t own[LAYOUT_WORDS];
-    uint64_t extra[HEAD_EXTRA_WORDS_MAX]; /* those that the flags speak of */
-};
-
-/* The payload's words one after the other: the entry's, which are loaded, then those of its pieces.
- */
+/* A session's payload, word after word: the entry's own, then those of its pieces. */
 struct payload_reader {
     const struct cr_table_view *view;
-    const uint64_t *own;
-    size_t own_left;
-    const _Atomic uint64_t *piece;
-    size_t piece_left;
-    uint64_t next; /* the slot of the piece after it: not yet checked */
+    const _Atomic uint64_t *words;
+    size_t words_left;
+    uint64_t next; /* the slot of the piece that comes after them: not yet checked */
 };
+
+static inline struct payload_reader payload_of(const struct cr_table_view *view,
+                                               const struct layout_slot *slot, unsigned flags)
+{
+    bool chained = (flags & HEAD_CHAINED) != 0;
+    return (struct payload_reader){
+        .view = view,
+        .words = slot->words + HEAD_WORDS,
+        .words_left = HEAD_PAYLOAD_WORDS - (chained ? 1 : 0),
+        .next = chained ? word_get(&slot->words[HEAD_LINK]) : UINT64_MAX,
+    };
+}
 
 /* False: there is no such piece. */
 static bool payload_next_piece(struct payload_reader *reader)
@@ -73,58 +74,41 @@ static bool payload_next_piece(struct payload_reader *reader)
     const struct layout_slot *piece = view_slot(reader->view, reader->next);
     if (piece == NULL)
         return false;
-    reader->piece = piece->words + (LAYOUT_WORDS - LAYOUT_PIECE_WORDS);
-    reader->piece_left = LAYOUT_PIECE_WORDS;
+    reader->words = piece->words + (LAYOUT_WORDS - LAYOUT_PIECE_WORDS);
+    reader->words_left = LAYOUT_PIECE_WORDS;
     reader->next = word_get(&piece->words[LAYOUT_PIECE_NEXT]);
     return true;
 }
 
-/* Bytes of the pieces. Ends whatever these say of each other: each round takes bytes off. */
-static bool payload_get_far(struct payload_reader *reader, unsigned char *out, size_t words)
+/* The next `bytes`; what comes after them begins a word. So does what is written: `out` has room
+ * for whole words. Ends whatever the pieces say of each other: each of them takes bytes off. */
+static inline bool payload_get(struct payload_reader *reader, void *out, size_t bytes)
 {
-    for (; words > 0; words--, out += sizeof(uint64_t)) {
-        if (reader->piece_left == 0 && !payload_next_piece(reader))
+    unsigned char *to = out;
+    for (size_t left = (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t); left > 0;) {
+        if (reader->words_left == 0 && !payload_next_piece(reader))
             return false;
-        uint64_t word = word_get(reader->piece++);
-        reader->piece_left--;
-        memcpy(out, &word, sizeof word);
+        size_t count = left < reader->words_left ? left : reader->words_left;
+        for (size_t i = 0; i < count; i++, to += sizeof(uint64_t)) {
+            uint64_t word = word_get(&reader->words[i]);
+            memcpy(to, &word, sizeof word);
+        }
+        reader->words += count;
+        reader->words_left -= count;
+        left -= count;
     }
     return true;
 }
 
-/* The next `bytes`; what comes after them begins a word. So does what is written: `out` has room
- * for whole words. */
-static inline bool payload_get(struct payload_reader *reader, void *out, size_t bytes)
+/* User, rights and data, which `reader` comes to next; how long they are is in `entry`. */
+static inline bool payload_copy(struct payload_reader *reader, const struct cr_entry *entry,
+                                const struct cr_table_payload *to)
 {
-    unsigned char *to = out;
-    size_t words = (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t);
-    for (; words > 0 && reader->own_left > 0; words--, to += sizeof(uint64_t)) {
-        memcpy(to, reader->own++, sizeof(uint64_t));
-        reader->own_left--;
-    }
-    return words == 0 || payload_get_far(reader, to, words);
-}
-
-static inline struct payload_reader payload_of(const struct cr_table_view *view,
-                                               const uint64_t *own)
-{
-    bool chained = (head_flags(own) & HEAD_CHAINED) != 0;
-    return (struct payload_reader){
-        .view = view,
-        .own = own + HEAD_WORDS,
-        .own_left = HEAD_PAYLOAD_WORDS - (chained ? 1 : 0),
-        .next = chained ? own[HEAD_LINK] : UINT64_MAX,
-    };
-}
-
-/* User, rights and data, which `reader` comes to next. */
-static inline bool payload_copy(struct payload_reader *reader, struct cr_entry *out)
-{
-    if (out->user.length > CR_USER_BYTES_MAX || out->rights_bytes > CR_RIGHTS_BYTES_MAX)
+    if (entry->user.length > CR_USER_BYTES_MAX || entry->rights_bytes > CR_RIGHTS_BYTES_MAX)
         return false;
-    return payload_get(reader, out->user.bytes, out->user.length) &&
-           payload_get(reader, out->rights, out->rights_bytes) &&
-           payload_get(reader, out->data, layout_data_bytes(out->data_bytes));
+    return payload_get(reader, to->user, entry->user.length) &&
+           payload_get(reader, to->rights, entry->rights_bytes) &&
+           payload_get(reader, to->data, layout_data_bytes(entry->data_bytes));
 }
 
 /* Where the stamp of an entry stands: its index is in the entry; masked, as any byte from there. */
@@ -137,33 +121,32 @@ static inline const _Atomic uint64_t *view_stamp(const struct cr_table_view *vie
 enum entry_answer { ENTRY_OTHER, ENTRY_TORN, ENTRY_WHOLE };
 
 /*
- * Copy the entry into `out` if it is the probe's and has `hash`, which the id is mixed into.
- * ENTRY_WHOLE: `out` is what one writing wrote. ENTRY_TORN: it was being written. Pieces of the
- * entry are taken from it only after its sequence turned odd, so a foreign word from a piece makes
- * it torn, too.
+ * Copy the entry to `out` and `to` if it has `hash`, which the id is mixed into. ENTRY_WHOLE: they
+ * are what one writing wrote. ENTRY_TORN: it was being written. Pieces of the entry are taken from
+ * it only after its sequence turned odd, so a foreign word from a piece makes it torn, too.
  */
 static inline enum entry_answer entry_copy(const struct cr_table_view *view,
                                            const struct layout_slot *slot, uint64_t id_mask,
-                                           const uint64_t hash[2], struct cr_entry *out,
+                                           const uint64_t hash[2],
+                                           const struct cr_table_payload *to, struct cr_entry *out,
                                            struct entry_facts *out_facts)
 {
-    struct entry_words words;
+    uint64_t head[HEAD_WORDS], extra[HEAD_EXTRA_WORDS_MAX];
     /* entry_copy:A. Whoever sees an even number sees at least the words that were written before
      * it. Pairs with entry_publish:A. */
     uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
     if ((sequence & 1) != 0)
         return ENTRY_TORN;
-#pragma GCC unroll 17
-    for (size_t i = 0; i < LAYOUT_WORDS; i++)
-        words.own[i] = word_get(&slot->words[i]);
-    unsigned flags = head_flags(words.own);
-    struct payload_reader reader = payload_of(view, words.own);
-    bool whole = payload_get(&reader, words.extra, head_extra_words(flags) * sizeof(uint64_t));
-    bool matched = head_hash_equal(words.own + HEAD_HASH, hash);
-    bool matched_old =
-        (flags & HEAD_OLD) != 0 && head_hash_equal(head_old(words.own, words.extra), hash);
-    head_lengths(words.own, out);
-    bool copied = whole && (matched || matched_old) && payload_copy(&reader, out);
+#pragma GCC unroll 7
+    for (size_t i = 0; i < HEAD_WORDS; i++)
+        head[i] = word_get(&slot->words[i]);
+    unsigned flags = head_flags(head);
+    struct payload_reader reader = payload_of(view, slot, flags);
+    bool whole = payload_get(&reader, extra, head_extra_words(flags) * sizeof(uint64_t));
+    bool matched = head_hash_equal(head + HEAD_HASH, hash);
+    bool matched_old = (flags & HEAD_OLD) != 0 && head_hash_equal(head_old(head, extra), hash);
+    head_lengths(head, out);
+    bool copied = whole && (matched || matched_old) && payload_copy(&reader, out, to);
 
     /* entry_copy:B. Relaxed: the words above were loaded with acquire, so this load is not before
      * them. Pairs with entry_open:A, by way of word_put:A. */
@@ -171,61 +154,54 @@ static inline enum entry_answer entry_copy(const struct cr_table_view *view,
         return ENTRY_TORN;
     if (!copied)
         return ENTRY_OTHER;
-    head_unpack(words.own, words.extra, id_mask, out);
+    head_unpack(head, extra, id_mask, out);
     *out_facts = (struct entry_facts){
-        .stamp = head_stamp(words.own),
-        .stamp_index = head_stamp_index(words.own),
+        .stamp = head_stamp(head),
+        .stamp_index = head_stamp_index(head),
         .matched_old = !matched,
     };
     return ENTRY_WHOLE;
 }
 
-/*
- * Candidates. One bit for each slot of both buckets whose tag is the probe's: bit 32h + w stands
- * for half h of tag word w, words 0 to 7 being home's and 8 to 15 spill's. So both buckets are
- * looked at without a branch that would have to wait for memory.
- */
-static inline uint64_t tags_search(const struct layout_bucket *bucket, uint32_t tag)
+/* Candidates: a bit for each slot whose tag is the probe's, home's first, so that both buckets are
+ * looked at without a branch that would have to wait for memory. */
+static inline uint32_t tags_search(const struct layout_bucket *bucket,
+                                   const uint64_t tags[LAYOUT_TAG_WORDS])
 {
-    uint64_t found = 0;
-#pragma GCC unroll 8
-    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++) {
-        /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with tag_put:A.
+    uint64_t words[LAYOUT_TAG_WORDS];
+#pragma GCC unroll 3
+    for (unsigned word = 0; word < LAYOUT_TAG_WORDS; word++)
+        /* tags_search:A. Only a hint, and a stale one costs a miss: relaxed. Pairs with hint_put:A.
          */
-        uint64_t tags_word = atomic_load_explicit(&bucket->tags[word], memory_order_relaxed);
-        found |= layout_tags_equal(tags_word, tag) << word;
-    }
-    return found;
-}
-
-static inline uint64_t candidate_slot(const struct cr_table_probe *probe, uint64_t candidates)
-{
-    unsigned bit = (unsigned)__builtin_ctzll(candidates), word = bit % 32, half = bit / 32;
-    uint64_t bucket = word < LAYOUT_TAG_WORDS ? probe->home : probe->spill;
-    return bucket * LAYOUT_BUCKET_SLOTS + word % LAYOUT_TAG_WORDS * 2 + half;
+        words[word] = atomic_load_explicit(&bucket->tags[word], memory_order_relaxed);
+    return layout_tags_equal(words, tags);
 }
 
 static inline void probe_search(const struct cr_table_view *view, struct cr_table_probe *probe)
 {
-    probe->candidates = tags_search(view_bucket(view, probe->home), probe->tag) |
-                        tags_search(view_bucket(view, probe->spill), probe->tag)
-                            << LAYOUT_TAG_WORDS;
+    probe->candidates = tags_search(view_bucket(view, probe->home), probe->tags) |
+                        tags_search(view_bucket(view, probe->spill), probe->tags)
+                            << LAYOUT_BUCKET_SLOTS;
 }
 
-uint64_t cr_table_id_mask(const struct cr_table_view *view, const struct cr_session_id *id)
+/* The bucket of the first of some candidates, and which of its slots it is. */
+static inline const struct layout_bucket *candidate_bucket(const struct cr_table_view *view,
+                                                           const struct cr_table_probe *probe,
+                                                           uint32_t candidates, unsigned *out_slot)
 {
-    unsigned char hash[crypto_shorthash_BYTES];
-    uint64_t mask;
-    crypto_shorthash(hash, (const unsigned char *)layout_id_random(id), 24, view->id_key);
-    memcpy(&mask, hash, sizeof mask);
-    return mask;
+    unsigned bit = (unsigned)__builtin_ctz(candidates);
+    *out_slot = bit % LAYOUT_BUCKET_SLOTS;
+    return view_bucket(view, bit < LAYOUT_BUCKET_SLOTS ? probe->home : probe->spill);
 }
 
-static inline void slot_prefetch(const struct cr_table_view *view, uint64_t slot)
+/* Where the bucket says that the stamp of a slot's entry stands. */
+static inline uint32_t stamp_hint(const struct layout_bucket *bucket, unsigned slot)
 {
-    const char *from = (const char *)view_slot(view, slot);
-    for (size_t byte = 0; byte < sizeof(struct layout_slot); byte += LAYOUT_ALIGN)
-        __builtin_prefetch(from + byte);
+    /* stamp_hint:A, stamp_hint:B. As tags_search:A: relaxed. Pair with hint_put:A. */
+    uint64_t low = atomic_load_explicit(&bucket->stamps[slot / 4], memory_order_relaxed);
+    uint64_t high =
+        atomic_load_explicit(&bucket->stamps[LAYOUT_STAMP_WORDS - 1], memory_order_relaxed);
+    return layout_stamp_index(low, high, slot);
 }
 
 void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id *id,
@@ -234,42 +210,41 @@ void cr_table_probe(const struct cr_table_view *view, const struct cr_session_id
     struct layout_places places = layout_places(id, view->bucket_count);
     __builtin_prefetch(view_bucket(view, places.home));
     __builtin_prefetch(view_bucket(view, places.spill));
-    out_probe->id = *id;
     out_probe->home = places.home;
     out_probe->spill = places.spill;
-    out_probe->tag = places.tag;
-    out_probe->id_mask = cr_table_id_mask(view, id);
+    layout_tag_planes(places.tag, out_probe->tags);
+    out_probe->id_mask = head_id_mask(view, id);
 }
 
 void cr_table_probe_tags(const struct cr_table_view *view, struct cr_table_probe *probe)
 {
+    unsigned slot;
     probe_search(view, probe);
     /* Without any candidate one of the spill bucket is as good as another. */
-    uint64_t slot = candidate_slot(probe, probe->candidates | 1ULL << 47);
-    /* probe_tags:A. A hint, as in tags_search:A: relaxed. Pairs with tag_put:A. */
-    uint64_t tags_word = atomic_load_explicit(
-        &view_bucket(view, slot / LAYOUT_BUCKET_SLOTS)->tags[slot % LAYOUT_BUCKET_SLOTS / 2],
-        memory_order_relaxed);
-    slot_prefetch(view, slot);
-    __builtin_prefetch(view_stamp(view, layout_tag_stamp(tags_word, slot)));
+    const struct layout_bucket *bucket =
+        candidate_bucket(view, probe, probe->candidates | 1u << 31, &slot);
+    const char *entry = (const char *)&bucket->slots[slot];
+    for (size_t byte = 0; byte < sizeof(struct layout_slot); byte += LAYOUT_ALIGN)
+        __builtin_prefetch(entry + byte);
+    __builtin_prefetch(view_stamp(view, stamp_hint(bucket, slot)));
 }
 
 static inline enum entry_answer view_search(const struct cr_table_view *view,
                                             const struct cr_table_probe *probe,
-                                            const struct cr_token_hash *hash, struct cr_entry *out,
+                                            const struct cr_token_hash *hash,
+                                            const struct cr_table_payload *to, struct cr_entry *out,
                                             struct entry_facts *out_facts)
 {
     uint64_t wanted[2];
     memcpy(wanted, hash->bytes, sizeof wanted);
     wanted[0] ^= probe->id_mask;
-    for (uint64_t left = probe->candidates; left != 0; left &= left - 1) {
-        const struct layout_slot *slot = view_slot(view, candidate_slot(probe, left));
-        CR_ASSERT(slot != NULL);
-        enum entry_answer answer = entry_copy(view, slot, probe->id_mask, wanted, out, out_facts);
-        if (answer == ENTRY_OTHER)
-            continue;
-        out->id = probe->id;
-        return answer;
+    for (uint32_t left = probe->candidates; left != 0; left &= left - 1) {
+        unsigned slot;
+        const struct layout_bucket *bucket = candidate_bucket(view, probe, left, &slot);
+        enum entry_answer answer =
+            entry_copy(view, &bucket->slots[slot], probe->id_mask, wanted, to, out, out_facts);
+        if (answer != ENTRY_OTHER)
+            return answer;
     }
     return ENTRY_OTHER;
 }
@@ -297,7 +272,8 @@ static bool time_allows(const struct cr_table_view *view, cr_boot_ns now, cr_boo
 
 bool cr_table_find_probed(const struct cr_table_view *view, struct cr_clock *clock,
                           struct cr_table_probe *probe, const struct cr_token_hash *hash,
-                          struct cr_entry *out, bool *out_used_old)
+                          const struct cr_table_payload *to, struct cr_entry *out,
+                          bool *out_used_old)
 {
     /* The order of the steps is rule 4. */
     for (unsigned tries = 0; tries < FIND_TRIES_MAX; tries++) {
@@ -306,7 +282,7 @@ bool cr_table_find_probed(const struct cr_table_view *view, struct cr_clock *clo
         cr_boot_ns fresh =
             atomic_load_explicit(&view_header(view)->fresh_until, memory_order_acquire);
         struct entry_facts facts;
-        enum entry_answer answer = view_search(view, probe, hash, out, &facts);
+        enum entry_answer answer = view_search(view, probe, hash, to, out, &facts);
         if (answer == ENTRY_TORN) {
             probe_search(view, probe);
             continue;
@@ -329,7 +305,9 @@ bool cr_table_find(const struct cr_table_view *view, struct cr_clock *clock,
     struct cr_table_probe probe;
     cr_table_probe(view, id, &probe);
     cr_table_probe_tags(view, &probe);
-    return cr_table_find_probed(view, clock, &probe, hash, out, out_used_old);
+    const struct cr_table_payload to = {out->user.bytes, out->rights, out->data};
+    out->id = *id;
+    return cr_table_find_probed(view, clock, &probe, hash, &to, out, out_used_old);
 }
 
 cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock *clock,
@@ -338,7 +316,7 @@ cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock 
                                              const struct cr_entry *entry),
                               void *context)
 {
-    struct cr_entry entry; /* one after the other: much of a large one would not stay at hand */
+    struct cr_entry entry; /* one after the other */
     struct entry_facts facts[CR_TABLE_MANY_MAX];
     struct {
         cr_boot_ns deadline, old_until;
@@ -352,7 +330,8 @@ cr_boot_ns cr_table_find_many(const struct cr_table_view *view, struct cr_clock 
         for (unsigned tries = 0; tries < FIND_TRIES_MAX && answer == ENTRY_TORN; tries++) {
             if (tries > 0)
                 probe_search(view, &wanted[i].probe);
-            answer = view_search(view, &wanted[i].probe, &wanted[i].hash, &entry, &facts[i]);
+            answer = view_search(view, &wanted[i].probe, &wanted[i].hash, &wanted[i].to, &entry,
+                                 &facts[i]);
         }
         wanted[i].found = answer == ENTRY_WHOLE;
         if (!wanted[i].found)

@@ -49,17 +49,32 @@ static inline uint64_t word_own(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* The word that a slot's tag is one half of. */
-static inline _Atomic uint64_t *slot_tags(const struct cr_table *table, uint64_t slot)
+static inline struct layout_bucket *bucket_of(const struct cr_table *table, uint64_t slot)
 {
     CR_ASSERT(slot < table->slot_count);
-    return &table->buckets[slot / LAYOUT_BUCKET_SLOTS].tags[slot % LAYOUT_BUCKET_SLOTS / 2];
+    return &table->buckets[slot / LAYOUT_BUCKET_SLOTS];
+}
+
+/* Bit i: slot i of the bucket has this tag. */
+static inline uint32_t bucket_tagged(const struct cr_table *table, uint64_t bucket, uint32_t tag)
+{
+    const _Atomic uint64_t *tags = table->buckets[bucket].tags;
+    const uint64_t words[LAYOUT_TAG_WORDS] = {word_own(&tags[0]), word_own(&tags[1]),
+                                              word_own(&tags[2])};
+    uint64_t planes[LAYOUT_TAG_WORDS];
+    layout_tag_planes(tag, planes);
+    return layout_tags_equal(words, planes);
 }
 
 static inline uint32_t slot_tag(const struct cr_table *table, uint64_t slot)
 {
-    return (uint32_t)(word_own(slot_tags(table, slot)) >> (32 * (slot & 1))) &
-           ((1u << LAYOUT_TAG_BITS) - 1);
+    const struct layout_bucket *bucket = bucket_of(table, slot);
+    uint32_t tag = 0;
+    for (unsigned bit = 0; bit < LAYOUT_TAG_BITS; bit++) {
+        unsigned at = bit % 4 * LAYOUT_BUCKET_SLOTS + (unsigned)(slot % LAYOUT_BUCKET_SLOTS);
+        tag |= (uint32_t)(word_own(&bucket->tags[bit / 4]) >> at & 1) << bit;
+    }
+    return tag;
 }
 
 static inline void head_own(const struct cr_table *table, uint64_t slot,

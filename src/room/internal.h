@@ -258,9 +258,10 @@ struct cr_room_look {
     struct cr_table_probe probe;
 };
 void cr_room_look(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *out);
+/* As cr_table_find_probed answers. */
 CR_MUST_CHECK bool cr_room_find(struct cr_room *room, const struct cr_session_id *id,
                                 struct cr_room_look *look, const struct cr_token_hash *hash,
-                                struct cr_entry *out_entry);
+                                const struct cr_table_payload *to, struct cr_entry *out_entry);
 /* cr_validate_cached for up to CR_TABLE_MANY_MAX tokens, whose sessions have their sizes set. */
 void cr_validate_group(struct cr_room *room, const struct cr_token *tokens, size_t count,
                        struct cr_session *out_sessions, enum cr_status *out_statuses);

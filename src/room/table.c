@@ -55,15 +55,6 @@ static uint64_t room_connection(struct cr_room *room)
     return connection;
 }
 
-static void value_of_entry(const struct cr_entry *entry, cr_boot_ns now, struct cr_value *out)
-{
-    out->user.length = entry->user.length;
-    memcpy(out->user.bytes, entry->user.bytes, entry->user.length);
-    out->left = cr_boot_between(now, entry->deadline);
-    out->bytes = entry->data_bytes;
-    memcpy(out->data, entry->data, entry->data_bytes);
-}
-
 static bool value_of_reply(const struct cr_message *reply, cr_boot_ns now, struct cr_value *out)
 {
     const struct cr_field *data = cr_message_field(reply, CR_TAG_DATA);
@@ -100,12 +91,16 @@ enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes
     struct table_key found;
     struct cr_room_look look;
     struct cr_entry entry;
+    const struct cr_table_payload to = {out_value->user.bytes, entry.rights, out_value->data};
     if (out_value->size != sizeof *out_value || !room->own_table)
         return CR_E_INVALID;
     cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
     cr_room_look(room, &found.id, &look);
-    if (cr_room_find(room, &found.id, &look, &found.hash, &entry)) {
-        value_of_entry(&entry, cr_clock_boot(room->clock), out_value);
+    if (cr_room_find(room, &found.id, &look, &found.hash, &to, &entry) &&
+        entry.data_bytes <= sizeof out_value->data) { /* more is damage */
+        out_value->user.length = entry.user.length;
+        out_value->left = cr_boot_between(entry.as_of, entry.deadline);
+        out_value->bytes = entry.data_bytes;
         return CR_OK;
     }
     if (!cr_room_is_alive(room))

@@ -36,18 +36,34 @@ void cr_room_look(struct cr_room *room, const struct cr_session_id *id, struct c
 }
 
 static bool map_find(struct cr_room *room, struct cr_room_look *look,
-                     const struct cr_token_hash *hash, struct cr_entry *out_entry)
+                     const struct cr_token_hash *hash, const struct cr_table_payload *to,
+                     struct cr_entry *out_entry)
 {
     bool used_old;
     const struct room_map *map = look->map;
     if (map == NULL)
         return false;
     cr_table_probe_tags(&map->view, &look->probe);
-    if (!cr_table_find_probed(&map->view, room->clock, &look->probe, hash, out_entry, &used_old))
+    if (!cr_table_find_probed(&map->view, room->clock, &look->probe, hash, to, out_entry,
+                              &used_old))
         return false;
     /* room_find:A. What was read is this table only if the table is still the room's: over an old
      * one's memory there are zeros. Pairs with map_drop:A. */
     return atomic_load_explicit(&room->map, memory_order_seq_cst) == map;
+}
+
+/* The engine's own table, in this process. */
+static bool direct_find(struct cr_room *room, const struct cr_session_id *id,
+                        const struct cr_token_hash *hash, const struct cr_table_payload *to,
+                        struct cr_entry *out_entry)
+{
+    if (!cr_engine_cached(room->engine, id, hash, out_entry))
+        return false;
+    memcpy(to->user, out_entry->user.bytes, out_entry->user.length);
+    memcpy(to->rights, out_entry->rights, out_entry->rights_bytes);
+    if (out_entry->data_bytes <= CR_DATA_CACHED_BYTES_MAX)
+        memcpy(to->data, out_entry->data, out_entry->data_bytes);
+    return true;
 }
 
 /* Counted for people, without the locked instruction that would hold up the next validation: a
@@ -59,12 +75,13 @@ static void count_up(atomic_ullong *counter, size_t more)
 }
 
 bool cr_room_find(struct cr_room *room, const struct cr_session_id *id, struct cr_room_look *look,
-                  const struct cr_token_hash *hash, struct cr_entry *out_entry)
+                  const struct cr_token_hash *hash, const struct cr_table_payload *to,
+                  struct cr_entry *out_entry)
 {
     /* A forked child joins anew before it believes anything. */
-    bool found = cr_room_is_alive(room) &&
-                 (room->is_direct ? cr_engine_cached(room->engine, id, hash, out_entry)
-                                  : map_find(room, look, hash, out_entry));
+    bool found =
+        cr_room_is_alive(room) && (room->is_direct ? direct_find(room, id, hash, to, out_entry)
+                                                   : map_find(room, look, hash, to, out_entry));
     struct room_counter *counter = counter_of(room);
     count_up(found ? &counter->hits : &counter->misses, 1);
     return found;
@@ -81,11 +98,15 @@ void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *ou
     }
 }
 
+static struct cr_table_payload payload_to(struct cr_session *session)
+{
+    return (struct cr_table_payload){session->user.bytes, session->rights, session->data};
+}
+
+/* All but the id and the bytes that went to payload_to(out). */
 static void session_of_entry(const struct cr_entry *entry, cr_boot_ns now, struct cr_session *out)
 {
-    out->id = entry->id;
     out->user.length = entry->user.length;
-    memcpy(out->user.bytes, entry->user.bytes, entry->user.length);
     out->created_at = entry->created_at;
     out->authenticated_at = entry->authenticated_at;
     out->ends_at = entry->ends_at;
@@ -94,10 +115,7 @@ static void session_of_entry(const struct cr_entry *entry, cr_boot_ns now, struc
     out->as_of = (cr_time_ms)(now / CR_NS_PER_MS);
     out->version = entry->version;
     out->rights_bytes = entry->rights_bytes;
-    memcpy(out->rights, entry->rights, entry->rights_bytes);
     out->data_bytes = entry->data_bytes;
-    if (entry->data_bytes <= CR_DATA_CACHED_BYTES_MAX)
-        memcpy(out->data, entry->data, entry->data_bytes);
     out->address[0] = '\0';
     out->agent[0] = '\0';
 }
@@ -174,8 +192,10 @@ enum cr_status cr_validate_cached(struct cr_room *room, const struct cr_token *t
     cr_token_id(token, &id);
     cr_room_look(room, &id, &look); /* what the token will be compared with is on its way */
     cr_token_hash(token, &hash);
-    if (!cr_room_find(room, &id, &look, &hash, &entry))
+    const struct cr_table_payload to = payload_to(out_session);
+    if (!cr_room_find(room, &id, &look, &hash, &to, &entry))
         return CR_ASK;
+    out_session->id = id;
     session_of_entry(&entry, entry.as_of, out_session);
     session_report(room, &id, &(struct use){entry.seen, entry.idle}, entry.as_of);
     return CR_OK;
@@ -206,10 +226,10 @@ static cr_boot_ns map_find_many(struct cr_room *room, const struct room_map *map
                                 const struct cr_token *tokens, size_t count,
                                 struct cr_table_wanted *wanted, struct group *group)
 {
-    struct cr_session_id id;
     for (size_t i = 0; i < count; i++) {
-        cr_token_id(&tokens[i], &id);
-        cr_table_probe(&map->view, &id, &wanted[i].probe);
+        cr_token_id(&tokens[i], &group->sessions[i].id);
+        cr_table_probe(&map->view, &group->sessions[i].id, &wanted[i].probe);
+        wanted[i].to = payload_to(&group->sessions[i]);
     }
     for (size_t i = 0; i < count; i++) {
         cr_token_hash(&tokens[i], &wanted[i].hash);
@@ -246,7 +266,7 @@ void cr_validate_group(struct cr_room *room, const struct cr_token *tokens, size
             continue;
         }
         out_sessions[i].as_of = (cr_time_ms)(now / CR_NS_PER_MS);
-        session_report(room, &wanted[i].probe.id, &group.uses[i], now);
+        session_report(room, &out_sessions[i].id, &group.uses[i], now);
         hits++;
     }
     struct room_counter *counter = counter_of(room);

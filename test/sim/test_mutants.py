@@ -251,10 +251,10 @@ VARIANTS = [
     variant("a_strict_read_that_is_no_poll", "src/engine/fill.c",
             "    if (!strict || engine->exclusive) {", "    if (true) {"),
     variant("an_entry_of_another_secret", "src/cache/view.c",
-            "    bool matched = head_hash_equal(words.own + HEAD_HASH, hash);",
+            "    bool matched = head_hash_equal(head + HEAD_HASH, hash);",
             "    bool matched = true;"),
-    variant("an_entry_of_another_id", "src/cache/view.c",
-            "    memcpy(&mask, hash, sizeof mask);\n", "    mask = 0 * hash[0];\n", programs=TABLE),
+    variant("an_entry_of_another_id", "src/cache/head.h",
+            "    return (uint64_t)(sum >> 64);\n", "    return 0 * (uint64_t)(sum >> 64);\n", programs=TABLE),
     # Rule 9
     variant("pending_said_to_be_done", "src/engine/wait.c",
             "    *out_status = CR_PENDING;\n    return", "    return"),

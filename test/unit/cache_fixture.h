@@ -169,13 +169,26 @@ static inline bool fixture_finds(struct fixture *f, uint64_t number)
     return fixture_find(f, number, &out);
 }
 
-/* Both steps that come before a find of several. */
+/* Both steps that come before a find of several; its payload and its id will be in `to`. */
 static inline void fixture_want(const struct cr_table_view *view, const struct cr_session_id *id,
-                                const struct cr_token_hash *hash, struct cr_table_wanted *out)
+                                const struct cr_token_hash *hash, struct cr_entry *to,
+                                struct cr_table_wanted *out)
 {
+    to->id = *id;
     out->hash = *hash;
+    out->to = (struct cr_table_payload){to->user.bytes, to->rights, to->data};
     cr_table_probe(view, id, &out->probe);
     cr_table_probe_tags(view, &out->probe);
+}
+
+/* The rest of what was wanted so: what a find of several says of the entry. */
+static inline void fixture_copied(const struct cr_entry *entry, struct cr_entry *to)
+{
+    const size_t from = offsetof(struct cr_entry, hash);
+    memcpy((char *)to + from, (const char *)entry + from, offsetof(struct cr_entry, user) - from);
+    to->user.length = entry->user.length;
+    to->rights_bytes = entry->rights_bytes;
+    to->data_bytes = entry->data_bytes;
 }
 
 /* How many of the sessions `first` to `end` - 1 are found. */

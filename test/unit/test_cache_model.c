@@ -154,7 +154,7 @@ static bool step_insert(struct fixture *f, struct model *m, unsigned session)
 
 static void step_copied(void *context, size_t index, const struct cr_entry *entry)
 {
-    memcpy(context, entry, sizeof *entry);
+    fixture_copied(entry, context);
 }
 
 static bool step_find(struct fixture *f, struct model *m, unsigned session)
@@ -171,8 +171,8 @@ static bool step_find(struct fixture *f, struct model *m, unsigned session)
     fixture_id(session, &id);
     bool found = cr_table_find(&f->view, &f->clock.clock, &id, &hash, &out, &used_old);
     struct cr_table_wanted wanted;
-    fixture_want(&f->view, &id, &hash, &wanted);
     static struct cr_entry copy;
+    fixture_want(&f->view, &id, &hash, &copy, &wanted);
     cr_boot_ns as_of =
         cr_table_find_many(&f->view, &f->clock.clock, &wanted, 1, step_copied, &copy);
     copy.as_of = as_of;

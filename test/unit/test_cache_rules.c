@@ -339,7 +339,7 @@ static void id_alike(const struct cr_session_id *id, uint64_t bucket_count,
     while (layout_places(out, bucket_count).tag != tag);
 }
 
-/* cr_table_id_mask answers 0, or is over less than all of it (ASVS A3). */
+/* head_id_mask answers 0, or is over less than all of it (ASVS A3). */
 static void an_id_that_differs_in_one_character_is_a_miss(void)
 {
     struct fixture f;

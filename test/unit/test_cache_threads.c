@@ -104,10 +104,7 @@ struct batch {
 static void batch_copied(void *context, size_t index, const struct cr_entry *entry)
 {
     struct batch *batch = context;
-    memcpy(&batch->entries[index], entry, offsetof(struct cr_entry, rights));
-    memcpy(batch->entries[index].rights, entry->rights, entry->rights_bytes);
-    if (entry->data_bytes <= sizeof entry->data)
-        memcpy(batch->entries[index].data, entry->data, entry->data_bytes);
+    fixture_copied(entry, &batch->entries[index]);
 }
 
 /* As the loop in reader_run does for one; some sessions may stand there twice. */
@@ -120,7 +117,8 @@ static void batch_look(struct reader *reader, struct batch *batch)
         unsigned session = (unsigned)(cr_random_seeded_next(&reader->random) % SESSIONS);
         batch->sessions[i] = session;
         fixture_hash(session, &hash);
-        fixture_want(&arena->f.view, &arena->ids[session], &hash, &batch->wanted[i]);
+        fixture_want(&arena->f.view, &arena->ids[session], &hash, &batch->entries[i],
+                     &batch->wanted[i]);
         batch->ended[i] = atomic_load_explicit(&arena->ended[session], memory_order_acquire);
     }
     (void)cr_table_find_many(&arena->f.view, &arena->clock.clock, batch->wanted, count,
