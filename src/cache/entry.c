@@ -98,10 +98,10 @@ static bool head_is_short(const struct cr_entry *entry)
         return false;
     int64_t born = boot_ms(entry->absolute_until) - absolute;
     int64_t end = seen + entry->idle < absolute ? seen + entry->idle : absolute;
+    /* A use of before the host's start has no place on its clock, and none can be counted from. */
     return head_fits(born + (1LL << (HEAD_CREATED_BITS - 1)), HEAD_CREATED_BITS) &&
-           entry->expires_at - entry->created_at == end &&
-           boot_ms(entry->deadline) == (born + end > 0 ? born + end : 0) &&
-           boot_ms(entry->seen) == (born + seen > 0 ? born + seen : 0);
+           entry->expires_at == entry->created_at + end && boot_ms(entry->seen) == born + seen &&
+           boot_ms(entry->deadline) == born + end;
 }
 
 struct packed {
@@ -347,6 +347,19 @@ static cr_time_ms time_moved(cr_time_ms ms, uint64_t span_ns, cr_time_ms most)
     return moved;
 }
 
+static void times_move(struct cr_entry *times, cr_boot_ns seen)
+{
+    cr_boot_ns deadline = cr_boot_add(seen, times->idle);
+    if (deadline > times->absolute_until)
+        deadline = times->absolute_until;
+    if (deadline < times->deadline)
+        deadline = times->deadline;
+    times->seen_at = time_moved(times->seen_at, seen - times->seen, times->ends_at);
+    times->expires_at = time_moved(times->expires_at, deadline - times->deadline, times->ends_at);
+    times->seen = seen;
+    times->deadline = deadline;
+}
+
 void cr_slot_seen(struct cr_table *table, uint64_t slot, cr_boot_ns seen)
 {
     uint64_t head[HEAD_WORDS];
@@ -359,16 +372,7 @@ void cr_slot_seen(struct cr_table *table, uint64_t slot, cr_boot_ns seen)
     head_own(table, slot, head);
     extra_own(table, slot, head, words);
     CR_ASSERT(seen >= times.seen && seen < times.deadline);
-
-    cr_boot_ns deadline = cr_boot_add(seen, times.idle);
-    if (deadline > times.absolute_until)
-        deadline = times.absolute_until;
-    if (deadline < times.deadline)
-        deadline = times.deadline;
-    times.seen_at = time_moved(times.seen_at, seen - times.seen, times.ends_at);
-    times.expires_at = time_moved(times.expires_at, deadline - times.deadline, times.ends_at);
-    times.seen = seen;
-    times.deadline = deadline;
+    times_move(&times, seen);
     if ((head_flags(head) & HEAD_WIDE) != 0) {
         count = HEAD_WIDE_WORDS;
         first = head_extra_words(head_flags(head)) - count;

@@ -57,6 +57,79 @@ static void users_of_every_length_are_kept_as_bytes(void)
     fixture_fini(&f);
 }
 
+/* Times that say the same as the entry's own would if it were written shortly, but for the one that
+ * is put in their place. */
+static void entry_of_spans(cr_time_ms created, cr_span_ms absolute, cr_span_ms after,
+                           cr_span_ms idle, struct cr_entry *out)
+{
+    cr_boot_ns born = 1000 * FIXTURE_HOUR_NS;
+    fixture_entry(1, 1, 0, 64, out);
+    out->created_at = created;
+    out->authenticated_at = created;
+    out->seen = cr_boot_add(born, after);
+    out->idle = idle;
+    out->absolute_until = cr_boot_add(born, absolute);
+    out->deadline = cr_boot_add(out->seen, idle);
+    if (out->deadline > out->absolute_until)
+        out->deadline = out->absolute_until;
+    out->ends_at = created + absolute;
+    out->seen_at = created + after;
+    out->expires_at = after + idle < absolute ? created + after + idle : created + absolute;
+}
+
+static void entry_comes_back(struct fixture *f, const struct cr_entry *in)
+{
+    struct cr_entry out;
+    CHECK(cr_table_insert(f->table, in, FIXTURE_CLOCK, f->clock.now_boot));
+    if (CHECK(fixture_find(f, 1, &out)))
+        CHECK(fixture_same(in, &out));
+}
+
+/* head_is_short without any of its conditions, or with a sum that overflows (the sanitizer sees
+ * that). */
+static void times_and_counts_at_their_ends_come_back_as_they_were(void)
+{
+    static const int64_t values[] = {INT64_MIN, INT64_MIN + 1,   -1,        0,
+                                     1,         INT32_MAX,       1LL << 31, (1LL << 33) - 1,
+                                     1LL << 33, (1LL << 41) - 1, 1LL << 41, (1LL << 42) - 1,
+                                     1LL << 42, INT64_MAX - 1,   INT64_MAX};
+    struct fixture f;
+    if (!fixture_init(&f))
+        return;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        struct cr_entry in;
+        for (unsigned field = 0; field < 7; field++) {
+            entry_of_spans(1700000000000, 12 * FIXTURE_HOUR_MS, 5, FIXTURE_HOUR_MS, &in);
+            int64_t *const times[] = {&in.created_at, &in.authenticated_at, &in.ends_at,
+                                      &in.expires_at, &in.seen_at,          &in.idle};
+            if (field < 6)
+                *times[field] = values[i];
+            else
+                in.version = (uint64_t)values[i];
+            entry_comes_back(&f, &in);
+        }
+    }
+    fixture_fini(&f);
+}
+
+static void spans_of_years_come_back_as_they_were(void)
+{
+    static const cr_span_ms spans[] = {
+        1, FIXTURE_HOUR_MS, (1LL << 31) - 1, 1LL << 31, (1LL << 33) - 1, 1LL << 33, CR_SPAN_MS_MAX};
+    static const cr_time_ms created[] = {-1, 0, 1700000000000, (1LL << 42) - 1, 1LL << 42};
+    const size_t count = sizeof spans / sizeof spans[0];
+    struct fixture f;
+    if (!fixture_init(&f))
+        return;
+    for (size_t i = 0; i < count * count * (sizeof created / sizeof created[0]); i++) {
+        struct cr_entry in;
+        cr_span_ms idle = spans[i % count], absolute = spans[i / count % count];
+        entry_of_spans(created[i / count / count], absolute, absolute / 2, idle, &in);
+        entry_comes_back(&f, &in);
+    }
+    fixture_fini(&f);
+}
+
 static void a_find_writes_only_the_words_of_rights_and_data_that_are_used(void)
 {
     struct fixture f;
@@ -409,7 +482,7 @@ static void the_old_token_is_good_until_its_grace_ends(void)
     fixture_fini(&f);
 }
 
-/* head_put without has_old. */
+/* flags_of without has_old. */
 static void no_old_token_is_no_token_of_zeroes(void)
 {
     struct fixture f;
@@ -588,7 +661,7 @@ static void a_use_moves_the_deadline_on(void)
     fixture_fini(&f);
 }
 
-/* cr_table_seen without absolute_until (ASVS C3). */
+/* times_move without absolute_until (ASVS C3). */
 static void no_use_moves_the_deadline_past_the_absolute_end(void)
 {
     struct fixture f;
@@ -609,7 +682,7 @@ static void no_use_moves_the_deadline_past_the_absolute_end(void)
     fixture_fini(&f);
 }
 
-/* cr_table_seen without `seen <= seen_before`, or without keeping the later deadline. */
+/* cr_table_seen without `seen > times.seen`; times_move without keeping the later deadline. */
 static void a_use_reported_late_moves_nothing_back(void)
 {
     struct fixture f;
@@ -626,6 +699,33 @@ static void a_use_reported_late_moves_nothing_back(void)
     cr_table_seen(f.table, &in.id, start + 1);
     if (CHECK(fixture_find(&f, 1, &out))) {
         CHECK_UINT(out.seen, start + 1);
+        CHECK_UINT(out.deadline, in.deadline);
+    }
+    fixture_fini(&f);
+}
+
+/* head_is_short takes a last use before the host's start for its start. */
+static void a_use_counts_after_one_of_before_the_host_started(void)
+{
+    struct fixture f;
+    if (!fixture_init(&f))
+        return;
+    struct cr_entry in;
+    struct cr_entry out;
+    cr_boot_ns now = f.clock.now_boot;
+    fixture_entry(1, 1, now, 64, &in);
+    in.seen = 0; /* an hour before the start, as the store's clock says */
+    in.seen_at = in.created_at + 5;
+    in.idle = 3 * FIXTURE_HOUR_MS;
+    in.absolute_until = now + FIXTURE_HOUR_NS;
+    in.ends_at = in.seen_at + FIXTURE_HOUR_MS + (cr_span_ms)(in.absolute_until / CR_NS_PER_MS);
+    in.deadline = in.absolute_until;
+    in.expires_at = in.ends_at;
+    CHECK(cr_table_insert(f.table, &in, FIXTURE_CLOCK, now));
+    CHECK(fixture_find(&f, 1, &out) && fixture_same(&in, &out));
+    cr_table_seen(f.table, &in.id, now);
+    if (CHECK(fixture_find(&f, 1, &out))) {
+        CHECK_UINT(out.seen, now);
         CHECK_UINT(out.deadline, in.deadline);
     }
     fixture_fini(&f);
@@ -664,6 +764,8 @@ static void no_use_undoes_an_ending(void)
 static const struct tap_test tests[] = {
     TAP_TEST(a_filled_session_is_found_as_it_was_filled),
     TAP_TEST(users_of_every_length_are_kept_as_bytes),
+    TAP_TEST(times_and_counts_at_their_ends_come_back_as_they_were),
+    TAP_TEST(spans_of_years_come_back_as_they_were),
     TAP_TEST(a_find_writes_only_the_words_of_rights_and_data_that_are_used),
     TAP_TEST(a_fill_asked_for_before_the_session_was_ended_or_changed_is_refused),
     TAP_TEST(a_floor_is_of_its_bucket_alone),
@@ -694,6 +796,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_use_moves_the_deadline_on),
     TAP_TEST(no_use_moves_the_deadline_past_the_absolute_end),
     TAP_TEST(a_use_reported_late_moves_nothing_back),
+    TAP_TEST(a_use_counts_after_one_of_before_the_host_started),
     TAP_TEST(no_use_undoes_an_ending),
 };
 
