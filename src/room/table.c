@@ -96,8 +96,9 @@ enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes
         return CR_E_INVALID;
     cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
     cr_room_look(room, &found.id, &look);
+    /* A session may have more data than the table serves, a value never: that is damage. */
     if (cr_room_find(room, &found.id, &look, &found.hash, &to, &entry) &&
-        entry.data_bytes <= sizeof out_value->data) { /* more is damage */
+        entry.data_bytes <= sizeof out_value->data) {
         out_value->user.length = entry.user.length;
         out_value->left = cr_boot_between(entry.as_of, entry.deadline);
         out_value->bytes = entry.data_bytes;

@@ -128,7 +128,7 @@ static inline void *guarded_memory(size_t bytes, int fd)
     return map + page + inner - bytes;
 }
 
-/* Whoever uses what was found trusts these two. */
+/* Whoever uses what was found trusts these two. How much data a session has, they compare. */
 static inline bool entry_is_bounded(const struct cr_entry *entry)
 {
     return entry->user.length <= CR_USER_BYTES_MAX && entry->rights_bytes <= CR_RIGHTS_BYTES_MAX;

@@ -13,8 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cloakroom/table.h>
+
 #include "base/shm.h"
 #include "cache/layout.h"
+#include "engine/engine.h"
 #include "fuzz/segment.h"
 #include "room/internal.h"
 #include "wire/message.h"
@@ -245,6 +248,32 @@ static void a_room_that_was_passed_table_after_table_asks_in_the_end(void)
     segment_fini(&genuine);
 }
 
+/* cr_lookup without its comparison: it would copy past the entry, and past the value. */
+static void a_value_longer_than_a_value_can_be_is_asked_for(void)
+{
+    static const uint32_t lengths[] = {CR_DATA_CACHED_BYTES_MAX, CR_DATA_CACHED_BYTES_MAX + 1,
+                                       CR_DATA_BYTES_MAX};
+    struct cr_room *room = NULL;
+    if (!begin() || !CHECK_STATUS(cr_room_create(NULL, NULL, &room), CR_OK))
+        return;
+    room->own_table = true;
+    struct cr_value *value = guarded_memory(sizeof *value, -1);
+    for (size_t i = 0; value != NULL && i < sizeof lengths / sizeof lengths[0]; i++) {
+        struct cr_entry entry;
+        struct cr_token_hash hash;
+        cr_boot_ns now = cr_clock_boot(cr_clock_system());
+        fixture_entry(1, 1, now, lengths[i], &entry);
+        cr_engine_table_key("key", 3, &entry.id, &hash);
+        memcpy(entry.hash, hash.bytes, sizeof entry.hash);
+        CHECK(cr_table_insert(genuine.f.table, &entry, cr_table_clock(genuine.f.table), now));
+        give_genuine(room);
+        value->size = sizeof *value;
+        CHECK_STATUS(cr_lookup(room, "key", 3, value), i == 0 ? CR_OK : CR_ASK);
+    }
+    cr_close(room);
+    segment_fini(&genuine);
+}
+
 /* ---- over the socket */
 
 /* One message, with up to two descriptors. */
@@ -386,6 +415,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(what_is_no_sealed_table_is_not_mapped),
     TAP_TEST(who_passed_a_table_cannot_take_its_pages_away),
     TAP_TEST(a_room_that_was_passed_table_after_table_asks_in_the_end),
+    TAP_TEST(a_value_longer_than_a_value_can_be_is_asked_for),
     TAP_TEST(a_greeting_and_a_push_with_something_else_leave_the_connection_up),
     TAP_TEST(descriptors_that_nobody_asked_for_are_closed),
 };
