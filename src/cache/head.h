@@ -13,12 +13,6 @@
  *     HEAD_OLD     the old token's two words of hash, and until when it is good
  *     HEAD_WIDE    the nine fields of head_wide, as they are
  *
- *     word 2   created_at: 42 bits | index of the user's stamp: 20
- *     word 3   stamp: 46 | bytes of the user: 8 | of the rights: 10
- *     word 4   the host's time at creation, ms, signed: 42 | bytes of the data: 17 | flags: 5
- *     word 5   last use, ms after creation: 33 | idle span: 31
- *     word 6   absolute span: 33 | version: 31
- *
  * Times of the host's clock are kept in whole milliseconds, rounded down: who takes an entry for
  * over is early by less than one.
  */
@@ -27,8 +21,20 @@
 
 #include "cache/layout.h"
 
+/* clang-format off */
+/*
+ * The words of the head: bits, the lowest first. Times and spans are in milliseconds.
+ *
+ *     0, 1   the token's hash, the first of them masked by the id (head_id_mask)
+ *     2      created_at: 42                   | index of the user's stamp: 20
+ *     3      stamp: 46                        | bytes of the user: 8  | of the rights: 10
+ *     4      the host's time then, signed: 42 | bytes of the data: 17 | flags: 5
+ *     5      last use, after creation: 33     | idle span: 31
+ *     6      absolute span: 33                | version: 31
+ */
+/* clang-format on */
 enum head_word {
-    HEAD_HASH = 0, /* two words: 16 bytes, the first masked by the id (head_id_mask) */
+    HEAD_HASH = 0,
     HEAD_CREATED = 2,
     HEAD_STAMP,
     HEAD_BORN,

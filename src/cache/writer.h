@@ -14,9 +14,8 @@
 #include "base/assert.h"
 #include "cache/head.h"
 
-#define CR_NO_SLOT                                                                                 \
-    UINT32_MAX /* ends a chain of pieces; who owns a piece that is not yet linked                  \
-                */
+/* Ends a chain of pieces; and who owns a piece that is not yet linked. */
+#define CR_NO_SLOT UINT32_MAX
 
 struct cr_table {
     void *memory;
