@@ -4,7 +4,6 @@ beside it. The pictures are SVG with their own colours for light and dark."""
 
 import html
 import math
-import re
 import statistics
 
 import bench
@@ -233,9 +232,8 @@ def write(found, folder):
             (folder / name).write_text("\n".join(chart.svg()) + "\n", encoding="utf-8")
     page = folder / "performance.md"
     text = page.read_text(encoding="utf-8")
-    results = "\n".join((BEGIN, "", *table(found), "", END))
-    text, count = re.subn(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: results, text,
-                          flags=re.DOTALL)
-    if count != 1:
+    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
         raise RuntimeError(f"{page} does not have the two marks between which results go")
-    page.write_text(text, encoding="utf-8")
+    before, after = text[:text.index(BEGIN)], text[text.index(END) + len(END):]
+    results = "\n".join((BEGIN, "", *table(found), "", END))
+    page.write_text(before + results + after, encoding="utf-8")

@@ -52,6 +52,47 @@ def results_are_written_into_the_page_with_pictures():
         assert drawn.findall(".//{*}polyline"), name
 
 
+def around_the_results(text):
+    return text[:text.index(charts.BEGIN)], text[text.index(charts.END):]
+
+
+def nothing_but_the_results_changes_when_they_are_written():
+    folder = scratch.folder("doc")
+    written = folder / PAGE.name
+    shutil.copy(PAGE, folder)
+    found = {"machine": bench.machine(), "benches": [], "answers": {}, "figures": {}}
+    for _ in range(2):
+        charts.write(found, folder)
+        assert around_the_results(written.read_text()) == around_the_results(PAGE.read_text())
+
+
+def a_page_without_its_two_marks_once_each_is_left_alone():
+    folder = scratch.folder("doc")
+    written = folder / PAGE.name
+    found = {"machine": bench.machine(), "benches": [], "answers": {}, "figures": {}}
+    for text in ("", charts.BEGIN, charts.END, f"{charts.END}\n{charts.BEGIN}",
+                 f"{charts.BEGIN}\n{charts.END}\nkept\n{charts.END}",
+                 f"{charts.BEGIN}\n{charts.END}\nkept\n" * 2):
+        written.write_text(text)
+        try:
+            charts.write(found, folder)
+        except RuntimeError:
+            assert written.read_text() == text, text
+        else:
+            raise AssertionError(f"written into: {text!r}")
+
+
+def the_page_says_nothing_twice():
+    """A section or a paragraph that stands there again, as after a merge by hand."""
+    before, after = around_the_results(PAGE.read_text(encoding="utf-8"))
+    parts = [part.strip() for part in (before + after).split("\n\n") if part.strip()]
+    assert len(parts) > 20
+    for part in parts:
+        begins = re.match(r"\*\*[^*]+\*\*|#+ .*", part)
+        alike = [other for other in parts if other == part or begins and other.startswith(begins.group(0))]
+        assert alike == [part], part
+
+
 def the_page_names_benchmarks_that_exist():
     known = [kind.name for kind in run.benches()]
     text = PAGE.read_text(encoding="utf-8")
@@ -78,6 +119,9 @@ def a_figure_that_falls_short_or_goes_beyond_its_bound_is_seen():
 
 tap.main([
     results_are_written_into_the_page_with_pictures,
+    nothing_but_the_results_changes_when_they_are_written,
+    a_page_without_its_two_marks_once_each_is_left_alone,
+    the_page_says_nothing_twice,
     the_page_names_benchmarks_that_exist,
     a_figure_that_falls_short_or_goes_beyond_its_bound_is_seen,
 ])
