@@ -210,6 +210,28 @@ static void a_stamp_from_the_future_is_refused(void)
     fixture_fini(&f);
 }
 
+/* No `stamp <= HEAD_STAMP_MAX` in cr_table_insert: head_pack dies, or cuts the stamp off. */
+static void past_the_last_stamp_nothing_comes_in_and_what_ends_is_ended(void)
+{
+    struct fixture f;
+    const struct cr_table_options options = {
+        .bytes = CR_TABLE_BYTES_MIN, .shared = true, .clock_start = HEAD_STAMP_MAX};
+    if (!fixture_init_with(&f, &options))
+        return;
+    for (unsigned i = 0; i < 3; i++)
+        CHECK(fixture_fill(&f, i, i));
+    CHECK_UINT(fixture_found(&f, 0, 3), 3);
+    CHECK_UINT(fixture_end_user(&f, 1), HEAD_STAMP_MAX + 1);
+    CHECK(fixture_finds(&f, 0) && !fixture_finds(&f, 1) && fixture_finds(&f, 2));
+    CHECK(!fixture_fill(&f, 3, 3));
+    CHECK(fixture_insert(&f, 4, 4, HEAD_STAMP_MAX)); /* asked for before that */
+    fixture_end_session(&f, 2);
+    CHECK(fixture_finds(&f, 0) && !fixture_finds(&f, 2) && fixture_finds(&f, 4));
+    CHECK_UINT(cr_table_end_all(f.table), HEAD_STAMP_MAX + 3);
+    CHECK_UINT(fixture_found(&f, 0, 5), 0);
+    fixture_fini(&f);
+}
+
 /* counters_start begins at 0: fills asked for under an earlier table would come in. */
 static void a_fill_asked_for_under_an_earlier_table_is_refused(void)
 {
@@ -771,6 +793,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_floor_is_of_its_bucket_alone),
     TAP_TEST(a_fill_asked_for_before_its_user_or_everybody_was_ended_is_refused),
     TAP_TEST(a_stamp_from_the_future_is_refused),
+    TAP_TEST(past_the_last_stamp_nothing_comes_in_and_what_ends_is_ended),
     TAP_TEST(a_fill_asked_for_under_an_earlier_table_is_refused),
     TAP_TEST(clock_stamps_and_floors_all_start_at_the_clock_given),
     TAP_TEST(a_fill_past_its_deadline_is_refused),
