@@ -16,6 +16,15 @@ static cr_span_ms span_min(cr_span_ms a, cr_span_ms b)
     return a < b ? a : b;
 }
 
+/* A store from outside may say any time. */
+static int64_t time_sum(int64_t a, int64_t b)
+{
+    int64_t sum;
+    if (__builtin_add_overflow(a, b, &sum))
+        return b > 0 ? INT64_MAX : INT64_MIN;
+    return sum;
+}
+
 bool cr_engine_record_matches(const struct cr_record *record, const struct cr_token_hash *hash)
 {
     bool now = cr_bytes_equal(record->hash.bytes, hash->bytes, sizeof hash->bytes);
@@ -28,7 +37,7 @@ bool cr_engine_record_matches(const struct cr_record *record, const struct cr_to
 static cr_time_ms wall_of(const struct cr_entry *entry, cr_boot_ns at)
 {
     uint64_t left_ms = entry->absolute_until / CR_NS_PER_MS - at / CR_NS_PER_MS;
-    return entry->ends_at - (cr_time_ms)left_ms;
+    return time_sum(entry->ends_at, -(int64_t)left_ms);
 }
 
 /* A row as the table keeps it: deadlines count from before the read was asked for. A use that is
@@ -45,7 +54,7 @@ void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_recor
     }
     out->idle = record->idle;
     out->absolute_until = cr_boot_add(before, record->absolute_left);
-    out->seen = cr_boot_add(before, record->idle_left - record->idle);
+    out->seen = cr_boot_add(before, time_sum(record->idle_left, -record->idle));
     out->created_at = record->created_at;
     out->authenticated_at = record->authenticated_at;
     out->ends_at = record->ends_at;
@@ -57,7 +66,7 @@ void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_recor
     }
     cr_boot_ns idle_until = cr_boot_add(out->seen, record->idle);
     out->deadline = idle_until < out->absolute_until ? idle_until : out->absolute_until;
-    out->expires_at = span_min(record->ends_at, out->seen_at + record->idle);
+    out->expires_at = span_min(record->ends_at, time_sum(out->seen_at, record->idle));
     out->version = record->version;
     out->user = record->user;
     out->rights_bytes = record->rights_bytes;

@@ -4,7 +4,7 @@
  * hang on it, the MAC and the key that seals a successor.
  *
  * A token's version stands in its first character after the prefix, whole (6 bits): text that does
- * not begin so is no token of ours, and carries an id that no session has.
+ * not begin so, or is longer, is no token of ours, and carries an id that no session has.
  */
 #include "session/token.h"
 
@@ -129,7 +129,7 @@ out:
 static bool token_is_ours(const struct cr_token *token)
 {
     return memcmp(token->text, PREFIX, PREFIX_CHARS) == 0 &&
-           token->text[PREFIX_CHARS] == VERSION_CHAR;
+           token->text[PREFIX_CHARS] == VERSION_CHAR && token->text[CR_TOKEN_CHARS] == '\0';
 }
 
 static const struct cr_key *keyring_find(const struct cr_keyring *ring, uint32_t number)
@@ -145,8 +145,7 @@ bool cr_token_is_genuine(const struct cr_keyring *ring, const struct cr_token *t
     unsigned char bytes[TOKEN_BYTES];
     unsigned char mac[MAC_BYTES];
     bool is_genuine = false;
-    if (!token_is_ours(token) || token->text[CR_TOKEN_CHARS] != '\0' ||
-        !cr_base64_decode(token->text + PREFIX_CHARS, BODY_CHARS, bytes))
+    if (!token_is_ours(token) || !cr_base64_decode(token->text + PREFIX_CHARS, BODY_CHARS, bytes))
         goto out;
     const struct cr_key *key = keyring_find(ring, (bytes[1] >> 4) | (bytes[0] & 3u) << 4);
     if (key == NULL)

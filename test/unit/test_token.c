@@ -259,6 +259,19 @@ static void text_of_another_version_carries_an_id_that_does_not_exist(void)
     }
 }
 
+/* Nor does text that goes on behind a token's: a hit is no more generous than a miss. */
+static void text_that_is_longer_than_a_token_carries_an_id_that_does_not_exist(void)
+{
+    struct fixture f;
+    if (!setup(&f))
+        return;
+    struct cr_session_id id, parsed;
+    f.token.text[CR_TOKEN_CHARS] = 'A';
+    cr_token_id(&f.token, &id);
+    CHECK_STATUS(cr_session_id_parse(id.text, CR_SESSION_ID_CHARS, &parsed), CR_E_INVALID);
+    CHECK(!cr_token_is_genuine(&f.ring, &f.token));
+}
+
 static void a_sealed_successor_opens_with_the_old_token_only(void)
 {
     struct fixture f;
@@ -329,6 +342,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(the_same_id_gets_another_secret_each_time),
     TAP_TEST(without_random_bytes_nothing_is_made),
     TAP_TEST(text_of_another_version_carries_an_id_that_does_not_exist),
+    TAP_TEST(text_that_is_longer_than_a_token_carries_an_id_that_does_not_exist),
     TAP_TEST(a_sealed_successor_opens_with_the_old_token_only),
     TAP_TEST(a_damaged_seal_does_not_open),
     TAP_TEST(a_seal_shows_nothing_of_the_successor),
