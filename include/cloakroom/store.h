@@ -292,7 +292,7 @@ struct cr_store_ops {
      * of `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores
      * row->position, and reads the log from there, inclusive. `engine_remove` takes the row out if
      * its beat is still `beat`, else CR_CONFLICT. `engine_list`: CR_E_LIMIT when there are more
-     * than `capacity`. */
+     * than `capacity`, and `capacity` of them all the same. */
     enum cr_status (*engine_register)(struct cr_store *, const struct cr_engine_row *);
     enum cr_status (*engine_poll)(struct cr_store *, struct cr_engine_row *row, size_t limit,
                                   struct cr_poll *out);

@@ -47,7 +47,6 @@ struct other {
     struct cr_engine_row row;
     cr_boot_ns since; /* when this beat was first seen here */
     bool listed;
-    bool removing;
 };
 
 struct seen_slot {
@@ -88,6 +87,7 @@ struct cr_engine {
     struct other others[OTHERS_MAX];
     size_t other_count;
     bool others_overflow; /* more than we can watch: nobody can be waited for by name */
+    bool removal_busy;
     struct waiter *waiters;
     uint64_t census_asked, census_known; /* numbers of lists: asked for, come back */
     bool census_busy;

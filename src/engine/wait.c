@@ -53,10 +53,15 @@ enum cr_status cr_engine_wait_start(struct cr_engine *engine, struct cr_store *s
     return st;
 }
 
+/* Some engines that are to be taken out, all in one write. */
 struct removal {
     struct op op;
-    struct cr_ending_id identity;
-    uint64_t beat;
+    size_t count;
+    struct {
+        struct cr_ending_id identity;
+        uint64_t beat;
+        bool is_out; /* once it was run: else it has shown life */
+    } engines[OTHERS_MAX];
 };
 
 static struct other *other_find(struct cr_engine *engine, const struct cr_ending_id *identity)
@@ -70,16 +75,21 @@ static struct other *other_find(struct cr_engine *engine, const struct cr_ending
 static void removal_release(struct op *op)
 {
     struct removal *removal = (struct removal *)op;
-    struct other *other = other_find(op->engine, &removal->identity);
-    if (other != NULL)
-        other->removing = false;
+    op->engine->removal_busy = false;
     free(removal);
 }
 
 static enum cr_status removal_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct removal *removal = (struct removal *)op_of(call);
-    return cr_store_engine_remove(store, &removal->identity, removal->beat);
+    enum cr_status st = CR_OK;
+    for (size_t i = 0; i < removal->count && st == CR_OK; i++) {
+        st = cr_store_engine_remove(store, &removal->engines[i].identity, removal->engines[i].beat);
+        removal->engines[i].is_out = st == CR_OK;
+        if (st == CR_CONFLICT)
+            st = CR_OK;
+    }
+    return st;
 }
 
 static void other_forget(struct cr_engine *engine, struct other *other)
@@ -91,8 +101,10 @@ static void removal_done(struct cr_store_call *call)
 {
     struct removal *removal = (struct removal *)op_of(call);
     struct cr_engine *engine = removal->op.engine;
-    struct other *other = other_find(engine, &removal->identity);
-    if (other != NULL && call->status == CR_OK) {
+    for (size_t i = 0; i < removal->count && call->status == CR_OK; i++) {
+        struct other *other = other_find(engine, &removal->engines[i].identity);
+        if (other == NULL || !removal->engines[i].is_out)
+            continue;
         cr_engine_say(engine, "an engine that was silent past its lease was taken out: %s",
                       other->row.label);
         other_forget(engine, other);
@@ -101,23 +113,10 @@ static void removal_done(struct cr_store_call *call)
     waiters_check(engine);
 }
 
-static void other_remove(struct cr_engine *engine, struct other *other)
-{
-    if (other->removing)
-        return;
-    struct removal *removal =
-        cr_engine_op_begin(engine, sizeof *removal, removal_release, cr_engine_op_unasked, NULL);
-    if (removal == NULL)
-        return;
-    other->removing = true;
-    removal->identity = other->row.identity;
-    removal->beat = other->row.beat;
-    cr_engine_op_write(&removal->op, removal_run, removal_done);
-}
-
 struct census {
     struct op op;
     uint64_t number;
+    bool is_cut; /* there are more */
     size_t count;
     struct cr_engine_row rows[OTHERS_MAX];
 };
@@ -131,7 +130,10 @@ static void census_release(struct op *op)
 static enum cr_status census_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct census *census = (struct census *)op_of(call);
-    return cr_store_engine_list(store, census->rows, OTHERS_MAX, &census->count);
+    enum cr_status st = cr_store_engine_list(store, census->rows, OTHERS_MAX, &census->count);
+    census->is_cut =
+        st == CR_E_LIMIT; /* those that are there are watched: the dead among them go */
+    return census->is_cut ? CR_OK : st;
 }
 
 static void census_merge(struct cr_engine *engine, const struct census *census)
@@ -158,7 +160,7 @@ static void census_merge(struct cr_engine *engine, const struct census *census)
     for (size_t i = engine->other_count; i-- > 0;)
         if (!engine->others[i].listed)
             other_forget(engine, &engine->others[i]);
-    engine->others_overflow = census->count == OTHERS_MAX;
+    engine->others_overflow = census->is_cut;
 }
 
 static void census_done(struct cr_store_call *call)
@@ -205,23 +207,46 @@ static bool others_passed(const struct cr_engine *engine, uint64_t number)
     return !engine->others_overflow;
 }
 
-/* Take out one that keeps a waiter waiting and has been silent past its lease. One at a time: each
- * answer changes the list, and comes back here by way of the next census. */
-static void silent_remove(struct cr_engine *engine)
+/* The last log row that somebody waits for; 0: nobody waits. */
+static uint64_t number_awaited(const struct cr_engine *engine)
 {
-    cr_boot_ns now = cr_engine_now(engine);
     uint64_t number = 0;
     for (const struct waiter *waiter = engine->waiters; waiter != NULL; waiter = waiter->next)
         if (waiter->number > number)
             number = waiter->number;
-    for (size_t i = 0; i < engine->other_count; i++) {
-        struct other *other = &engine->others[i];
-        if (!other->removing && other->row.position < number &&
-            cr_boot_between(other->since, now) > silence_of(&other->row)) {
-            other_remove(engine, other);
-            return;
-        }
+    return number;
+}
+
+/* It keeps a waiter waiting, and has been silent past its lease. */
+static bool other_is_silent(const struct other *other, uint64_t number, cr_boot_ns now)
+{
+    return other->row.position < number &&
+           cr_boot_between(other->since, now) > silence_of(&other->row);
+}
+
+/* Take those out. */
+static void silent_remove(struct cr_engine *engine)
+{
+    cr_boot_ns now = cr_engine_now(engine);
+    uint64_t number = number_awaited(engine);
+    size_t first = 0;
+    while (first < engine->other_count && !other_is_silent(&engine->others[first], number, now))
+        first++;
+    if (first == engine->other_count || engine->removal_busy)
+        return;
+    struct removal *removal =
+        cr_engine_op_begin(engine, sizeof *removal, removal_release, cr_engine_op_unasked, NULL);
+    if (removal == NULL)
+        return;
+    for (size_t i = first; i < engine->other_count; i++) {
+        const struct other *other = &engine->others[i];
+        if (!other_is_silent(other, number, now))
+            continue;
+        removal->engines[removal->count].identity = other->row.identity;
+        removal->engines[removal->count++].beat = other->row.beat;
     }
+    engine->removal_busy = true;
+    cr_engine_op_write(&removal->op, removal_run, removal_done);
 }
 
 static bool waiter_done(const struct cr_engine *engine, const struct waiter *waiter, cr_boot_ns now,

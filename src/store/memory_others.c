@@ -62,7 +62,7 @@ enum cr_status cr_memory_engine_list(struct cr_store *store, struct cr_engine_ro
     const struct memory *memory = cr_memory_enter(store, &call);
     enum cr_status st = memory->engines.count <= capacity ? CR_OK : CR_E_LIMIT;
     const struct cr_row *row = NULL;
-    while (st == CR_OK && (row = cr_rows_next(&memory->engines, row)) != NULL)
+    while (*out_count < capacity && (row = cr_rows_next(&memory->engines, row)) != NULL)
         out[(*out_count)++] = ((const struct engine_item *)row)->engine;
     return cr_memory_leave(&call, st);
 }

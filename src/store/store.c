@@ -409,14 +409,14 @@ enum cr_status cr_store_engine_list(struct cr_store *s, struct cr_engine_row *ou
 {
     *out_count = 0;
     enum cr_status st = s->ops->engine_list(s, out, capacity, out_count);
-    if (st != CR_OK)
+    if (st != CR_OK && st != CR_E_LIMIT)
         return st;
-    if (*out_count > capacity)
+    if (*out_count > capacity || (st == CR_E_LIMIT && *out_count < capacity))
         return CR_E_CORRUPT;
     for (size_t i = 0; i < *out_count; i++)
         if (!engine_is_sound(&out[i]))
             return CR_E_CORRUPT;
-    return CR_OK;
+    return st;
 }
 
 enum cr_status cr_store_engine_remove(struct cr_store *s, const struct cr_ending_id *id,

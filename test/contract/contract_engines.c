@@ -40,6 +40,7 @@ static void registered_engines_are_listed(void)
         CHECK_STR(got->label, a.label);
     }
     CHECK_STATUS(cr_store_engine_list(f.store, list, 1, &count), CR_E_LIMIT);
+    CHECK_UINT(count, 1);
     fixture_fini(&f);
 }
 

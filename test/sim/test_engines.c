@@ -671,6 +671,44 @@ static void no_number_of_crashes_keeps_a_successor_from_starting(void)
     sim_fini(&sim);
 }
 
+/* The second host crashes again and again, and leaves a registration each time. */
+static void crash_often(struct sim *sim, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        sim_host_kill(sim, 1);
+        sim_host_bury(sim, 1);
+        sim_run(sim, 50, NULL);
+        if (!CHECK_STATUS(sim_host_start(sim, 1, CR_CACHE_SHARED), CR_OK))
+            return;
+    }
+}
+
+/* They are waited for all at once, and taken out at once. */
+static void many_crashes_of_one_host_delay_an_ending_as_one_does(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    crash_often(&sim, 200);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    cr_boot_ns began = sim.now;
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    CHECK(cr_boot_between(began, sim.now) < 2000); /* the live one polls */
+    sim_fini(&sim);
+}
+
+/* Whoever cannot be listed cannot be waited for: never done, but not so for ever. */
+static void more_crashes_than_an_engine_can_watch_are_got_over(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    crash_often(&sim, 300);
+    log_in(&sim, 0, "ada", CR_POLICY_KEEP);
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_PENDING);
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    sim_fini(&sim);
+}
+
 /* The second stops cleanly, while workers of the first still believe their table. */
 static void a_clean_stop_passes_on_a_predecessor_that_must_be_waited_for(void)
 {
@@ -956,6 +994,8 @@ static const struct tap_test tests[] = {
     TAP_TEST(what_is_asked_past_the_lease_is_not_answered_by_the_next_one),
     TAP_TEST(a_session_that_an_ending_found_gone_is_not_accepted_by_that_host_again),
     TAP_TEST(no_number_of_crashes_keeps_a_successor_from_starting),
+    TAP_TEST(many_crashes_of_one_host_delay_an_ending_as_one_does),
+    TAP_TEST(more_crashes_than_an_engine_can_watch_are_got_over),
     TAP_TEST(a_clean_stop_passes_on_a_predecessor_that_must_be_waited_for),
     TAP_TEST(an_engine_that_does_not_start_lets_go_of_its_store),
     TAP_TEST(without_a_store_there_are_no_accounts),

@@ -700,11 +700,9 @@ static enum cr_status list_engine_list(struct cr_store *store, struct cr_engine_
                                        size_t capacity, size_t *out_count)
 {
     const struct state *state = read_begin(store);
-    if (state->engine_count > capacity)
-        return read_end(store, CR_E_LIMIT);
-    *out_count = state->engine_count;
-    memcpy(out, state->engines, state->engine_count * sizeof out[0]);
-    return read_end(store, CR_OK);
+    *out_count = state->engine_count < capacity ? state->engine_count : capacity;
+    memcpy(out, state->engines, *out_count * sizeof out[0]);
+    return read_end(store, state->engine_count <= capacity ? CR_OK : CR_E_LIMIT);
 }
 
 static enum cr_status list_engine_remove(struct cr_store *store,
