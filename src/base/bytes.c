@@ -135,6 +135,16 @@ void cr_bytes_wipe(void *bytes, size_t count)
     sodium_memzero(bytes, count);
 }
 
+bool cr_bytes_lock(void *bytes, size_t count)
+{
+    return sodium_mlock(bytes, count) == 0;
+}
+
+void cr_bytes_unlock(void *bytes, size_t count)
+{
+    (void)sodium_munlock(bytes, count);
+}
+
 bool cr_bytes_are_zero(const void *bytes, size_t count)
 {
     return sodium_is_zero(bytes, count) == 1;

@@ -32,6 +32,10 @@ CR_MUST_CHECK bool cr_text_is_clean(const unsigned char *text, size_t length);
 /* Constant-time equality, and overwriting that the compiler keeps. */
 CR_MUST_CHECK bool cr_bytes_equal(const void *a, const void *b, size_t count);
 void cr_bytes_wipe(void *bytes, size_t count);
+/* Keep the pages of a secret out of swap and core dumps, until it is wiped and unlocked. False: the
+ * kernel does not let us (RLIMIT_MEMLOCK). */
+CR_MUST_CHECK bool cr_bytes_lock(void *bytes, size_t count);
+void cr_bytes_unlock(void *bytes, size_t count);
 CR_MUST_CHECK bool cr_bytes_are_zero(const void *bytes, size_t count);
 
 #endif

@@ -177,5 +177,6 @@ int cr_cmd_agent(int argc, char **argv)
         return CR_EXIT_USAGE;
     }
     cr_descriptors_raise();
+    cr_secrets_keep();
     return agent_run(&context, &settings, store, state);
 }

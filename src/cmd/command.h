@@ -112,6 +112,8 @@ json_t *cr_time_json(cr_time_ms time);            /* NULL for 0 */
 /* As many as this process may have: for those that wait for events, and none that uses select(2).
  */
 void cr_descriptors_raise(void);
+/* For a process that holds keys: no core dump of it, and nobody but root looks into it. */
+void cr_secrets_keep(void);
 /* Prints and frees. The exit status. */
 int cr_json_print(json_t *json);
 

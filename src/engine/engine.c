@@ -265,6 +265,12 @@ static void sweep_fired(struct cr_timer *timer)
     cr_engine_op_write(&sweep->op, sweep_run, sweep_done);
 }
 
+static void keyring_forget(struct cr_engine *engine)
+{
+    cr_keyring_wipe(&engine->keyring);
+    cr_bytes_unlock(&engine->keyring, sizeof engine->keyring);
+}
+
 /* Keys, identity, position, registration: while nobody else uses the store handle. */
 static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_store *store,
                                         struct cr_error *out_error)
@@ -277,6 +283,9 @@ static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_stor
         st = cr_store_keys(store, keys, sizeof keys / sizeof keys[0], &count);
     if (st == CR_OK && count == 0)
         st = CR_E_CORRUPT;
+    if (st == CR_OK && !cr_bytes_lock(&engine->keyring, sizeof engine->keyring))
+        cr_engine_say(engine, "the keys are not locked in memory and may be written to swap: raise "
+                              "the limit of locked memory (ulimit -l, LimitMEMLOCK=)");
     if (st == CR_OK)
         cr_keyring_init(&engine->keyring, engine->options.realm, keys, count);
     cr_bytes_wipe(keys, sizeof keys);
@@ -360,7 +369,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
 failed:
     cr_store_destroy(options->store);
     cr_table_destroy(engine->table);
-    cr_keyring_wipe(&engine->keyring);
+    keyring_forget(engine);
     free(engine->seen);
     free(engine);
     return st;
@@ -409,7 +418,7 @@ void cr_engine_destroy(struct cr_engine *engine)
         CR_ASSERT(engine->ops != op);
     }
     cr_table_destroy(engine->table);
-    cr_keyring_wipe(&engine->keyring);
+    keyring_forget(engine);
     free(engine->seen);
     free(engine);
 }

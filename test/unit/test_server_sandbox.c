@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +67,26 @@ static int forbidden(void)
     return cr_sandbox_enter() == CR_OK ? forbidden_tried() : NOT_CONFINED;
 }
 
+/* Landlock by itself, where it is: by its own errno, which is not seccomp's. */
+static int files_tried(void)
+{
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+        return NOT_CONFINED;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const struct sockaddr_in here = {.sin_family = AF_INET,
+                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (cr_sandbox_files() != CR_OK)
+        return 1;
+    if (open("/etc/passwd", O_RDONLY) != -1 || errno != EACCES)
+        return 2;
+    if (open("/tmp", O_TMPFILE | O_WRONLY, 0600) != -1 || errno != EACCES)
+        return 3;
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 4 &&
+        (bind(fd, (const struct sockaddr *)&here, sizeof here) == 0 || errno != EACCES))
+        return 4;
+    return 0;
+}
+
 static int in_a_child(int (*run)(void))
 {
     int status = 0;
@@ -86,9 +108,19 @@ static void a_confined_process_works_with_what_it_has(void)
     CHECK_INT(in_a_child(allowed_tried), 0);
 }
 
+static void files_are_closed_twice(void)
+{
+    int status = in_a_child(files_tried);
+    if (status == NOT_CONFINED)
+        tap_skip("the kernel has no Landlock");
+    else
+        CHECK_INT(status, 0);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_confined_process_opens_nothing_and_starts_nothing),
     TAP_TEST(a_confined_process_works_with_what_it_has),
+    TAP_TEST(files_are_closed_twice),
 };
 
 int main(int argc, char **argv)
