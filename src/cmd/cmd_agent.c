@@ -14,11 +14,14 @@
 #include "base/log.h"
 #include "cmd/command.h"
 
-enum { KEY_AUTO = 0x200, KEY_READY, KEY_REALM, KEY_BYTES, KEY_IDLE, KEY_ABSOLUTE };
+enum { KEY_AUTO = 0x200, KEY_READY, KEY_SERVED, KEY_REALM, KEY_BYTES, KEY_IDLE, KEY_ABSOLUTE };
+
+#define HANDED_OVER_BYTES ((size_t)64 * 1024)
 
 /* What only our own programs say. */
 struct agent_input {
     bool automatic;
+    bool served; /* by `serve`, which has read the settings and hands them over */
     int ready_fd;
     const char *realm, *cache_bytes, *idle, *absolute;
 };
@@ -32,6 +35,9 @@ static error_t agent_parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_READY:
         in->ready_fd = (int)strtol(argument, NULL, 10);
+        return 0;
+    case KEY_SERVED:
+        in->served = true;
         return 0;
     case KEY_REALM:
         in->realm = argument;
@@ -53,6 +59,7 @@ static error_t agent_parse(int key, char *argument, struct argp_state *state)
 struct agent_context {
     struct cr_place place;
     struct agent_input in;
+    struct cr_settings running;
     char config[PATH_MAX]; /* its real path: an automatic agent leaves the directory */
 };
 
@@ -60,21 +67,41 @@ struct agent_context {
 static enum cr_status settings_take(struct agent_context *context, struct cr_settings *out,
                                     struct cr_error *error)
 {
+    static const struct cr_setting_origin origin = {CR_ORIGIN_OPTION, 0};
     const struct agent_input *in = &context->in;
     char text[64];
     enum cr_status st = cr_place_settings(&context->place, out, error);
     if (st == CR_OK && in->realm != NULL)
-        st = cr_settings_set(out, "session.realm", in->realm, error);
+        st = cr_settings_set(out, "session.realm", in->realm, origin, error);
     if (st == CR_OK && in->cache_bytes != NULL)
-        st = cr_settings_set(out, "cache.memory", in->cache_bytes, error);
+        st = cr_settings_set(out, "cache.memory", in->cache_bytes, origin, error);
     if (st == CR_OK && in->idle != NULL) {
         snprintf(text, sizeof text, "%.60sms", in->idle);
-        st = cr_settings_set(out, "session.idle", text, error);
+        st = cr_settings_set(out, "session.idle", text, origin, error);
     }
     if (st == CR_OK && in->absolute != NULL) {
         snprintf(text, sizeof text, "%.60sms", in->absolute);
-        st = cr_settings_set(out, "session.absolute", text, error);
+        st = cr_settings_set(out, "session.absolute", text, origin, error);
     }
+    return st;
+}
+
+/* From `serve`, after the store's URL: what it runs with, whatever stands in the file by now. An
+ * agent that replaces one that died is as that was, and starts also beside a file that is bad. */
+static enum cr_status settings_from_stdin(const struct cr_place *place, struct cr_settings *out,
+                                          struct cr_error *error)
+{
+    char *text = malloc(HANDED_OVER_BYTES);
+    enum cr_status st = CR_E_NO_MEMORY;
+    cr_settings_init(out);
+    if (text == NULL)
+        return cr_setting_refuse(error, "no memory for the settings");
+    size_t count = fread(text, 1, HANDED_OVER_BYTES - 1, stdin);
+    text[count] = '\0';
+    st = cr_settings_unpack(out, text, error);
+    if (st == CR_OK)
+        st = cr_place_options(place, out, error);
+    free(text);
     return st;
 }
 
@@ -83,14 +110,19 @@ static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
     struct agent_context *context = argument;
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
+    char taken[CR_SETTINGS_NAMES_BYTES];
+    char restart[CR_SETTINGS_NAMES_BYTES];
     if (settings_take(context, &settings, &error) != CR_OK) {
         cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
         return false;
     }
+    cr_settings_take_over(&context->running, &settings, "server.", taken, restart, sizeof taken);
+    if (!context->in.served) /* `serve` has said it */
+        cr_place_changes_say(taken, restart);
     *out_settings =
-        (struct cr_agent_settings){.cache = (enum cr_cache)settings.cache,
-                                   .cache_bytes = (size_t)settings.cache_bytes,
-                                   .huge_pages = (enum cr_huge_pages)settings.huge_pages};
+        (struct cr_agent_settings){.cache = (enum cr_cache)context->running.cache,
+                                   .cache_bytes = (size_t)context->running.cache_bytes,
+                                   .huge_pages = (enum cr_huge_pages)context->running.huge_pages};
     return true;
 }
 
@@ -101,6 +133,31 @@ static bool store_from_stdin(char *out, size_t capacity)
         return false;
     out[strcspn(out, "\n")] = '\0';
     return out[0] != '\0';
+}
+
+static bool settings_begin(struct agent_context *context, struct cr_settings *out_settings)
+{
+    struct cr_error error = {.size = sizeof error};
+    char store[CR_SETTING_TEXT_CHARS_MAX + 1];
+    const size_t row = cr_setting_find("store.url");
+    const char *given = context->place.given[row];
+    bool from_stdin = given != NULL && strcmp(given, "-") == 0;
+    if (from_stdin && !store_from_stdin(store, sizeof store)) {
+        cr_complain("no URL of a store came from standard input");
+        return false;
+    }
+    enum cr_status st = context->in.served
+                            ? settings_from_stdin(&context->place, out_settings, &error)
+                            : settings_take(context, out_settings, &error);
+    if (st != CR_OK) {
+        cr_complain("%s", error.text);
+        return false;
+    }
+    context->running = *out_settings;
+    context->place.settings = *out_settings;
+    if (from_stdin)
+        memcpy(context->place.settings.store, store, sizeof store);
+    return true;
 }
 
 static int agent_run(struct agent_context *context, const struct cr_settings *settings,
@@ -123,7 +180,7 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .app_mode = (unsigned)settings->socket_mode,
         .automatic = context->in.automatic,
         .ready_fd = context->in.ready_fd,
-        .reload = context->place.config != NULL ? agent_reload : NULL,
+        .reload = agent_reload,
         .context = context,
     };
     cr_log_open("agent", (enum cr_log_level)settings->log_level, settings->log_json != 0);
@@ -137,6 +194,7 @@ int cr_cmd_agent(int argc, char **argv)
     static const struct argp_option options[] = {
         {.name = "auto", .key = KEY_AUTO, .flags = OPTION_HIDDEN},
         {.name = "ready-fd", .key = KEY_READY, .arg = "FD", .flags = OPTION_HIDDEN},
+        {.name = "served", .key = KEY_SERVED, .flags = OPTION_HIDDEN},
         {.name = "realm", .key = KEY_REALM, .arg = "NAME", .flags = OPTION_HIDDEN},
         {.name = "cache-bytes", .key = KEY_BYTES, .arg = "N", .flags = OPTION_HIDDEN},
         {.name = "idle-ms", .key = KEY_IDLE, .arg = "N", .flags = OPTION_HIDDEN},
@@ -146,30 +204,23 @@ int cr_cmd_agent(int argc, char **argv)
         .text = "Serve the applications of this host: one agent for each store. It stays in the "
                 "foreground; SIGHUP reads the settings file again, SIGTERM ends it."
                 "\vExamples:\n  cloakroom agent --store sqlite:///srv/app.db --state "
-                "/run/cloakroom/app\n  cloakroom agent --config /etc/cloakroom.conf\n\n"
+                "/run/cloakroom/app\n  cloakroom agent --config /srv/app.conf\n\n"
                 "Applications then open cloakroom:///run/cloakroom/app/app.sock. With --store - "
                 "the URL is read from standard input.",
         .settings = rows,
+        .takes_bad_settings = true,
         .options = options,
         .parser = agent_parse};
     static struct agent_context context; /* large, and there until the end */
     struct cr_settings settings;
-    struct cr_error error = {.size = sizeof error};
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[PATH_MAX];
     context.in.ready_fd = -1;
     cr_form_read(&form, argc, argv, &context.place, &context.in);
     if (context.place.config != NULL && realpath(context.place.config, context.config) != NULL)
         context.place.config = context.config;
-    if (settings_take(&context, &settings, &error) != CR_OK) {
-        cr_complain("%s", error.text);
+    if (!settings_begin(&context, &settings))
         return CR_EXIT_USAGE;
-    }
-    if (strcmp(settings.store, "-") == 0 &&
-        !store_from_stdin(context.place.settings.store, sizeof settings.store)) {
-        cr_complain("no URL of a store came from standard input");
-        return CR_EXIT_USAGE;
-    }
     if (!cr_place_find(&context.place, store, sizeof store, state, sizeof state))
         return CR_EXIT_USAGE;
     if (state[0] == '\0') {

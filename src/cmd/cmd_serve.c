@@ -14,9 +14,12 @@
 #include "server/server.h"
 
 #define FIRST_USER "admin"
+#define AGENT_ARGUMENTS_MAX 16
 
 struct serving {
     struct cr_place place;
+    struct cr_settings running;
+    char packed[64 * 1024]; /* those, for the agent */
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[PATH_MAX];
     char config[PATH_MAX];
@@ -144,13 +147,14 @@ static bool addresses_cut(struct serving *s)
 
 /* What the agent is told: the file, and the options that outweigh it, also when it is read again.
  */
-static void agent_arguments(const struct serving *s, const char *out[CR_SETTINGS_MAX * 2 + 4])
+static void agent_arguments(const struct serving *s, const char *out[AGENT_ARGUMENTS_MAX])
 {
     static const char *const rows[] = {"cache.kind", "cache.memory"};
     static const char *const options[] = {"--cache", "--cache-memory"};
     size_t count;
     size_t length = 0;
     const struct cr_setting *table = cr_setting_rows(&count);
+    out[length++] = "--served";
     if (s->place.config != NULL) {
         out[length++] = "--config";
         out[length++] = s->place.config;
@@ -166,6 +170,23 @@ static void agent_arguments(const struct serving *s, const char *out[CR_SETTINGS
     out[length] = NULL;
 }
 
+/* SIGHUP. Here is known what the options outweigh; the agent reads the file for itself. */
+static bool serve_reload(void *context)
+{
+    struct serving *s = context;
+    struct cr_settings settings;
+    struct cr_error error = {.size = sizeof error};
+    char taken[CR_SETTINGS_NAMES_BYTES];
+    char restart[CR_SETTINGS_NAMES_BYTES];
+    if (cr_place_settings(&s->place, &settings, &error) != CR_OK) {
+        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
+        return false;
+    }
+    cr_settings_take_over(&s->running, &settings, NULL, taken, restart, sizeof taken);
+    cr_place_changes_say(taken, restart);
+    return cr_settings_pack(&s->running, s->packed, sizeof s->packed);
+}
+
 int cr_cmd_serve(int argc, char **argv)
 {
     static const char *const rows[] = {"server.listen", "server.workers",   "server.behind_tls",
@@ -178,11 +199,11 @@ int cr_cmd_serve(int argc, char **argv)
             "after the requests under way."
             "\vExamples:\n  cloakroom serve\n"
             "  cloakroom serve --listen 127.0.0.1:8080 --store sqlite:///srv/app.db --workers 4\n"
-            "  cloakroom serve --config /etc/cloakroom.conf\n\n"
+            "  cloakroom serve --config /srv/app.conf\n\n"
             "`cloakroom config` shows all settings.",
         .settings = rows};
     static struct serving s; /* large, and there until the end */
-    const char *arguments[CR_SETTINGS_MAX * 2 + 4];
+    const char *arguments[AGENT_ARGUMENTS_MAX];
     cr_form_read(&form, argc, argv, &s.place, NULL);
     const struct cr_settings *settings = &s.place.settings;
     if (s.place.config != NULL && realpath(s.place.config, s.config) != NULL)
@@ -194,6 +215,11 @@ int cr_cmd_serve(int argc, char **argv)
         cr_complain("serve needs the store itself, not the socket of an agent");
         return CR_EXIT_USAGE;
     }
+    s.running = *settings;
+    if (!cr_settings_pack(&s.running, s.packed, sizeof s.packed)) {
+        cr_complain("the settings are too much to be handed to the agent");
+        return CR_EXIT_USAGE;
+    }
     agent_arguments(&s, arguments);
     cr_log_open("serve", (enum cr_log_level)settings->log_level, settings->log_json != 0);
     struct cr_server_options options = {.listen = s.addresses,
@@ -202,6 +228,8 @@ int cr_cmd_serve(int argc, char **argv)
                                         .store = s.store,
                                         .state = s.state,
                                         .agent_arguments = arguments,
+                                        .agent_settings = s.packed,
+                                        .reload = serve_reload,
                                         .on_login = settings->on_login.policy,
                                         .keep_count = settings->on_login.keep_count,
                                         .idle = settings->idle,

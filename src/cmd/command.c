@@ -16,6 +16,7 @@
 
 #include "agent/agent.h"
 #include "base/bytes.h"
+#include "base/log.h"
 #include "cmd/closest.h"
 #include "room/room.h"
 
@@ -152,7 +153,7 @@ bool cr_user_argument(const char *text, struct cr_user *out_user)
 
 /* ---- arguments */
 
-#define OPTIONS_MAX 48
+#define OPTIONS_MAX 64
 enum { KEY_CONFIG = 0x400, KEY_JSON, KEY_ROW }; /* KEY_ROW + number of a row */
 
 const char *const cr_place_rows[] = {"store.url", "agent.state", NULL};
@@ -246,7 +247,7 @@ static void form_options(const struct cr_form *form, struct argp_option out[OPTI
     size_t count = 0;
     const struct cr_setting *rows = cr_setting_rows(&row_count);
     for (size_t i = 0; i < row_count; i++)
-        if (form_takes(form, rows[i].name))
+        if (rows[i].option != NULL && form_takes(form, rows[i].name))
             out[count++] = (struct argp_option){.name = rows[i].option,
                                                 .key = KEY_ROW + (int)i,
                                                 .arg = rows[i].value,
@@ -255,7 +256,8 @@ static void form_options(const struct cr_form *form, struct argp_option out[OPTI
         out[count++] = (struct argp_option){.name = "config",
                                             .key = KEY_CONFIG,
                                             .arg = "FILE",
-                                            .doc = "settings file; options outweigh it"};
+                                            .doc = "settings file, instead of " CR_SETTINGS_FILE
+                                                   "; options outweigh it"};
     if (form->takes_json)
         out[count++] = (struct argp_option){
             .name = "json", .key = KEY_JSON, .doc = "answer in JSON, on standard output"};
@@ -267,7 +269,6 @@ void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_p
 {
     struct argp_option options[OPTIONS_MAX];
     struct form_input in = {form, place, input};
-    struct cr_error error = {.size = sizeof error};
     form_options(form, options);
     struct argp own = {.options = form->options, .parser = form->parser};
     struct argp_child children[2] = {{.argp = form->parser == NULL ? NULL : &own}};
@@ -283,30 +284,74 @@ void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_p
             option_check(options, form->options, argv[0], argv[i] + 2);
     if (argp_parse(&argp, argc, argv, 0, NULL, &in) != 0)
         exit(CR_EXIT_USAGE);
-    if (cr_place_settings(place, &place->settings, &error) != CR_OK) {
-        cr_complain("%s", error.text);
+    place->settings_error = (struct cr_error){.size = sizeof place->settings_error};
+    cr_settings_init(&place->settings);
+    if (form->settings != NULL)
+        place->settings_status = cr_place_settings(place, &place->settings, &place->settings_error);
+    if (place->settings_status != CR_OK && !form->takes_bad_settings) {
+        cr_complain("%s", place->settings_error.text);
         exit(CR_EXIT_USAGE);
     }
+}
+
+/* A process's arguments are for everybody to see. */
+static enum cr_status option_secret_check(const struct cr_setting *row, const char *value,
+                                          struct cr_error *out_error)
+{
+    if (row->kind != CR_SETTING_URL || !cr_url_has_password(value))
+        return CR_OK;
+    return cr_setting_refuse(out_error,
+                             "--%s: there is a password in it, and arguments are seen by everybody "
+                             "on this host: put %s into a settings file with mode 0600, and name "
+                             "it with --config",
+                             row->option, row->name);
+}
+
+enum cr_status cr_place_options(const struct cr_place *place, struct cr_settings *settings,
+                                struct cr_error *out_error)
+{
+    static const struct cr_setting_origin origin = {CR_ORIGIN_OPTION, 0};
+    size_t row_count;
+    const struct cr_setting *rows = cr_setting_rows(&row_count);
+    enum cr_status st = CR_OK;
+    for (size_t i = 0; st == CR_OK && i < row_count; i++) {
+        if (place->given[i] == NULL)
+            continue;
+        st = option_secret_check(&rows[i], place->given[i], out_error);
+        if (st == CR_OK)
+            st = cr_setting_put(settings, i, place->given[i], origin, out_error);
+    }
+    return st;
 }
 
 enum cr_status cr_place_settings(const struct cr_place *place, struct cr_settings *out_settings,
                                  struct cr_error *out_error)
 {
     struct cr_settings settings;
-    size_t row_count;
-    const struct cr_setting *rows = cr_setting_rows(&row_count);
+    const char *config = place->config;
     enum cr_status st = CR_OK;
     cr_settings_init(&settings);
-    if (place->config != NULL)
-        st = cr_settings_read(&settings, place->config, out_error);
-    for (size_t i = 0; st == CR_OK && i < row_count; i++)
-        if (place->given[i] != NULL)
-            st = cr_settings_set(&settings, rows[i].name, place->given[i], out_error);
+    if (config == NULL && access(CR_SETTINGS_FILE, F_OK) == 0)
+        config = CR_SETTINGS_FILE;
+    if (config != NULL)
+        st = cr_settings_read(&settings, config, out_error);
     if (st == CR_OK)
-        st = cr_settings_check(&settings, out_error);
+        st = cr_settings_environment(&settings, environ, out_error);
+    if (st == CR_OK)
+        st = cr_place_options(place, &settings, out_error);
+    if (st == CR_OK)
+        st = cr_settings_finish(&settings, out_error);
     if (st == CR_OK)
         *out_settings = settings;
     return st;
+}
+
+void cr_place_changes_say(const char *taken, const char *restart)
+{
+    if (taken[0] != '\0')
+        cr_log(CR_LOG_INFO, "taken over from the settings: %s", taken);
+    if (restart[0] != '\0')
+        cr_log(CR_LOG_WARN, "changed in the settings, and to be restarted for: %s", restart);
 }
 
 /* ---- opening */
@@ -416,11 +461,15 @@ bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capac
         return false;
     }
     enum cr_status st = cr_state_directory(out_url, out_state, state_capacity);
+    if (st == CR_OK)
+        return true;
+    char shown[CR_SETTING_TEXT_CHARS_MAX + 1];
+    cr_url_show(out_url, shown, sizeof shown);
     if (st == CR_E_INVALID)
-        cr_complain("'%s' is not the URL of a store; sqlite:///PATH is one", out_url);
-    else if (st != CR_OK)
-        cr_complain("no place for the sockets of %s: name a directory with --state", out_url);
-    return st == CR_OK;
+        cr_complain("'%s' is not the URL of a store; sqlite:///PATH is one", shown);
+    else
+        cr_complain("no place for the sockets of %s: name a directory with --state", shown);
+    return false;
 }
 
 struct cr_room *cr_place_open(const struct cr_place *place, int *out_exit)

@@ -27,8 +27,9 @@ struct cr_command {
     const char *arguments;
     const char *summary;
     int (*run)(int argc, char **argv);
-    const struct cr_command *below; /* not NULL: `name` takes one of these */
-    bool is_hidden;                 /* for our own processes, not for people */
+    const struct cr_command
+        *below;     /* not NULL: `name` takes one of these; `run` when none is named */
+    bool is_hidden; /* for our own processes, not for people */
 };
 
 const struct cr_command *cr_commands(void);
@@ -37,7 +38,9 @@ const struct cr_command *cr_commands(void);
 int cr_command_run(const struct cr_command *table, int argc, char **argv);
 
 int cr_cmd_agent(int argc, char **argv);
-int cr_cmd_config(int argc, char **argv);
+int cr_cmd_config_check(int argc, char **argv);
+int cr_cmd_config_example(int argc, char **argv);
+int cr_cmd_config_show(int argc, char **argv);
 int cr_cmd_help(int argc, char **argv);
 int cr_cmd_lock(int argc, char **argv);
 int cr_cmd_serve(int argc, char **argv);
@@ -56,7 +59,8 @@ int cr_cmd_worker(int argc, char **argv);
 /*
  * A command's arguments: options of its own, options that settings have, and words.
  * cr_form_read ends the process for --help and for what cannot be understood, with a guess at what
- * a mistyped option was meant to be. --config is read first, and options outweigh it.
+ * a mistyped option was meant to be. Commands with `settings` read the settings file that --config
+ * names, or CR_SETTINGS_FILE where it exists; the environment outweighs it, and options both.
  */
 struct cr_form {
     const char *words_text;      /* "NAME", for --help */
@@ -64,13 +68,16 @@ struct cr_form {
     int words_least, words_most; /* words_most -1: any number */
     const char *const *settings; /* rows whose options it takes, NULL at the end; NULL: none */
     bool takes_json;             /* --json */
+    bool takes_bad_settings;     /* sees to settings_status itself */
     const struct argp_option *options; /* its own, and who reads them; may be NULL */
     argp_parser_t parser;              /* gets `input` of cr_form_read */
 };
 
 struct cr_place {
-    struct cr_settings settings;
-    const char *config;                 /* NULL: none */
+    struct cr_settings settings; /* defaults, when they are bad */
+    enum cr_status settings_status;
+    struct cr_error settings_error;
+    const char *config;                 /* NULL: not said */
     const char *given[CR_SETTINGS_MAX]; /* by row: what its option said; NULL: nothing */
     bool json;
     char **words;
@@ -80,10 +87,20 @@ struct cr_place {
 void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_place *place,
                   void *input);
 
-/* Defaults, then the file, then the options, as they were given. Again, when a file was changed. */
+/* Defaults, file, environment, and the options as they were given: what comes later outweighs.
+ * Again, when a file was changed. */
 CR_MUST_CHECK enum cr_status cr_place_settings(const struct cr_place *place,
                                                struct cr_settings *out_settings,
                                                struct cr_error *out_error);
+
+/* Only the options, over what there is. */
+CR_MUST_CHECK enum cr_status cr_place_options(const struct cr_place *place,
+                                              struct cr_settings *settings,
+                                              struct cr_error *out_error);
+
+/* To the log: what SIGHUP has changed, and what is to be restarted for. Both as
+ * cr_settings_take_over writes them. */
+void cr_place_changes_say(const char *taken, const char *restart);
 
 /* For struct cr_form: where a store and its agent are. */
 extern const char *const cr_place_rows[];

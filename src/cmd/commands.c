@@ -29,6 +29,16 @@ static const struct cr_command session_commands[] = {
     {0},
 };
 
+static const struct cr_command config_commands[] = {
+    {"show", "", "every setting, its value, range and meaning (also without `show`)",
+     cr_cmd_config_show, NULL, false},
+    {"check", "", "whether the settings are right, and where each comes from", cr_cmd_config_check,
+     NULL, false},
+    {"example", "", "a settings file with every setting and its default", cr_cmd_config_example,
+     NULL, false},
+    {0},
+};
+
 static const struct cr_command commands[] = {
     {"serve", "", "serve log-ins and sessions over HTTP", cr_cmd_serve, NULL, false},
     {"agent", "", "serve the applications of this host", cr_cmd_agent, NULL, false},
@@ -36,7 +46,8 @@ static const struct cr_command commands[] = {
     {"session", "COMMAND", "look at sessions, and end them", NULL, session_commands, false},
     {"lock", "NAME -- COMMAND [ARGUMENT...]", "run a command while holding a named lock",
      cr_cmd_lock, NULL, false},
-    {"config", "", "show what can be set, and check a settings file", cr_cmd_config, NULL, false},
+    {"config", "COMMAND", "show what can be set, and check a settings file", cr_cmd_config_show,
+     config_commands, false},
     {"worker", "", "", cr_cmd_worker, NULL, true},
     {"version", "", "show the version", cr_cmd_version, NULL, false},
     {"help", "[COMMAND...]", "show what a command does", cr_cmd_help, NULL, false},
@@ -104,8 +115,10 @@ int cr_command_run(const struct cr_command *table, int argc, char **argv)
     snprintf(name, sizeof name, "%s %s", argv[0], found->name);
     char *kept = argv[1];
     argv[1] = name;
-    int exit_status = found->below != NULL ? cr_command_run(found->below, argc - 1, argv + 1)
-                                           : found->run(argc - 1, argv + 1);
+    bool is_named = argc > 2 && (argv[2][0] != '-' || asks_for_help(argv[2]));
+    bool goes_below = found->below != NULL && (is_named || found->run == NULL);
+    int exit_status = goes_below ? cr_command_run(found->below, argc - 1, argv + 1)
+                                 : found->run(argc - 1, argv + 1);
     argv[1] = kept;
     return exit_status;
 }

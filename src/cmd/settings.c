@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of settings, and how values are read and written. The file's form is inih's. */
+/* The table of settings, and how values are read and written. Where values come from is in
+ * settings_source.c, what goes together in settings_check.c. */
 #include "cmd/settings.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <ini.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -27,7 +25,6 @@
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
 #define TEXT_MAX CR_SETTING_TEXT_CHARS_MAX
-#define FILE_BYTES_MAX ((size_t)64 * 1024)
 #define AT(field) offsetof(struct cr_settings, field)
 
 /* clang-format off */
@@ -43,7 +40,7 @@ static const struct cr_setting rows[] = {
      "connections of one worker at a time", {{0}}},
     {"server.clear_site_data", CR_SETTING_TEXT, false, AT(clear_site_data), 0, 100, "cookies", NULL, "LIST",
      "what a browser is told to forget at log-out; empty: nothing", {{0}}},
-    {"store.url", CR_SETTING_TEXT, false, AT(store), 1, TEXT_MAX, "", "store", "URL",
+    {"store.url", CR_SETTING_URL, false, AT(store), 1, TEXT_MAX, "", "store", "URL",
      "where the sessions are kept: sqlite:///PATH", {{0}}},
     {"agent.state", CR_SETTING_TEXT, false, AT(state), 1, 200, "", "state", "DIR",
      "directory of the agent's sockets; when not set, it follows from the store", {{0}}},
@@ -58,10 +55,17 @@ static const struct cr_setting rows[] = {
     {"cache.huge_pages", CR_SETTING_CHOICE, true, AT(huge_pages), 0, 0, "auto", NULL, "NAME",
      "huge pages for that: asked for, of the pool that is reserved for them, or none",
      {{"auto", CR_HUGE_AUTO}, {"reserved", CR_HUGE_RESERVED}, {"off", CR_HUGE_OFF}}},
+    {"session.profile", CR_SETTING_CHOICE, false, AT(profile), 0, 0, "none", NULL, "NAME",
+     "lifetimes of NIST SP 800-63B-4, which longer ones may not exceed; none: the two below, up to 30d",
+     {{"none", CR_PROFILE_NONE}, {"aal1", CR_PROFILE_AAL1}, {"aal2", CR_PROFILE_AAL2},
+      {"aal3", CR_PROFILE_AAL3}}},
     {"session.idle", CR_SETTING_SPAN, false, AT(idle), SECOND, CR_SPAN_MS_MAX, "30m", NULL, "SPAN",
      "a session ends when it was not used for so long", {{0}}},
     {"session.absolute", CR_SETTING_SPAN, false, AT(absolute), SECOND, CR_SPAN_MS_MAX, "12h", NULL, "SPAN",
      "a session ends so long after its login, whatever its use", {{0}}},
+    {"session.longer_because", CR_SETTING_TEXT, false, AT(longer_because), 0, 150, "", NULL, "TEXT",
+     "why a session may live longer than its profile allows; without it, longer lifetimes are refused",
+     {{0}}},
     {"session.on_login", CR_SETTING_POLICY, false, AT(on_login), 1, 1000, "replace", "on-login", "POLICY",
      "earlier sessions of who logs in: they end, stay, or only the newest N stay", {{0}}},
     {"session.realm", CR_SETTING_TEXT, false, AT(realm), 1, 200, "cloakroom", NULL, "NAME",
@@ -84,7 +88,7 @@ static const struct cr_setting rows[] = {
 };
 /* clang-format on */
 #define ROW_COUNT (sizeof rows / sizeof rows[0])
-_Static_assert(ROW_COUNT <= CR_SETTINGS_MAX, "each row has its place in `given`");
+_Static_assert(ROW_COUNT <= CR_SETTINGS_MAX, "each row has its place in `origins`");
 
 struct unit {
     const char *name;
@@ -102,9 +106,7 @@ const struct cr_setting *cr_setting_rows(size_t *out_count)
     return rows;
 }
 
-static enum cr_status invalid(struct cr_error *out_error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static enum cr_status invalid(struct cr_error *out_error, const char *format, ...)
+enum cr_status cr_setting_refuse(struct cr_error *out_error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -112,6 +114,49 @@ static enum cr_status invalid(struct cr_error *out_error, const char *format, ..
     vsnprintf(out_error->text, sizeof out_error->text, format, arguments);
     va_end(arguments);
     return CR_E_INVALID;
+}
+
+/* ---- passwords in URLs */
+
+/* Where its text begins, and how long it is; NULL: there is none. */
+static const char *url_password(const char *url, size_t *out_length)
+{
+    const char *host = strstr(url, "://");
+    host = host == NULL ? url : host + 3;
+    size_t length = strcspn(host, "/?#");
+    size_t at = length; /* of the last @ */
+    while (at > 0 && host[at - 1] != '@')
+        at--;
+    const char *colon = at == 0 ? NULL : memchr(host, ':', at);
+    if (colon != NULL) {
+        *out_length = (size_t)(host + at - 1 - (colon + 1));
+        return colon + 1;
+    }
+    const char *query = strchr(host, '?');
+    for (const char *word = query; word != NULL; word = strpbrk(word + 1, "&;")) {
+        if (strncasecmp(word + 1, "password=", 9) != 0 && strncasecmp(word + 1, "passwd=", 7) != 0)
+            continue;
+        const char *value = strchr(word, '=') + 1;
+        *out_length = strcspn(value, "&;#");
+        return value;
+    }
+    return NULL;
+}
+
+bool cr_url_has_password(const char *url)
+{
+    size_t length = 0;
+    return url_password(url, &length) != NULL && length > 0;
+}
+
+void cr_url_show(const char *url, char *out, size_t capacity)
+{
+    size_t length = 0;
+    const char *password = url_password(url, &length);
+    if (password == NULL || length == 0)
+        snprintf(out, capacity, "%s", url);
+    else
+        snprintf(out, capacity, "%.*s***%s", (int)(password - url), url, password + length);
 }
 
 /* ---- numbers with units */
@@ -191,12 +236,13 @@ static enum cr_status set_number(const struct cr_setting *row, const char *value
         is_one = number_read(value, byte_units,
                              row->kind == CR_SETTING_BYTES ? UNIT_COUNT(byte_units) : 1, &number);
     if (!is_one)
-        return invalid(out_error, "%s is %s, not '%s'", row->name, examples[row->kind], value);
+        return cr_setting_refuse(out_error, "%s is %s, not '%s'", row->name, examples[row->kind],
+                                 value);
     if (number < row->least || number > row->most) {
         row_number_write(row, row->least, least, sizeof least);
         row_number_write(row, row->most, most, sizeof most);
-        return invalid(out_error, "%s goes from %s to %s; '%s' is outside", row->name, least, most,
-                       value);
+        return cr_setting_refuse(out_error, "%s goes from %s to %s; '%s' is outside", row->name,
+                                 least, most, value);
     }
     *at = number;
     return CR_OK;
@@ -207,10 +253,11 @@ static enum cr_status set_text(const struct cr_setting *row, const char *value, 
 {
     size_t length = strlen(value);
     if ((int64_t)length < row->least || (int64_t)length > row->most)
-        return invalid(out_error, "%s has from %" PRId64 " to %" PRId64 " characters, not %zu",
-                       row->name, row->least, row->most, length);
+        return cr_setting_refuse(out_error,
+                                 "%s has from %" PRId64 " to %" PRId64 " characters, not %zu",
+                                 row->name, row->least, row->most, length);
     if (!cr_text_is_clean((const unsigned char *)value, length))
-        return invalid(out_error, "%s has control characters or bad UTF-8", row->name);
+        return cr_setting_refuse(out_error, "%s has control characters or bad UTF-8", row->name);
     memcpy(at, value, length + 1);
     return CR_OK;
 }
@@ -226,7 +273,7 @@ static enum cr_status set_choice(const struct cr_setting *row, const char *value
         }
     }
     cr_setting_range((size_t)(row - rows), range, sizeof range);
-    return invalid(out_error, "%s is %s, not '%s'", row->name, range, value);
+    return cr_setting_refuse(out_error, "%s is %s, not '%s'", row->name, range, value);
 }
 
 static enum cr_status set_policy(const struct cr_setting *row, const char *value,
@@ -242,22 +289,23 @@ static enum cr_status set_policy(const struct cr_setting *row, const char *value
              count >= row->least && count <= row->most)
         policy = (struct cr_setting_policy){CR_POLICY_KEEP_N, (unsigned)count};
     else
-        return invalid(out_error,
-                       "%s is replace, keep, or keep N with N from %" PRId64 " to %" PRId64
-                       ", not '%s'",
-                       row->name, row->least, row->most, value);
+        return cr_setting_refuse(out_error,
+                                 "%s is replace, keep, or keep N with N from %" PRId64
+                                 " to %" PRId64 ", not '%s'",
+                                 row->name, row->least, row->most, value);
     *at = policy;
     return CR_OK;
 }
 
-static enum cr_status row_set(struct cr_settings *settings, size_t index, const char *value,
-                              struct cr_error *out_error)
+enum cr_status cr_setting_put(struct cr_settings *settings, size_t index, const char *value,
+                              struct cr_setting_origin origin, struct cr_error *out_error)
 {
     const struct cr_setting *row = &rows[index];
     void *at = (char *)settings + row->offset;
     enum cr_status st = CR_E_INVALID;
     switch (row->kind) {
     case CR_SETTING_TEXT:
+    case CR_SETTING_URL:
         st = set_text(row, value, at, out_error);
         break;
     case CR_SETTING_COUNT:
@@ -273,11 +321,11 @@ static enum cr_status row_set(struct cr_settings *settings, size_t index, const 
         break;
     }
     if (st == CR_OK)
-        settings->given[index] = true;
+        settings->origins[index] = origin;
     return st;
 }
 
-static size_t row_find(const char *name)
+size_t cr_setting_find(const char *name)
 {
     size_t index = 0;
     while (index < ROW_COUNT && strcmp(rows[index].name, name) != 0)
@@ -288,18 +336,18 @@ static size_t row_find(const char *name)
 static enum cr_status unknown_name(const char *name, struct cr_error *out_error)
 {
     const char *near = cr_closest(name, &rows[0].name, ROW_COUNT, sizeof rows[0]);
-    return invalid(out_error, "there is no setting %s%s%s%s", name,
-                   near == NULL ? "" : "; did you mean ", near == NULL ? "" : near,
-                   near == NULL ? "; `cloakroom config` lists them" : "?");
+    return cr_setting_refuse(out_error, "there is no setting %s%s%s%s", name,
+                             near == NULL ? "" : "; did you mean ", near == NULL ? "" : near,
+                             near == NULL ? "; `cloakroom config` lists them" : "?");
 }
 
 enum cr_status cr_settings_set(struct cr_settings *settings, const char *name, const char *value,
-                               struct cr_error *out_error)
+                               struct cr_setting_origin origin, struct cr_error *out_error)
 {
-    size_t index = row_find(name);
+    size_t index = cr_setting_find(name);
     if (index == ROW_COUNT)
         return unknown_name(name, out_error);
-    return row_set(settings, index, value, out_error);
+    return cr_setting_put(settings, index, value, origin, out_error);
 }
 
 void cr_settings_init(struct cr_settings *settings)
@@ -309,133 +357,10 @@ void cr_settings_init(struct cr_settings *settings)
     for (size_t i = 0; i < ROW_COUNT; i++) {
         if (rows[i].normal[0] == '\0')
             continue;
-        enum cr_status st = row_set(settings, i, rows[i].normal, &error);
+        enum cr_status st = cr_setting_put(
+            settings, i, rows[i].normal, (struct cr_setting_origin){CR_ORIGIN_DEFAULT, 0}, &error);
         CR_ASSERT(st == CR_OK);
-        settings->given[i] = false;
     }
-}
-
-/* ---- a file of them */
-
-struct reading {
-    struct cr_settings *settings;
-    bool seen[ROW_COUNT];
-    const char *path;
-    const char *at, *end; /* the file's bytes that are left */
-    int line;             /* of the one that was read last */
-    int bad_line;         /* 0: nothing wrong so far */
-    struct cr_error *error;
-};
-
-static void reading_fail(struct reading *r, const char *why)
-{
-    if (r->bad_line != 0)
-        return; /* the first one is told */
-    r->bad_line = r->line;
-    invalid(r->error, "%s:%d: %s", r->path, r->line, why);
-}
-
-/* As fgets. inih would take the rest of a line that is too long for another line. */
-static char *reading_line(char *out, int capacity, void *context)
-{
-    struct reading *r = context;
-    if (r->at == r->end || r->bad_line != 0)
-        return NULL;
-    r->line++;
-    const char *end = memchr(r->at, '\n', (size_t)(r->end - r->at));
-    size_t length = (size_t)((end == NULL ? r->end : end + 1) - r->at);
-    if (length > (size_t)capacity - 2) {
-        reading_fail(r, "the line is too long");
-        return NULL;
-    }
-    if (memchr(r->at, '\0', length) != NULL) {
-        reading_fail(r, "there is a NUL in the line");
-        return NULL;
-    }
-    memcpy(out, r->at, length);
-    out[length] = '\0';
-    r->at += length;
-    return out;
-}
-
-static int reading_pair(void *context, const char *section, const char *key, const char *value)
-{
-    struct reading *r = context;
-    char name[512];
-    struct cr_error error = {.size = sizeof error};
-    if (r->bad_line != 0)
-        return 0;
-    if (section[0] == '\0') {
-        snprintf(name, sizeof name, "%s stands before any [section]", key);
-        reading_fail(r, name);
-        return 0;
-    }
-    snprintf(name, sizeof name, "%s.%s", section, key);
-    size_t index = row_find(name);
-    if (index < ROW_COUNT && r->seen[index]) {
-        invalid(&error, "%s stands here a second time", name);
-    } else if (cr_settings_set(r->settings, name, value, &error) == CR_OK) {
-        r->seen[index] = true;
-        return 1;
-    }
-    reading_fail(r, error.text);
-    return 0;
-}
-
-static enum cr_status file_take(const char *path, char **out_bytes, size_t *out_count,
-                                struct cr_error *out_error)
-{
-    enum cr_status st = CR_E_IO;
-    size_t count = 0;
-    ssize_t got = 0;
-    char *bytes = malloc(FILE_BYTES_MAX + 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (bytes == NULL || fd < 0)
-        goto out;
-    while (count <= FILE_BYTES_MAX &&
-           (got = read(fd, bytes + count, FILE_BYTES_MAX + 1 - count)) > 0)
-        count += (size_t)got;
-    if (got < 0)
-        goto out;
-    st = count > FILE_BYTES_MAX ? CR_E_LIMIT : CR_OK;
-out:
-    if (st != CR_OK) {
-        out_error->status = st;
-        snprintf(out_error->text, sizeof out_error->text, "%s: %s", path,
-                 st == CR_E_LIMIT ? "the file is larger than 64 KiB" : strerror(errno));
-        free(bytes);
-        bytes = NULL;
-    }
-    if (fd >= 0)
-        close(fd);
-    *out_bytes = bytes;
-    *out_count = count;
-    return st;
-}
-
-enum cr_status cr_settings_read(struct cr_settings *settings, const char *path,
-                                struct cr_error *out_error)
-{
-    char *bytes = NULL;
-    size_t count = 0;
-    enum cr_status st = file_take(path, &bytes, &count, out_error);
-    if (st != CR_OK)
-        return st;
-    struct cr_settings copy = *settings;
-    struct reading reading = {
-        .settings = &copy, .path = path, .at = bytes, .end = bytes + count, .error = out_error};
-    int result = ini_parse_stream(reading_line, &reading, reading_pair, &reading);
-    /* inih goes on after a line that it did not understand. */
-    if (result != 0 && (reading.bad_line == 0 || result < reading.bad_line)) {
-        reading.line = result > 0 ? result : reading.line;
-        reading.bad_line = 0;
-        reading_fail(&reading, "neither [section] nor key = value");
-    }
-    st = reading.bad_line == 0 ? CR_OK : CR_E_INVALID;
-    if (st == CR_OK)
-        *settings = copy;
-    free(bytes);
-    return st;
 }
 
 /* ---- writing */
@@ -447,6 +372,7 @@ void cr_setting_write(const struct cr_settings *settings, size_t index, char *ou
     const struct cr_setting_policy *policy = at;
     switch (row->kind) {
     case CR_SETTING_TEXT:
+    case CR_SETTING_URL:
         snprintf(out, capacity, "%s", (const char *)at);
         break;
     case CR_SETTING_COUNT:
@@ -468,6 +394,14 @@ void cr_setting_write(const struct cr_settings *settings, size_t index, char *ou
     }
 }
 
+void cr_setting_show(const struct cr_settings *settings, size_t index, char *out, size_t capacity)
+{
+    if (rows[index].kind == CR_SETTING_URL)
+        cr_url_show((const char *)settings + rows[index].offset, out, capacity);
+    else
+        cr_setting_write(settings, index, out, capacity);
+}
+
 void cr_setting_range(size_t index, char *out, size_t capacity)
 {
     const struct cr_setting *row = &rows[index];
@@ -476,6 +410,7 @@ void cr_setting_range(size_t index, char *out, size_t capacity)
     size_t length = 0;
     switch (row->kind) {
     case CR_SETTING_TEXT:
+    case CR_SETTING_URL:
         snprintf(out, capacity, "text");
         break;
     case CR_SETTING_COUNT:
@@ -497,11 +432,4 @@ void cr_setting_range(size_t index, char *out, size_t capacity)
         snprintf(out, capacity, "replace, keep or keep N");
         break;
     }
-}
-
-enum cr_status cr_settings_check(const struct cr_settings *settings, struct cr_error *out_error)
-{
-    if (settings->lease < 5 * settings->poll)
-        return invalid(out_error, "engine.lease is at least five times engine.poll");
-    return CR_OK;
 }

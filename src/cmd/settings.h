@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What can be set, in one table: it feeds the settings file, the options of `serve` and `agent`,
- * `cloakroom config` and the manual page (a test compares them). A settings file looks so:
+ * What can be set, in one table: it feeds the settings file, the environment, the options of the
+ * commands, `cloakroom config`, cloakroom.conf(5) and packaging/cloakroom.conf (tools/settings.py
+ * writes the last two, and a test compares them). A settings file looks so:
  *
  *     ; a comment
  *     [cache]
@@ -9,6 +10,10 @@
  *     memory = 256M
  *
  * Everything that is wrong in it is told with file and line, and nothing of it is taken then.
+ *
+ * Each value knows where it comes from. What is taken later outweighs: default, file, environment,
+ * option. A password (in the store's URL) may only stand in a file that others cannot read:
+ * arguments and environments are seen by too many.
  */
 #ifndef CMD_SETTINGS_H
 #define CMD_SETTINGS_H
@@ -16,13 +21,30 @@
 #include <cloakroom/session.h>
 
 #define CR_SETTING_TEXT_CHARS_MAX 1023
-#define CR_SETTINGS_MAX 32
+#define CR_SETTINGS_MAX 96
+#define CR_SETTINGS_FILE "/etc/cloakroom/cloakroom.conf" /* read when none is named */
+#define CR_SETTING_ENVIRONMENT "CLOAKROOM__"             /* and SECTION__KEY */
 #define CR_SETTING_CHOICES_MAX 4
 
 /* A policy as one value: "replace", "keep", "keep 3". */
 struct cr_setting_policy {
     enum cr_policy policy;
     unsigned keep_count;
+};
+
+enum cr_profile { CR_PROFILE_NONE, CR_PROFILE_AAL1, CR_PROFILE_AAL2, CR_PROFILE_AAL3 };
+
+enum cr_origin_kind {
+    CR_ORIGIN_DEFAULT,
+    CR_ORIGIN_PROFILE, /* follows from session.profile */
+    CR_ORIGIN_FILE,
+    CR_ORIGIN_ENVIRONMENT,
+    CR_ORIGIN_OPTION
+};
+
+struct cr_setting_origin {
+    enum cr_origin_kind kind;
+    int line; /* of the file; 0 otherwise */
 };
 
 /* The values. Text that is empty was not set. */
@@ -38,18 +60,22 @@ struct cr_settings {
     int64_t cache; /* enum cr_cache */
     int64_t cache_bytes;
     int64_t huge_pages; /* enum cr_huge_pages */
+    int64_t profile;    /* enum cr_profile */
     cr_span_ms idle, absolute;
+    char longer_because[CR_SETTING_TEXT_CHARS_MAX + 1];
     struct cr_setting_policy on_login;
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t hash_threads, hash_queue;
     cr_span_ms lease, poll, grace;
-    int64_t log_level;           /* enum cr_log_level */
-    int64_t log_json;            /* 0, 1 */
-    bool given[CR_SETTINGS_MAX]; /* by row: said by the file or an option */
+    int64_t log_level;                                 /* enum cr_log_level */
+    int64_t log_json;                                  /* 0, 1 */
+    char file[CR_SETTING_TEXT_CHARS_MAX + 1];          /* that was read; empty: none */
+    struct cr_setting_origin origins[CR_SETTINGS_MAX]; /* by row */
 };
 
 enum cr_setting_kind {
     CR_SETTING_TEXT,
+    CR_SETTING_URL, /* text that may hold a password */
     CR_SETTING_COUNT,
     CR_SETTING_BYTES,
     CR_SETTING_SPAN,
@@ -81,21 +107,76 @@ const struct cr_setting *cr_setting_rows(size_t *out_count);
 
 void cr_settings_init(struct cr_settings *settings);
 
+/* The number of the row of that name; the count of rows when there is none. */
+size_t cr_setting_find(const char *name);
+
 /* `name` = `value`, as a person wrote it. CR_E_INVALID, with what would be right. */
 CR_MUST_CHECK enum cr_status cr_settings_set(struct cr_settings *settings, const char *name,
-                                             const char *value, struct cr_error *out_error);
+                                             const char *value, struct cr_setting_origin origin,
+                                             struct cr_error *out_error);
+/* The same for row number `index`. */
+CR_MUST_CHECK enum cr_status cr_setting_put(struct cr_settings *settings, size_t index,
+                                            const char *value, struct cr_setting_origin origin,
+                                            struct cr_error *out_error);
+/* CR_E_INVALID with that text. */
+enum cr_status cr_setting_refuse(struct cr_error *out_error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- settings_source.c: where values come from */
 
 /* All of a settings file, or nothing of it: CR_E_INVALID with file and line, CR_E_IO when it cannot
  * be read. A key that stands there twice is an error; one that was set before is overwritten. */
 CR_MUST_CHECK enum cr_status cr_settings_read(struct cr_settings *settings, const char *path,
                                               struct cr_error *out_error);
-
-/* CR_E_INVALID: values that do not go together. */
-CR_MUST_CHECK enum cr_status cr_settings_check(const struct cr_settings *settings,
+/* The same for its bytes; `path` is for what is said. */
+CR_MUST_CHECK enum cr_status cr_settings_parse(struct cr_settings *settings, const char *path,
+                                               const char *bytes, size_t count,
                                                struct cr_error *out_error);
+
+/* What CLOAKROOM__SECTION__KEY says, in `environment` (as environ; NULL at the end). All of it or
+ * nothing: CR_E_INVALID with the variable's name, also for one that names no setting. */
+CR_MUST_CHECK enum cr_status cr_settings_environment(struct cr_settings *settings,
+                                                     char *const *environment,
+                                                     struct cr_error *out_error);
+
+/* Every value and its origin, for a process of ours: cr_settings_unpack reads it again. The store's
+ * URL is left out. False: `capacity` is too small. */
+CR_MUST_CHECK bool cr_settings_pack(const struct cr_settings *settings, char *out, size_t capacity);
+CR_MUST_CHECK enum cr_status cr_settings_unpack(struct cr_settings *settings, char *text,
+                                                struct cr_error *out_error);
+
+/* ---- settings_check.c: what they mean together */
+
+/* The lifetimes that follow from the profile, where nothing else was said; and CR_E_INVALID, with
+ * where it was said, for values that do not go together. */
+CR_MUST_CHECK enum cr_status cr_settings_finish(struct cr_settings *settings,
+                                                struct cr_error *out_error);
+
+/* "/etc/x.conf:3", "CLOAKROOM__CACHE__KIND", "--cache", "profile aal2", "default". */
+void cr_setting_origin_show(const struct cr_settings *settings, size_t index, char *out,
+                            size_t capacity);
+
+/* When sessions end, in a sentence. */
+void cr_settings_policy_show(const struct cr_settings *settings, char *out, size_t capacity);
+
+#define CR_SETTINGS_NAMES_BYTES 2048
+/* Puts into *running what *fresh has changed and what can change while running. The names of those
+ * go to `out_taken`, and of the others to `out_restart`, separated by ", "; empty: none. Rows whose
+ * names begin with `except` are left alone (NULL: none are). */
+void cr_settings_take_over(struct cr_settings *running, const struct cr_settings *fresh,
+                           const char *except, char *out_taken, char *out_restart, size_t capacity);
+
+/* ---- showing */
 
 /* The value of row number `index` as one writes it; cut to `capacity`. */
 void cr_setting_write(const struct cr_settings *settings, size_t index, char *out, size_t capacity);
+/* The same for people and logs: a password is left out. */
+void cr_setting_show(const struct cr_settings *settings, size_t index, char *out, size_t capacity);
+
+/* scheme://user:PASSWORD@host, or ?password=PASSWORD. */
+CR_MUST_CHECK bool cr_url_has_password(const char *url);
+/* With *** for the password. */
+void cr_url_show(const char *url, char *out, size_t capacity);
 
 /* What a row takes, for people: "1M to 1024G", "none, memory or shared". */
 void cr_setting_range(size_t index, char *out, size_t capacity);

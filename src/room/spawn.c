@@ -118,6 +118,8 @@ static void arguments_make(const struct cr_room *room, struct arguments *out)
     argument_add(out, "-");
     argument_add(out, "--state");
     argument_add(out, room->state);
+    argument_add(out, "--config"); /* the application's own, whatever this host's service is */
+    argument_add(out, "/dev/null");
     argument_add(out, "--auto");
     argument_add(out, "--ready-fd");
     argument_add(out, "3");

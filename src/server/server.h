@@ -23,11 +23,13 @@ struct cr_server_options {
     unsigned workers;          /* 1 to CR_SERVER_WORKERS_MAX */
 
     /* The agent is run as `PROGRAM agent --store - --state STATE --ready-fd FD` and then
-     * agent_arguments (NULL at the end), with the store's URL on its standard input. */
+     * agent_arguments (NULL at the end), with the store's URL on its standard input, and after that
+     * line agent_settings (NULL: nothing), as it is at the time. */
     const char *program; /* NULL: /proc/self/exe */
     const char *store;
     const char *state;
     const char *const *agent_arguments;
+    const char *agent_settings;
 
     enum cr_policy on_login;
     unsigned keep_count;         /* with CR_POLICY_KEEP_N */
@@ -46,6 +48,10 @@ struct cr_server_options {
     /* Once, when the agent serves for the first time and before anybody is let in. False: give up.
      * May be NULL. */
     bool (*agent_ready)(void *context);
+    /* SIGHUP: look at the settings anew. False: they are bad, and the agent is not told. May be
+     * NULL.
+     */
+    bool (*reload)(void *context);
     /* Once, when every worker serves. May be NULL. */
     void (*serving)(void *context);
     void *context;

@@ -68,6 +68,7 @@ struct supervisor {
     struct cr_child agent;
     int agent_ready; /* the pipe that says so; -1: nothing is awaited */
     bool agent_serves;
+    bool agent_reloads; /* it is to be told as soon as it serves: before, SIGHUP would end it */
     char agent_line[1024];
     size_t agent_line_count;
     char agent_socket[108];
@@ -130,14 +131,16 @@ static bool agent_arguments(const struct supervisor *s, const char *out[AGENT_AR
 }
 
 /* A pipe with the store's URL in it, which may hold a password: neither arguments nor environment
- * are for that. */
-static int url_pipe(const char *url)
+ * are for that. The settings come after it. */
+static int url_pipe(const char *url, const char *settings)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return -1;
     size_t count = strlen(url);
-    bool written = write(ends[1], url, count) == (ssize_t)count && write(ends[1], "\n", 1) == 1;
+    size_t settings_count = settings != NULL ? strlen(settings) : 0;
+    bool written = write(ends[1], url, count) == (ssize_t)count && write(ends[1], "\n", 1) == 1 &&
+                   write(ends[1], settings, settings_count) == (ssize_t)settings_count;
     (void)close(ends[1]);
     if (!written)
         fd_close(&ends[0]);
@@ -149,7 +152,7 @@ static int url_pipe(const char *url)
 static enum cr_status agent_start(struct supervisor *s)
 {
     const char *arguments[AGENT_ARGUMENTS_MAX];
-    int ready[2] = {-1, -1}, input = url_pipe(s->options->store);
+    int ready[2] = {-1, -1}, input = url_pipe(s->options->store, s->options->agent_settings);
     enum cr_status st = CR_E_IO;
     if (input < 0 || !agent_arguments(s, arguments) || pipe2(ready, O_CLOEXEC) != 0)
         goto out;
@@ -177,6 +180,9 @@ out:
 static void agent_serves(struct supervisor *s)
 {
     s->agent_serves = true;
+    if (s->agent_reloads)
+        (void)kill(s->agent.pid, SIGHUP);
+    s->agent_reloads = false;
     for (unsigned i = 0; i < s->options->workers; i++)
         s->workers[i].wants_agent = true;
     if (s->stage != STAGE_AGENT)
@@ -415,14 +421,23 @@ static void stop_go_on(struct supervisor *s)
 
 /* --- The loop --- */
 
+static void reload(struct supervisor *s)
+{
+    if (s->options->reload != NULL && !s->options->reload(s->options->context))
+        return;
+    s->agent_reloads = !s->agent_serves;
+    if (s->agent_serves && s->agent.pid != 0)
+        (void)kill(s->agent.pid, SIGHUP);
+}
+
 static void signals_take(struct supervisor *s)
 {
     struct signalfd_siginfo info;
     while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
             drain(s);
-        else if (info.ssi_signo == SIGHUP && s->agent.pid != 0)
-            (void)kill(s->agent.pid, SIGHUP);
+        else if (info.ssi_signo == SIGHUP)
+            reload(s);
     }
 }
 

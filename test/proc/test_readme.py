@@ -71,6 +71,9 @@ def readme_says_what_it_should(ran):
     assert devices.count('"id"') == 1 and '"current":true' in devices, devices
     assert "carol" in answers("user list")[0]
     assert "only one of us" in answers(" lock nightly")[0]
+    checked = answers("config check")[0]
+    assert "cache.memory = 256M" in checked and "CLOAKROOM__CACHE__MEMORY\n" in checked, checked
+    assert "--workers\n" in checked and "The settings are right." in checked, checked
 
 
 def c_blocks_compile_and_run():

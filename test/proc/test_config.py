@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# tap: timeout=180
+"""Settings from everywhere: file, environment, options; which one it was; and what a server does
+with a file that has changed."""
+
+import datetime
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent), str(pathlib.Path(__file__).parent)]
+sys.dont_write_bytecode = True
+import scratch
+import tap
+from desk import Desk
+
+EXAMPLE = scratch.ROOT / "packaging" / "cloakroom.conf"
+NONE = ("--config", "/dev/null")
+CANARY = "s3cret-canary"
+
+
+def config(*words, env=None):
+    """(exit status, standard output, standard error)"""
+    done = subprocess.run([scratch.PROGRAM, "config", *map(str, words)], text=True, timeout=60,
+                          capture_output=True, check=False, stdin=subprocess.DEVNULL,
+                          env={**os.environ, **(env or {})})
+    return done.returncode, done.stdout, done.stderr
+
+
+def file_with(text):
+    path = scratch.folder("config") / "x.conf"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def the_outcome_says_where_each_value_comes_from():
+    path = file_with("[server]\nworkers = 3\nconnections = 9\n\n[cache]\nmemory = 2M\nkind = none\n")
+    words = ("check", "--config", path, "--cache", "memory")
+    env = {"CLOAKROOM__CACHE__MEMORY": "4M", "CLOAKROOM__SERVER__CONNECTIONS": "7",
+           "CLOAKROOM__CACHE__KIND": "shared", "CLOAKROOM__SESSION__PROFILE": "aal2"}
+    want = {"server.workers": ("3", "file", f"{path}:2"),
+            "server.connections": ("7", "environment", "CLOAKROOM__SERVER__CONNECTIONS"),
+            "cache.memory": ("4M", "environment", "CLOAKROOM__CACHE__MEMORY"),
+            "cache.kind": ("memory", "option", "--cache"),
+            "session.idle": ("1h", "profile", "profile aal2"),
+            "log.level": ("info", "default", "default")}
+    status, out, error = config(*words, "--json", env=env)
+    assert (status, error) == (0, ""), error
+    answer = json.loads(out)
+    assert answer["ok"] is True and answer["file"] == str(path), answer
+    rows = {row["name"]: row for row in answer["settings"]}
+    assert rows["cache.memory"]["reloads"] and not rows["server.workers"]["reloads"]
+    status, text, _ = config(*words, env=env)
+    assert status == 0 and text.endswith("\nThe settings are right.\n"), text
+    lines = text.splitlines()
+    for name, (value, source, origin) in want.items():
+        row = rows[name]
+        assert (row["value"], row["source"], row["origin"]) == (value, source, origin), row
+        line = next(line for line in lines if line.startswith(f"{name} = "))
+        assert line.split(" = ")[1].split() == [value, *origin.split()], line
+
+
+def what_is_wrong_is_told_with_its_place_and_a_status():
+    rows = [("[server]\nworkers = 0\n", {}, (), "{}:2: server.workers goes from 1 to 64"),
+            ("[server]\nworkres = 2\n", {}, (), "{}:2: there is no setting server.workres; did you "
+             "mean server.workers?"),
+            ("[server]\nlisten = localhost:80\n", {}, (), "{}:2: 'localhost:80' is not an address"),
+            ("[server]\nclear_site_data = co0kies\n", {}, (), "{}:2: 'co0kies' is not a list"),
+            ("[session]\nidle = 31d\n", {}, (), "{}:2: session.idle is 31d, and 30d is the most"),
+            ("[engine]\nlease = 2s\n", {}, (), "{}:2: engine.lease is at least five times"),
+            ("", {"CLOAKROOM__SERVER__WORKERS": "0"}, (), "CLOAKROOM__SERVER__WORKERS: server.workers"),
+            ("", {"CLOAKROOM__SERVER__WORKRES": "2"}, (), "did you mean CLOAKROOM__SERVER__WORKERS?"),
+            ("", {}, ("--workers", "0"), "server.workers goes from 1 to 64"),
+            ("", {}, ("--listen", "x"), "--listen: 'x' is not an address")]
+    for text, env, words, says in rows:
+        path = file_with(text)
+        says = says.format(path)
+        status, out, error = config("check", "--config", path, *words, env=env)
+        assert (status, out) == (2, ""), (text, status, out)
+        assert error.startswith("cloakroom: ") and says in error, error
+        status, out, _ = config("check", "--config", path, *words, "--json", env=env)
+        answer = json.loads(out)
+        assert status == 2 and answer["ok"] is False and says in answer["error"], out
+    status, _, error = config("check", "--config", "/nowhere/x.conf")
+    assert status == 2 and "/nowhere/x.conf: No such file or directory" in error, error
+
+
+def profiles_have_the_lifetimes_of_nist():
+    """ASVS C1, C4."""
+    rows = [("none", "A session ends 30m after its last use, and 12h after its login whatever its use "
+             "(no profile, bounded as aal1)."),
+            ("aal1", "A session ends 30d after its last use, and 30d after its login whatever its use "
+             "(profile aal1: NIST SP 800-63B-4, 2.1.3)."),
+            ("aal2", "A session ends 1h after its last use, and 1d after its login whatever its use "
+             "(profile aal2: NIST SP 800-63B-4, 2.2.3)."),
+            ("aal3", "A session ends 15m after its last use, and 12h after its login whatever its use "
+             "(profile aal3: NIST SP 800-63B-4, 2.3.3).")]
+    for profile, policy in rows:
+        path = file_with(f"[session]\nprofile = {profile}\n")
+        status, out, _ = config("check", "--config", path)
+        assert status == 0 and f"\n\n{policy}\n" in out, out
+        assert json.loads(config("check", "--config", path, "--json")[1])["policy"] == policy
+    path = file_with("[session]\nprofile = aal3\nidle = 20m\n")
+    status, _, error = config("check", "--config", path)
+    assert status == 2 and "session.longer_because" in error, error
+    with path.open("a") as file:
+        file.write("longer_because = readers of the museum, as decided on 3 May\n")
+    status, out, _ = config("check", "--config", path)
+    assert status == 0 and "longer because: readers of the museum" in out, out
+
+
+def the_lifetime_of_a_profile_is_that_of_its_sessions():
+    path = file_with("[session]\nprofile = aal3\n")
+    with scratch.Server(workers=1, arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        connection = scratch.Connection(server.port)
+        status, body = connection.ask("GET", "/session", token)
+        connection.close()
+        assert status == 200, body
+        body = body.get("session", body)
+        until, since = (datetime.datetime.fromisoformat(body[key].replace("Z", "+00:00"))
+                        for key in ("expires_at", "created_at"))
+        assert 14 * 60 < (until - since).total_seconds() <= 15 * 60 + 1, body
+
+
+def a_password_comes_neither_by_argument_nor_by_environment():
+    """ASVS H3, and H5: it is in no output."""
+    url = f"postgresql://app:{CANARY}@db/app"
+    path = file_with(f"[store]\nurl = {url}\n")
+    commands = [("config", "check"), ("serve",), ("agent",), ("user", "list"), ("session", "list", "x"),
+                ("config", "show")]
+    for words in commands:
+        def ask(*more, words=words, env=None):
+            done = subprocess.run([scratch.PROGRAM, *words, *more], text=True, capture_output=True,
+                                  check=False, timeout=60, stdin=subprocess.DEVNULL,
+                                  env={**os.environ, **(env or {})})
+            assert CANARY not in done.stdout + done.stderr, words
+            return done
+        refusals = [ask(*NONE, env={"CLOAKROOM__STORE__URL": url})]
+        if words != ("config", "show"):
+            refusals.append(ask(*NONE, "--store", url))
+        path.chmod(0o644)
+        refusals.append(ask("--config", str(path)))
+        for done in refusals:
+            assert done.returncode == 2 and "password" in done.stderr, (words, done.stderr)
+        path.chmod(0o600)
+        done = ask("--config", str(path))
+        assert (done.returncode == 0) == (words[0] == "config"), (words, done.stderr)
+        if words[0] == "config":
+            assert "postgresql://app:***@db/app" in done.stdout
+
+
+def the_example_file_has_every_setting_and_its_default():
+    text = EXAMPLE.read_text(encoding="utf-8")
+    rows = json.loads(config("show", *NONE, "--json")[1])
+    for row in rows:
+        key = row["name"].split(".")[1]
+        assert f"\n#{key} = {row['default']}".rstrip() + "\n" in text, row
+    assert text == config("example")[1]
+    status, out, error = config("check", "--config", EXAMPLE, "--json")
+    assert status == 0 and {row["source"] for row in json.loads(out)["settings"]} == {"default"}, error
+    # Every line that has a default is right when it is no comment any more.
+    lines = [line[1:] if line.startswith("#") and " = " in line and not line.startswith("# ")
+             else line for line in text.splitlines()]
+    path = file_with("\n".join(lines) + "\n")
+    status, out, error = config("check", "--config", path, "--json")
+    assert status == 0, error
+    defaults = {row["name"]: row["default"] for row in rows}
+    for row in json.loads(out)["settings"]:
+        assert row["value"] == defaults[row["name"]], row
+        assert row["source"] == ("file" if row["value"] else "default"), row
+
+
+def the_file_of_the_system_is_read_where_it_exists():
+    """In a mount namespace that has one."""
+    script = ("mount -t tmpfs none /etc && mkdir /etc/cloakroom && "
+              "printf '[server]\\nworkers = 5\\n' >/etc/cloakroom/cloakroom.conf && ")
+    def inside(command):
+        return subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-ec",
+                               script + command], text=True, capture_output=True, check=False,
+                              timeout=60, stdin=subprocess.DEVNULL)
+    if inside("true").returncode != 0:
+        tap.skip("no mount namespace can be had here")
+    program = scratch.PROGRAM
+    done = inside(f"{program} config check")
+    assert "server.workers = 5" in done.stdout and "/etc/cloakroom/cloakroom.conf:2" in done.stdout, done
+    done = inside(f"{program} config check --config /dev/null")
+    assert "server.workers = 2" in done.stdout, done
+    done = inside(f"echo x >>/etc/cloakroom/cloakroom.conf; {program} user list")
+    assert done.returncode == 2 and "/etc/cloakroom/cloakroom.conf:3: neither" in done.stderr, done
+
+
+def change(server, path, text, *says):
+    """Writes the settings file, sends SIGHUP, and waits until the log says it all."""
+    before = len(server.said())
+    path.write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    for word in says:
+        scratch.until(lambda word=word: word in server.said()[before:], word)
+    return server.said()[before:]
+
+
+def all_answer(server, token):
+    connections = server.connections().values()
+    assert all(connection.session(token) == 200 for connection in connections)
+    for connection in connections:
+        connection.close()
+
+
+def a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_changes():
+    path = file_with("[cache]\nmemory = 2M\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        all_answer(server, token)
+        said = change(server, path, "[cache]\nmemory = lots\n", f"{path}:2: cache.memory is a size")
+        assert "the settings stay as they were" in said and "read anew" not in said, said
+        said = change(server, path, "[cache\n", f"{path}:1: neither [section] nor key = value")
+        all_answer(server, token)
+        said = change(server, path,
+                      "[cache]\nmemory = 4M\n[engine]\ngrace = 1s\n[server]\nworkers = 7\nconnections = 50\n",
+                      "settings read anew")
+        assert "taken over from the settings: cache.memory" in said, said
+        assert "to be restarted for: server.connections, engine.grace" in said, said
+        assert "server.workers" not in said, "an option outweighs it"
+        assert said.count("to be restarted for") == 1, said
+        all_answer(server, token)
+        said = change(server, path, "[cache]\nmemory = 4M\n", "settings read anew")
+        assert "taken over" not in said and "restarted" not in said, said
+
+
+def an_agent_that_is_replaced_runs_with_what_was_taken_last():
+    """Also when the file has become bad meanwhile, or was never read."""
+    path = file_with("[cache]\nmemory = 2M\n[session]\nidle = 10m\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        change(server, path, "[cache]\nmemory = 4M\n[session]\nidle = 10m\n", "settings read anew")
+        change(server, path, "[cache\n", "the settings stay as they were")
+        for _ in range(2):
+            first = server.agent_pid()
+            os.kill(first, signal.SIGKILL)
+            scratch.until(lambda first=first: server.agent_pid() not in (None, first), "another agent")
+            scratch.until(lambda: ask_session(server, token) == 200, "the session")
+        all_answer(server, token)
+        # The newest is as the first: this changes nothing of it.
+        said = change(server, path, "[cache]\nmemory = 4M\n[session]\nidle = 10m\n", "settings read anew")
+        assert "taken over" not in said and "restarted" not in said, said
+
+
+def ask_session(server, token):
+    connection = scratch.Connection(server.port)
+    try:
+        return connection.session(token)
+    finally:
+        connection.close()
+
+
+def a_signal_to_an_agent_that_starts_is_not_lost_and_does_not_end_it():
+    path = file_with("[cache]\nmemory = 2M\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        for memory in ("3M", "4M", "5M"):
+            first = server.agent_pid()
+            path.write_text(f"[cache]\nmemory = {memory}\n")
+            before = len(server.said())
+            os.kill(first, signal.SIGKILL)
+            scratch.until(lambda first=first: server.agent_pid() not in (None, first), "another agent")
+            second = server.agent_pid()
+            server.process.send_signal(signal.SIGHUP)
+            scratch.until(lambda before=before: "settings read anew" in server.said()[before:], memory)
+            assert server.agent_pid() == second, server.said()
+            scratch.until(lambda: ask_session(server, token) == 200, "the session")
+
+
+def an_agent_alone_says_what_it_takes_over_and_what_needs_a_restart():
+    path = file_with("[cache]\nmemory = 2M\n")
+    desk = Desk()
+    desk.start("--config", str(path))
+    try:
+        for text, says, no in [
+                ("[cache]\nmemory = 4M\nhuge_pages = off\n",
+                 ["taken over from the settings: cache.memory, cache.huge_pages"], ["restart"]),
+                ("[cache]\nmemory = 4M\nhuge_pages = off\n[log]\nlevel = debug\n[server]\nworkers = 9\n",
+                 ["to be restarted for: log.level"], ["taken over", "server.workers"]),
+                ("[cache]\nmemory = 8M\nmemory = 4M\n",
+                 [f"{path}:3: cache.memory stands here a second time"], ["read anew"]),
+                ("[session]\nprofile = aal3\nidle = 1h\n",
+                 [f"{path}:3: session.idle is 1h, and 15m is the most"], ["read anew"])]:
+            before = len(desk.said())
+            path.write_text(text)
+            desk.agent.send_signal(signal.SIGHUP)
+            wanted = says + ([] if "read anew" in no else ["settings read anew"])
+            for word in wanted:
+                scratch.until(lambda word=word: word in desk.said()[before:], word)
+            assert not any(word in desk.said()[before:] for word in no), desk.said()[before:]
+        # A file that is gone is a bad one.
+        before = len(desk.said())
+        path.unlink()
+        desk.agent.send_signal(signal.SIGHUP)
+        scratch.until(lambda: "x.conf: No such file or directory" in desk.said()[before:], "no file")
+        assert desk.do("user", "list") is not None and desk.agent.poll() is None
+    finally:
+        desk.stop()
+
+
+tap.main([
+    the_outcome_says_where_each_value_comes_from,
+    what_is_wrong_is_told_with_its_place_and_a_status,
+    profiles_have_the_lifetimes_of_nist,
+    the_lifetime_of_a_profile_is_that_of_its_sessions,
+    a_password_comes_neither_by_argument_nor_by_environment,
+    the_example_file_has_every_setting_and_its_default,
+    the_file_of_the_system_is_read_where_it_exists,
+    a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_changes,
+    an_agent_that_is_replaced_runs_with_what_was_taken_last,
+    a_signal_to_an_agent_that_starts_is_not_lost_and_does_not_end_it,
+    an_agent_alone_says_what_it_takes_over_and_what_needs_a_restart,
+])
