@@ -106,13 +106,16 @@ const struct cr_setting *cr_setting_rows(size_t *out_count)
     return rows;
 }
 
+/* It quotes what somebody wrote: no control characters of theirs reach a terminal or a log. */
 enum cr_status cr_setting_refuse(struct cr_error *out_error, const char *format, ...)
 {
+    char text[sizeof out_error->text];
     va_list arguments;
     va_start(arguments, format);
-    out_error->status = CR_E_INVALID;
-    vsnprintf(out_error->text, sizeof out_error->text, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    out_error->status = CR_E_INVALID;
+    cr_label_copy(out_error->text, sizeof out_error->text, text, strlen(text));
     return CR_E_INVALID;
 }
 

@@ -195,6 +195,10 @@ static const struct {
     {"UTF-8 with a byte order mark", BYTES("\xef\xbb\xbf[cache]\nkind = none\n"), NULL},
     {"an escape in a value", BYTES("[session]\nrealm = a\x1b[2J\n"),
      ":2: session.realm has control characters or bad UTF-8"},
+    {"an escape in what is told", BYTES("[cache]\nkind = \x1b[2J\n"),
+     ":2: cache.kind is none, memory or shared, not '?[2J'"},
+    {"an escape in a key", BYTES("[cache]\n\x1b[2Jxxxxxxxxxx = 1\n"),
+     ":2: there is no setting cache.?[2Jxxxxxxxxxx;"},
     {"repeated key", BYTES("[cache]\nkind = none\nkind = none\n"),
      ":3: cache.kind stands here a second time"},
     {"repeated in another section of the name",
@@ -258,8 +262,8 @@ static void a_line_of_the_greatest_length_is_taken(void)
     int length = snprintf(bytes, sizeof bytes, "[session]\nrealm = " LONG_60 LONG_60 LONG_60);
     memset(bytes + length, 'b', 197 - 8 - 180);
     length += 197 - 8 - 180;
-    memcpy(bytes + length, "\n[cache]\nkind = none\n", 21);
-    file_try(&file, bytes, (size_t)length + 21);
+    length += snprintf(bytes + length, sizeof bytes - (size_t)length, "\n[cache]\nkind = none\n");
+    file_try(&file, bytes, (size_t)length);
     CHECK_STATUS(file.status, CR_OK);
     CHECK_UINT(strlen(file.settings.realm), 197 - 8);
     CHECK_INT(file.settings.cache, CR_CACHE_NONE);
