@@ -262,7 +262,7 @@ static enum cr_status variable_unknown(const char *typed, struct cr_error *out_e
 {
     const struct cr_setting *rows;
     size_t count;
-    char name[NAME_CHARS_MAX];
+    char name[NAME_CHARS_MAX] = "";
     size_t length = 0;
     /* As a row's name, so that likeness is not counted in what all have. */
     for (const char *c = typed + strlen(CR_SETTING_ENVIRONMENT);

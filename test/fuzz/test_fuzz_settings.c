@@ -144,9 +144,9 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
                      error.text[0] != '\0',
                  "what is wrong is said in clean text");
     } else {
-        text = realloc(text, bytes > 0 ? bytes : 1); /* nothing after the end */
-        if (text != NULL)
-            file_try(&settings, text, bytes);
+        char *exact = realloc(text, bytes > 0 ? bytes : 1); /* nothing after the end */
+        text = exact != NULL ? exact : text;
+        file_try(&settings, text, bytes);
     }
     free(text);
     return 0;
