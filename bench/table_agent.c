@@ -66,7 +66,7 @@ static void sessions_insert(struct agent *agent, size_t number, size_t count,
     struct cr_token_hash hash;
     cr_table_own_view(agent->table, &view);
     for (size_t i = 0; i < count; i++) {
-        must_be_ok(cr_session_id_make(random_of(agent), &id), "id");
+        must_be_ok(cr_session_id_make(random_of(agent), cr_clock_wall(agent->clock), &id), "id");
         must_be_ok(cr_token_make(&agent->ring, random_of(agent), &id, 0, &out_tokens[i]), "token");
         cr_token_hash(&out_tokens[i], &hash);
         entry_make(agent->clock, &id, &hash, number + i, &entries[i]);

@@ -104,8 +104,8 @@ struct layout_places {
     uint32_t tag; /* at least LAYOUT_TAG_ENTRY_MIN */
 };
 
-/* Eight characters to 0 .. 2^32 - 1: random characters make good high bits by one multiplication.
- */
+/* Eight characters to 0 .. 2^32 - 1: random characters make good high bits by one multiplication,
+ * also where, as in the first eight of an id, four are random and the others of the same time. */
 static inline uint64_t layout_mix(const char *characters)
 {
     uint64_t word;

@@ -212,7 +212,7 @@ static enum cr_status create_prepare(struct create *create, const struct cr_crea
     enum cr_status st = cr_random_fill(engine->random, &create->terms.ending.identity,
                                        sizeof create->terms.ending.identity);
     if (st == CR_OK)
-        st = cr_session_id_make(engine->random, &record->id);
+        st = cr_session_id_make(engine->random, cr_clock_wall(engine->loop->clock), &record->id);
     if (st == CR_OK)
         st = cr_token_make(&engine->keyring, engine->random, &record->id, 0, &create->token);
     if (st == CR_OK)

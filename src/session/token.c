@@ -27,6 +27,8 @@
 /* Offsets in the 60 bytes, and after the prefix in the 80 characters. */
 #define HEAD_BYTES 3
 #define ID_BYTES 18
+#define ID_TIME_BYTES 3
+#define ID_STEP_MS 16
 #define SECRET_BYTES 24
 #define MAC_BYTES 15
 #define SIGNED_BYTES (HEAD_BYTES + ID_BYTES + SECRET_BYTES)
@@ -74,12 +76,16 @@ void cr_keyring_wipe(struct cr_keyring *ring)
         cr_bytes_wipe(ring, sizeof *ring);
 }
 
-enum cr_status cr_session_id_make(struct cr_random *random, struct cr_session_id *out_id)
+enum cr_status cr_session_id_make(struct cr_random *random, cr_time_ms now,
+                                  struct cr_session_id *out_id)
 {
     unsigned char bytes[ID_BYTES];
-    enum cr_status st = cr_random_fill(random, bytes, sizeof bytes);
+    enum cr_status st = cr_random_fill(random, bytes + ID_TIME_BYTES, sizeof bytes - ID_TIME_BYTES);
     if (st != CR_OK)
         return st;
+    uint64_t step = (uint64_t)now / ID_STEP_MS;
+    for (size_t i = 0; i < ID_TIME_BYTES; i++)
+        bytes[i] = (unsigned char)(step >> (8 * (ID_TIME_BYTES - 1 - i)));
     memcpy(out_id->text, ID_PREFIX, ID_PREFIX_CHARS);
     cr_base64_encode(bytes, sizeof bytes, out_id->text + ID_PREFIX_CHARS);
     out_id->text[CR_SESSION_ID_CHARS] = '\0';

@@ -18,7 +18,7 @@
 
 /* Readers wait so long for a writer that restarts the log; nobody else is in anybody's way. */
 #define BUSY_TIMEOUT_MS 5000
-/* Ids are random, so each create touches pages anywhere in two indexes. */
+/* Each create touches a page anywhere in the index by user. */
 #define WRITER_CACHE_KIB "-65536"
 /* And the more of them are gathered before they are written home, the fewer are written twice: with
  * SQLite's own 1000, creates ran at a third. */

@@ -71,7 +71,7 @@ static inline bool segment_fill(struct segment *s)
     for (unsigned i = 0; i < SEGMENT_SESSIONS; i++) {
         memcpy(s->genuine, s->words, s->word_count * sizeof *s->words);
         s->of_session[i] = s->place_count;
-        if (cr_session_id_make(&s->f.random.random, &s->ids[i]) != CR_OK ||
+        if (cr_session_id_make(&s->f.random.random, 0, &s->ids[i]) != CR_OK ||
             cr_token_make(&ring, &s->f.random.random, &s->ids[i], 0, &s->tokens[i]) != CR_OK)
             return false;
         cr_token_hash(&s->tokens[i], &s->hashes[i]);

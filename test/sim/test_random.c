@@ -299,7 +299,7 @@ static void stranger_insert(struct sim_host *h)
     static const uint32_t sizes[] = {0, 64, 64, 700};
     struct cr_entry entry = {.idle = 3600000, .user = {.length = 1, .bytes = {'z'}}};
     cr_boot_ns now = cr_clock_boot(&h->clock);
-    if (cr_session_id_make(&h->random.random, &entry.id) != CR_OK)
+    if (cr_session_id_make(&h->random.random, cr_clock_wall(&h->clock), &entry.id) != CR_OK)
         return;
     entry.seen = now;
     entry.deadline = entry.absolute_until = cr_boot_add(now, entry.idle);

@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "cache/writer.h"
+#include "session/token.h"
 #include "unit/cache_fixture.h"
 
 #define PLACES (2 * LAYOUT_BUCKET_SLOTS)
@@ -347,7 +348,26 @@ static void no_two_tables_hash_users_alike(void)
     fixture_fini(&f[0]);
 }
 
+/* Six bytes of time in an id: all of one moment then have one home. */
+static void sessions_of_one_moment_find_room_as_any_others_do(void)
+{
+    struct fixture f;
+    if (!fixture_init(&f))
+        return;
+    uint64_t count = f.view.bucket_count * LAYOUT_BUCKET_SLOTS / 10 * 8;
+    for (uint64_t i = 0; i < count; i++) {
+        struct cr_entry entry;
+        fixture_entry(i, (unsigned)i, f.clock.now_boot, 56, &entry);
+        CHECK_STATUS(cr_session_id_make(&f.random.random, f.clock.now_wall, &entry.id), CR_OK);
+        CHECK(cr_table_insert(f.table, &entry, FIXTURE_CLOCK, f.clock.now_boot));
+    }
+    CHECK_UINT(fixture_count(&f).entries, count);
+    CHECK_UINT(fixture_count(&f).evicted_live, 0);
+    fixture_fini(&f);
+}
+
 static const struct tap_test tests[] = {
+    TAP_TEST(sessions_of_one_moment_find_room_as_any_others_do),
     TAP_TEST(the_session_seen_longest_ago_goes_when_there_is_no_room),
     TAP_TEST(an_ended_session_goes_before_a_live_one),
     TAP_TEST(an_expired_session_goes_before_a_live_one),

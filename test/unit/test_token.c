@@ -16,6 +16,8 @@
     "0dLT1NXW19jZ2tvc3d7f2ZDa7wh5ed7fPENLoLFd"
 #define KNOWN_HASH "a397b182f2a964c4bf9c59018b1d3c71516f2b3b19b42c5dd0f1a44c99f6c0dd"
 
+#define NOW 1700000000000 /* wall-clock time */
+
 struct fixture {
     struct cr_random_seeded random;
     struct cr_key keys[3];
@@ -33,7 +35,7 @@ static bool setup(struct fixture *f)
             return false;
     }
     cr_keyring_init(&f->ring, "realm", f->keys, 3);
-    return CHECK_STATUS(cr_session_id_make(&f->random.random, &f->id), CR_OK) &&
+    return CHECK_STATUS(cr_session_id_make(&f->random.random, NOW, &f->id), CR_OK) &&
            CHECK_STATUS(cr_token_make(&f->ring, &f->random.random, &f->id, 4095, &f->token), CR_OK);
 }
 
@@ -177,7 +179,8 @@ static void every_other_character_at_every_place_is_noticed(void)
     CHECK_UINT(wrong, 0);
 }
 
-/* ASVS A6: 56 of the 80 characters are random, and 20 are a MAC over them. */
+/* ASVS A6: 52 of the 80 characters are random, and 20 are a MAC over them. These are of one time.
+ */
 static void two_tokens_share_bytes_by_chance_only(void)
 {
     struct fixture f;
@@ -186,7 +189,7 @@ static void two_tokens_share_bytes_by_chance_only(void)
     for (int round = 0; round < 64; round++) {
         struct cr_session_id id;
         struct cr_token token;
-        if (!CHECK_STATUS(cr_session_id_make(&f.random.random, &id), CR_OK) ||
+        if (!CHECK_STATUS(cr_session_id_make(&f.random.random, NOW, &id), CR_OK) ||
             !CHECK_STATUS(cr_token_make(&f.ring, &f.random.random, &id, 4095, &token), CR_OK))
             return;
         unsigned char a[60], b[60];
@@ -194,12 +197,37 @@ static void two_tokens_share_bytes_by_chance_only(void)
             !CHECK(cr_base64_decode(token.text + 5, 80, b)))
             return;
         int shared = 0;
-        for (size_t i = 3; i < sizeof a; i++)
+        for (size_t i = 6; i < sizeof a; i++)
             shared += a[i] == b[i];
-        CHECK(shared < 12); /* of 57: chance gives 12 in less than one of 10^15 pairs */
-        CHECK_MEM(token.text, f.token.text, 9); /* prefix, version, key, partition */
+        CHECK(shared < 12); /* of 54: chance gives 12 in less than one of 10^15 pairs */
+        CHECK_MEM(token.text, f.token.text, 13); /* prefix, version, key, partition, time */
         CHECK_UINT(strlen(token.text), CR_TOKEN_CHARS);
         f.token = token;
+    }
+}
+
+/* A store's index of ids grows where the newest are. */
+static void ids_begin_with_their_time_in_steps_of_16_ms(void)
+{
+    static const struct {
+        cr_time_ms now;
+        const char *head;
+    } cases[] = {
+        {0, "AAAA"},
+        {15, "AAAA"},
+        {16, "AAAB"},
+        {16 * 64, "AABA"},
+        {16777215LL * 16 + 15, "____"},
+        {16777216LL * 16, "AAAA"},
+        {-1, "____"}, /* a clock that is not set yet */
+    };
+    struct fixture f;
+    struct cr_session_id id;
+    if (!setup(&f))
+        return;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (CHECK_STATUS(cr_session_id_make(&f.random.random, cases[i].now, &id), CR_OK))
+            CHECK_MEM(id.text + 4, cases[i].head, 4);
     }
 }
 
@@ -236,7 +264,7 @@ static void without_random_bytes_nothing_is_made(void)
     struct cr_token token = {.text = "untouched"};
     unsigned char sealed[CR_SEALED_BYTES_MAX];
     uint8_t bytes;
-    CHECK_STATUS(cr_session_id_make(&none, &id), CR_UNAVAILABLE);
+    CHECK_STATUS(cr_session_id_make(&none, NOW, &id), CR_UNAVAILABLE);
     CHECK_STATUS(cr_token_make(&f.ring, &none, &f.id, 0, &token), CR_UNAVAILABLE);
     CHECK_STR(token.text, "untouched");
     CHECK_STATUS(cr_token_seal(&f.token, &f.token, &none, sealed, &bytes), CR_UNAVAILABLE);
@@ -339,6 +367,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(each_flipped_bit_of_a_token_is_noticed_by_a_hit_and_by_a_miss),
     TAP_TEST(every_other_character_at_every_place_is_noticed),
     TAP_TEST(two_tokens_share_bytes_by_chance_only),
+    TAP_TEST(ids_begin_with_their_time_in_steps_of_16_ms),
     TAP_TEST(the_same_id_gets_another_secret_each_time),
     TAP_TEST(without_random_bytes_nothing_is_made),
     TAP_TEST(text_of_another_version_carries_an_id_that_does_not_exist),
