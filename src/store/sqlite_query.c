@@ -215,6 +215,11 @@ enum cr_status cr_query_close(struct cr_query *query, enum cr_status st)
 
 enum cr_status cr_query_change(struct cr_query *query)
 {
+    const struct cr_sqlite *s = query->sqlite;
+    /* SQLite has rolled the batch back by itself: what is written now would stand alone, at once.
+     */
+    if (s->store.in_batch && s->broken != CR_OK && sqlite3_get_autocommit(s->db))
+        return cr_query_close(query, s->broken);
     enum cr_status st = cr_query_row(query);
     CR_ASSERT(st != CR_OK); /* changes give no rows */
     return cr_query_close(query, st == CR_NOT_FOUND ? CR_OK : st);
