@@ -35,7 +35,7 @@
 extern "C" {
 #endif
 
-#define CR_STORE_CONTRACT 1 /* raised with every change to this file that breaks a store */
+#define CR_STORE_CONTRACT 2 /* raised with every change to this file that breaks a store */
 
 #define CR_TOKEN_HASH_BYTES 32
 #define CR_SEALED_BYTES_MAX 160
@@ -110,7 +110,9 @@ struct cr_log_row {
     uint64_t generation;          /* SESSION_CHANGED: the data's version after it */
     enum cr_reason reason;
     char by[CR_BY_CHARS_MAX + 1];
-    cr_time_ms at; /* written by the store */
+    struct cr_origin from;          /* of the ending: where the log-in that did it came from */
+    cr_time_ms created_at, seen_at; /* SESSION_ENDED: of the session, whose row is gone; else 0 */
+    cr_time_ms at;                  /* written by the store */
 };
 
 /* Rows that one call appended; grows as needed (malloc; cr_log_rows_fini frees). */
@@ -122,11 +124,12 @@ CR_API CR_MUST_CHECK enum cr_status cr_log_rows_add(struct cr_log_rows *rows,
                                                     const struct cr_log_row *row);
 CR_API void cr_log_rows_fini(struct cr_log_rows *rows);
 
-/* Who ends, why, under which identity. */
+/* Who ends, why, under which identity. All of it goes into the log row. */
 struct cr_ending {
     struct cr_ending_id identity;
     enum cr_reason reason;
     char by[CR_BY_CHARS_MAX + 1];
+    struct cr_origin from;
 };
 
 /* What a login asks besides its row. */
@@ -157,7 +160,8 @@ struct cr_change {
     cr_span_ms old_grace; /* how long expect_hash stays good; 0: not at all */
     uint8_t sealed_bytes;
     unsigned char sealed[CR_SEALED_BYTES_MAX];
-    struct cr_ending ending; /* identity and author of the log row */
+    struct cr_ending ending; /* identity and author of the log row; reason: CR_REASON_ROTATED with
+                                set_token, else CR_REASON_NONE */
 };
 
 struct cr_seen {
@@ -287,6 +291,10 @@ struct cr_store_ops {
      * its user's or the global generation above the row's. `record` may be NULL. */
     enum cr_status (*log_about)(struct cr_store *, const struct cr_session_id *,
                                 const struct cr_record *record, struct cr_log_row *out);
+    /* The rotations of this session: its CR_LOG_SESSION_CHANGED rows of CR_REASON_ROTATED, newest
+     * first, at most `limit`. None is CR_OK too. */
+    enum cr_status (*log_rotations)(struct cr_store *, const struct cr_session_id *, size_t limit,
+                                    struct cr_log_rows *out);
 
     /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat
      * of `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores

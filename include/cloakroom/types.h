@@ -81,7 +81,15 @@ enum cr_reason {
     CR_REASON_EVERYBODY = 7, /* everybody's sessions were ended */
     CR_REASON_IDLE = 8,      /* derived: nobody used it for too long */
     CR_REASON_ABSOLUTE = 9,  /* derived: it reached its end */
-    CR_REASON_UPGRADED = 10  /* an anonymous session became a user's */
+    CR_REASON_UPGRADED = 10, /* an anonymous session became a user's */
+    CR_REASON_DEVICE = 11,   /* the person ended it from another device */
+    CR_REASON_ROTATED = 12   /* of a token: its successor has taken its place */
+};
+
+/* Where something was asked for, as the client of that request told it. Texts; may be empty. */
+struct cr_origin {
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    char agent[CR_AGENT_CHARS_MAX + 1];
 };
 
 /* A short word for a reason ("replaced"), stable for scripts; never NULL. */

@@ -100,6 +100,10 @@ const char *cr_reason_name(enum cr_reason reason)
         return "absolute";
     case CR_REASON_UPGRADED:
         return "upgraded";
+    case CR_REASON_DEVICE:
+        return "device";
+    case CR_REASON_ROTATED:
+        return "rotated";
     }
     return "unknown"; /* written by a later version */
 }

@@ -200,9 +200,12 @@ static const char *ended_sentence(enum cr_reason reason)
         return "Your session reached its longest time: log in again.";
     case CR_REASON_LOGOUT:
         return "You are logged out.";
+    case CR_REASON_DEVICE:
+        return "You ended this session from another of your devices.";
     case CR_REASON_NONE:
     case CR_REASON_DISABLED:
     case CR_REASON_UPGRADED:
+    case CR_REASON_ROTATED:
         break;
     }
     return "Your session has ended: log in again.";

@@ -103,9 +103,7 @@ enum cr_status cr_memory_find(struct cr_store *store, const struct cr_session_id
 static enum cr_status ended_log(struct memory *memory, const struct cr_record *record,
                                 const struct cr_ending *ending, struct cr_log_row *out_row)
 {
-    struct cr_log_row row = cr_log_row_for(CR_LOG_SESSION_ENDED, ending);
-    row.session = record->id;
-    row.user = record->user;
+    struct cr_log_row row = cr_log_row_ended(record, ending);
     return cr_memory_log_add(memory, &row, out_row);
 }
 

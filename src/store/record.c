@@ -112,6 +112,17 @@ struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *
 {
     struct cr_log_row row = {.identity = ending->identity, .kind = kind, .reason = ending->reason};
     memcpy(row.by, ending->by, sizeof row.by);
+    row.from = ending->from;
+    return row;
+}
+
+struct cr_log_row cr_log_row_ended(const struct cr_record *record, const struct cr_ending *ending)
+{
+    struct cr_log_row row = cr_log_row_for(CR_LOG_SESSION_ENDED, ending);
+    row.session = record->id;
+    row.user = record->user;
+    row.created_at = record->created_at;
+    row.seen_at = record->seen_at;
     return row;
 }
 
@@ -188,6 +199,12 @@ bool cr_record_is_sound(const struct cr_record *record)
            text_ends(record->agent, sizeof record->agent);
 }
 
+bool cr_origin_is_sound(const struct cr_origin *origin)
+{
+    return text_ends(origin->address, sizeof origin->address) &&
+           text_ends(origin->agent, sizeof origin->agent);
+}
+
 static bool log_kind_is_known(enum cr_log_kind kind)
 {
     switch (kind) {
@@ -207,7 +224,7 @@ bool cr_log_row_is_sound(const struct cr_log_row *row)
     bool needs_session = row->kind == CR_LOG_SESSION_ENDED || row->kind == CR_LOG_SESSION_CHANGED;
     return row->number > 0 && log_kind_is_known(row->kind) &&
            row->user.length <= CR_USER_BYTES_MAX && text_ends(row->by, sizeof row->by) &&
-           (!needs_session || names_session) &&
+           cr_origin_is_sound(&row->from) && (!needs_session || names_session) &&
            (!names_session || cr_session_id_is_sound(&row->session)) &&
            (row->kind != CR_LOG_USER_ENDED || cr_user_is_sound(&row->user));
 }

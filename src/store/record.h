@@ -25,12 +25,15 @@ void cr_account_row_change(struct cr_account_row *row, const struct cr_account_c
 
 /* A row for the log, without number and time. */
 struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending);
+/* The same of one session that ends, whose row is about to go. */
+struct cr_log_row cr_log_row_ended(const struct cr_record *record, const struct cr_ending *ending);
 
 /* When an unused session dies by itself: its absolute end, or idle end and slack. */
 cr_time_ms cr_record_deadline(const struct cr_record *record);
 
 /* Whether what a store gave back can be a session at all. */
 CR_MUST_CHECK bool cr_record_is_sound(const struct cr_record *record);
+CR_MUST_CHECK bool cr_origin_is_sound(const struct cr_origin *origin);
 CR_MUST_CHECK bool cr_log_row_is_sound(const struct cr_log_row *row);
 CR_MUST_CHECK bool cr_session_id_is_sound(const struct cr_session_id *id);
 CR_MUST_CHECK bool cr_user_is_sound(const struct cr_user *user); /* not anonymous */

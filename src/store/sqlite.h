@@ -8,7 +8,7 @@
 #include "store/record.h"
 #include "store/stores.h"
 
-#define CR_SQLITE_VERSION 2 /* of the schema (sqlite_schema.c) */
+#define CR_SQLITE_VERSION 3 /* of the schema (sqlite_schema.c) */
 #define CR_SUM_BYTES 16
 
 /* Every statement there is; their text is in sqlite_query.c. Input is bound, never spliced in. */
@@ -42,6 +42,7 @@ enum cr_sql {
     SQL_LOG_ABOUT_SESSION,
     SQL_LOG_ABOUT_USER,
     SQL_LOG_ABOUT_ALL,
+    SQL_LOG_ROTATIONS,
     SQL_ENGINE_INSERT,
     SQL_ENGINE_POLL,
     SQL_ENGINE_LIST,
@@ -215,6 +216,8 @@ enum cr_status cr_sqlite_log_find_call(struct cr_store *store, const struct cr_e
                                        struct cr_log_row *out);
 enum cr_status cr_sqlite_log_about(struct cr_store *store, const struct cr_session_id *id,
                                    const struct cr_record *record, struct cr_log_row *out);
+enum cr_status cr_sqlite_log_rotations(struct cr_store *store, const struct cr_session_id *id,
+                                       size_t limit, struct cr_log_rows *out);
 enum cr_status cr_sqlite_engine_register(struct cr_store *store, const struct cr_engine_row *row);
 enum cr_status cr_sqlite_engine_poll(struct cr_store *store, struct cr_engine_row *row,
                                      size_t limit, struct cr_poll *out);

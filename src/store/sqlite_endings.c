@@ -22,6 +22,10 @@ void cr_query_log_row(struct cr_query *query, struct cr_log_row *out)
     out->reason = (enum cr_reason)cr_query_int(query);
     cr_query_text(query, out->by, sizeof out->by);
     out->at = cr_query_int(query);
+    cr_query_text(query, out->from.address, sizeof out->from.address);
+    cr_query_text(query, out->from.agent, sizeof out->from.agent);
+    out->created_at = cr_query_int(query);
+    out->seen_at = cr_query_int(query);
 }
 
 /* The one row that a statement gives, with what was bound to it. */
@@ -62,6 +66,10 @@ enum cr_status cr_sqlite_log_add(struct cr_sqlite *s, struct cr_log_row *row)
     cr_query_bind_int(&query, row->reason);
     cr_query_bind_text(&query, row->by);
     cr_query_bind_int(&query, row->at);
+    cr_query_bind_text(&query, row->from.address);
+    cr_query_bind_text(&query, row->from.agent);
+    cr_query_bind_int(&query, row->created_at);
+    cr_query_bind_int(&query, row->seen_at);
     st = cr_query_change(&query);
     /* SQLite gives the number after the highest there is, and the last row is never deleted: no
      * gaps, and none is given twice. */
@@ -72,9 +80,7 @@ enum cr_status cr_sqlite_log_add(struct cr_sqlite *s, struct cr_log_row *row)
 enum cr_status cr_sqlite_log_ended(struct cr_sqlite *s, const struct cr_record *record,
                                    const struct cr_ending *ending, struct cr_log_row *out_row)
 {
-    *out_row = cr_log_row_for(CR_LOG_SESSION_ENDED, ending);
-    out_row->session = record->id;
-    out_row->user = record->user;
+    *out_row = cr_log_row_ended(record, ending);
     return cr_sqlite_log_add(s, out_row);
 }
 
@@ -88,22 +94,38 @@ enum cr_status cr_sqlite_log_user(struct cr_sqlite *s, const struct cr_user *use
     return cr_sqlite_log_add(s, out_row);
 }
 
-enum cr_status cr_sqlite_log_rows(struct cr_sqlite *s, uint64_t number, size_t limit,
-                                  struct cr_log_rows *out)
+/* All rows that a statement gives, with what was bound to it. */
+static enum cr_status log_rows_read(struct cr_query *query, struct cr_log_rows *out)
 {
-    struct cr_query query;
     struct cr_log_row row;
     enum cr_status st;
-    cr_query_open(&query, s, SQL_LOG_READ);
-    cr_query_bind_uint(&query, number);
-    cr_query_bind_uint(&query, limit);
-    while ((st = cr_query_row(&query)) == CR_OK) {
-        cr_query_log_row(&query, &row);
+    while ((st = cr_query_row(query)) == CR_OK) {
+        cr_query_log_row(query, &row);
         st = cr_log_rows_add(out, &row);
         if (st != CR_OK)
             break;
     }
-    return cr_query_close(&query, st == CR_NOT_FOUND ? CR_OK : st);
+    return cr_query_close(query, st == CR_NOT_FOUND ? CR_OK : st);
+}
+
+enum cr_status cr_sqlite_log_rows(struct cr_sqlite *s, uint64_t number, size_t limit,
+                                  struct cr_log_rows *out)
+{
+    struct cr_query query;
+    cr_query_open(&query, s, SQL_LOG_READ);
+    cr_query_bind_uint(&query, number);
+    cr_query_bind_uint(&query, limit);
+    return log_rows_read(&query, out);
+}
+
+enum cr_status cr_sqlite_log_rotations(struct cr_store *store, const struct cr_session_id *id,
+                                       size_t limit, struct cr_log_rows *out)
+{
+    struct cr_query query;
+    cr_query_open(&query, cr_sqlite_of(store), SQL_LOG_ROTATIONS);
+    cr_query_bind_text(&query, id->text);
+    cr_query_bind_uint(&query, limit);
+    return log_rows_read(&query, out);
 }
 
 enum cr_status cr_sqlite_log_read(struct cr_store *store, uint64_t number, size_t limit,

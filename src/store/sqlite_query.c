@@ -8,7 +8,9 @@
 #include "base/assert.h"
 #include "store/sqlite.h"
 
-#define LOG_COLUMNS "number, identity, kind, session, user, generation, reason, author, at"
+#define LOG_COLUMNS                                                                                \
+    "number, identity, kind, session, user, generation, reason, author, at, address, agent,"       \
+    " created_at, seen_at"
 
 /* The order in which sqlite_sessions.c reads and writes a session; the data comes apart. */
 #define SESSION_COLUMNS                                                                            \
@@ -67,8 +69,8 @@ static const char *const sql_texts[SQL_COUNT] = {
                       " WHERE global_generation < ?1)",
 
     [SQL_LOG_INSERT] =
-        "INSERT INTO log (identity, kind, session, user, generation, reason, author, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO log (identity, kind, session, user, generation, reason, author, at, address,"
+        " agent, created_at, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [SQL_LOG_FIND] = "SELECT " LOG_COLUMNS " FROM log WHERE identity = ?",
     [SQL_LOG_READ] = "SELECT " LOG_COLUMNS " FROM log WHERE number >= ? ORDER BY number LIMIT ?",
     [SQL_LOG_LAST] = "SELECT " LOG_COLUMNS " FROM log ORDER BY number DESC LIMIT 1",
@@ -79,6 +81,8 @@ static const char *const sql_texts[SQL_COUNT] = {
                            " AND generation > ? ORDER BY generation LIMIT 1",
     [SQL_LOG_ABOUT_ALL] = "SELECT " LOG_COLUMNS " FROM log WHERE kind = 5 AND generation > ?"
                           " ORDER BY generation LIMIT 1",
+    [SQL_LOG_ROTATIONS] = "SELECT " LOG_COLUMNS " FROM log WHERE kind = 3 AND reason = 12"
+                          " AND session = ? ORDER BY number DESC LIMIT ?",
 
     [SQL_ENGINE_INSERT] = "INSERT INTO engines (identity, beat, position, lease, grace, label)"
                           " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (identity) DO NOTHING",

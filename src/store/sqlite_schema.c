@@ -54,7 +54,16 @@ static const char *const steps[CR_SQLITE_VERSION] = {
           " name TEXT PRIMARY KEY, holder BLOB NOT NULL, fence INTEGER NOT NULL,"
           " boot_id BLOB NOT NULL, until INTEGER NOT NULL, label TEXT NOT NULL)"
           " STRICT, WITHOUT ROWID;",
+    /* Where an ending came from; when the session of one that is gone began and was last seen; and
+     * the rotations of one session (kind and reason: of enum cr_log_kind, enum cr_reason). */
+    [2] = "ALTER TABLE log ADD COLUMN address TEXT NOT NULL DEFAULT '';"
+          "ALTER TABLE log ADD COLUMN agent TEXT NOT NULL DEFAULT '';"
+          "ALTER TABLE log ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE log ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;"
+          "CREATE INDEX log_by_rotation ON log (session) WHERE kind = 3 AND reason = 12;",
 };
+
+_Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");
 
 static enum cr_status schema_run(struct cr_sqlite *s, const char *text)
 {
@@ -96,10 +105,12 @@ static enum cr_status rows_first(struct cr_sqlite *s)
     struct cr_ending_id identity;
     unsigned char key[CR_KEY_BYTES];
     sqlite3_stmt *statement = NULL;
-    struct cr_log_row first = {.kind = CR_LOG_FIRST};
+    struct cr_ending_id first;
     enum cr_status st = cr_random_fill(s->env.random, &identity, sizeof identity);
     if (st == CR_OK)
         st = cr_random_fill(s->env.random, key, sizeof key);
+    if (st == CR_OK)
+        st = cr_random_fill(s->env.random, &first, sizeof first);
     if (st != CR_OK)
         goto out;
     st = cr_sqlite_status(
@@ -117,8 +128,19 @@ static enum cr_status rows_first(struct cr_sqlite *s)
     sqlite3_bind_blob(statement, 1, key, sizeof key, SQLITE_STATIC);
     st = cr_sqlite_status(sqlite3_step(statement));
     sqlite3_finalize(statement);
+    /* By the columns that version 1 has. */
     if (st == CR_OK)
-        st = cr_sqlite_log_add(s, &first);
+        st = cr_sqlite_status(
+            sqlite3_prepare_v2(s->db,
+                               "INSERT INTO log (identity, kind, generation, reason, author, at)"
+                               " VALUES (?, 1, 0, 0, '', ?)",
+                               -1, &statement, NULL));
+    if (st != CR_OK)
+        goto out;
+    sqlite3_bind_blob(statement, 1, first.bytes, sizeof first.bytes, SQLITE_STATIC);
+    sqlite3_bind_int64(statement, 2, cr_sqlite_now(s));
+    st = cr_sqlite_status(sqlite3_step(statement));
+    sqlite3_finalize(statement);
 out:
     cr_bytes_wipe(key, sizeof key);
     return st;

@@ -93,7 +93,7 @@ static enum cr_status change_end(struct cr_store *s, bool own, enum cr_status st
 static bool ending_is_sound(const struct cr_ending *ending)
 {
     return !cr_ending_id_is_zero(&ending->identity) &&
-           memchr(ending->by, '\0', sizeof ending->by) != NULL;
+           memchr(ending->by, '\0', sizeof ending->by) != NULL && cr_origin_is_sound(&ending->from);
 }
 
 static bool row_answers(const struct cr_log_row *row, const struct cr_ending *ending)
@@ -360,6 +360,27 @@ enum cr_status cr_store_log_about(struct cr_store *s, const struct cr_session_id
     if (st == CR_OK && (!cr_log_row_is_sound(out) || (out->kind == CR_LOG_SESSION_ENDED &&
                                                       !cr_session_id_equal(&out->session, id))))
         st = CR_E_CORRUPT;
+    return st;
+}
+
+static bool is_rotation_of(const struct cr_log_row *row, const struct cr_session_id *id)
+{
+    return cr_log_row_is_sound(row) && row->kind == CR_LOG_SESSION_CHANGED &&
+           row->reason == CR_REASON_ROTATED && cr_session_id_equal(&row->session, id);
+}
+
+enum cr_status cr_store_log_rotations(struct cr_store *s, const struct cr_session_id *id,
+                                      size_t limit, struct cr_log_rows *out)
+{
+    CR_ASSERT(cr_session_id_is_sound(id) && limit > 0);
+    out->count = 0;
+    enum cr_status st = s->ops->log_rotations(s, id, limit, out);
+    if (st == CR_OK && out->count > limit)
+        st = CR_E_CORRUPT;
+    for (size_t i = 0; st == CR_OK && i < out->count; i++)
+        if (!is_rotation_of(&out->rows[i], id) ||
+            (i > 0 && out->rows[i].number >= out->rows[i - 1].number))
+            st = CR_E_CORRUPT;
     return st;
 }
 

@@ -103,6 +103,9 @@ CR_MUST_CHECK enum cr_status cr_store_log_find(struct cr_store *s, const struct 
 CR_MUST_CHECK enum cr_status cr_store_log_about(struct cr_store *s, const struct cr_session_id *id,
                                                 const struct cr_record *record,
                                                 struct cr_log_row *out);
+CR_MUST_CHECK enum cr_status cr_store_log_rotations(struct cr_store *s,
+                                                    const struct cr_session_id *id, size_t limit,
+                                                    struct cr_log_rows *out);
 CR_MUST_CHECK enum cr_status cr_store_engine_register(struct cr_store *s,
                                                       const struct cr_engine_row *row);
 CR_MUST_CHECK enum cr_status cr_store_engine_poll(struct cr_store *s, struct cr_engine_row *row,

@@ -301,6 +301,13 @@ static enum cr_status fault_log_about(struct cr_store *s, const struct cr_sessio
     return st == CR_OK ? cr_store_log_about(inner_of(s), id, record, out) : st;
 }
 
+static enum cr_status fault_log_rotations(struct cr_store *s, const struct cr_session_id *id,
+                                          size_t limit, struct cr_log_rows *out)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_log_rotations(inner_of(s), id, limit, out) : st;
+}
+
 static enum cr_status fault_engine_register(struct cr_store *s, const struct cr_engine_row *row)
 {
     enum cr_status st = before(s, CALL_WRITE);
@@ -445,6 +452,7 @@ static const struct cr_store_ops fault_ops = {
     .log_last = fault_log_last,
     .log_find = fault_log_find,
     .log_about = fault_log_about,
+    .log_rotations = fault_log_rotations,
     .engine_register = fault_engine_register,
     .engine_poll = fault_engine_poll,
     .engine_list = fault_engine_list,

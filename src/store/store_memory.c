@@ -203,6 +203,27 @@ static enum cr_status memory_log_about(struct cr_store *store, const struct cr_s
     return cr_memory_leave(&call, st);
 }
 
+static bool log_row_rotates(const struct cr_log_row *row, const struct cr_session_id *id)
+{
+    return row->kind == CR_LOG_SESSION_CHANGED && row->reason == CR_REASON_ROTATED &&
+           cr_session_id_equal(&row->session, id);
+}
+
+static enum cr_status memory_log_rotations(struct cr_store *store, const struct cr_session_id *id,
+                                           size_t limit, struct cr_log_rows *out)
+{
+    struct memory_call call;
+    const struct memory *memory = cr_memory_enter(store, &call);
+    enum cr_status st = CR_OK;
+    uint64_t n = memory->counters.log_last;
+    for (; st == CR_OK && n >= memory->counters.log_first && out->count < limit; n--) {
+        const struct cr_log_row *row = cr_memory_log_at(memory, n);
+        if (row != NULL && log_row_rotates(row, id))
+            st = cr_log_rows_add(out, row);
+    }
+    return cr_memory_leave(&call, st);
+}
+
 /* ---- identity and keys */
 
 static enum cr_status memory_identity(struct cr_store *store, struct cr_ending_id *out)
@@ -428,13 +449,14 @@ static void memory_destroy(struct cr_store *store)
         .end_user = cr_memory_end_user, .end_others = cr_memory_end_others,                        \
         .end_all = cr_memory_end_all, .list = cr_memory_list, .sweep = cr_memory_sweep,            \
         .log_read = memory_log_read, .log_last = memory_log_last, .log_find = memory_log_find,     \
-        .log_about = memory_log_about, .engine_register = cr_memory_engine_register,               \
-        .engine_poll = cr_memory_engine_poll, .engine_list = cr_memory_engine_list,                \
-        .engine_remove = cr_memory_engine_remove, .keys = memory_keys,                             \
-        .account_find = cr_memory_account_find, .account_change = cr_memory_account_change,        \
-        .account_list = cr_memory_account_list, .lease_take = cr_memory_lease_take,                \
-        .lease_renew = cr_memory_lease_renew, .lease_give = cr_memory_lease_give,                  \
-        .lease_read = cr_memory_lease_read, .reader = memory_reader, .destroy = memory_destroy,    \
+        .log_about = memory_log_about, .log_rotations = memory_log_rotations,                      \
+        .engine_register = cr_memory_engine_register, .engine_poll = cr_memory_engine_poll,        \
+        .engine_list = cr_memory_engine_list, .engine_remove = cr_memory_engine_remove,            \
+        .keys = memory_keys, .account_find = cr_memory_account_find,                               \
+        .account_change = cr_memory_account_change, .account_list = cr_memory_account_list,        \
+        .lease_take = cr_memory_lease_take, .lease_renew = cr_memory_lease_renew,                  \
+        .lease_give = cr_memory_lease_give, .lease_read = cr_memory_lease_read,                    \
+        .reader = memory_reader, .destroy = memory_destroy,                                        \
     }
 
 static const struct cr_store_ops own_ops = MEMORY_OPS(true);

@@ -135,6 +135,7 @@ static const struct cr_store_ops sqlite_ops = {
     .log_last = cr_sqlite_log_last,
     .log_find = cr_sqlite_log_find_call,
     .log_about = cr_sqlite_log_about,
+    .log_rotations = cr_sqlite_log_rotations,
     .engine_register = cr_sqlite_engine_register,
     .engine_poll = cr_sqlite_engine_poll,
     .engine_list = cr_sqlite_engine_list,

@@ -311,6 +311,7 @@ static void an_older_schema_is_upgraded_and_keeps_what_it_has(void)
     struct fixture f;
     struct cr_error error;
     struct cr_lease_row lease = {.name = "a lease", .holder = {{1}}};
+    struct cr_log_rows rows = {0};
     struct cr_key keys[64];
     size_t count;
     if (!scratch_begin(&f, &scratch))
@@ -329,6 +330,7 @@ static void an_older_schema_is_upgraded_and_keeps_what_it_has(void)
         CHECK_UINT(log_count(&f), 1);
         CHECK_STATUS(cr_store_lease_take(f.store, &lease, 1000), CR_OK);
         CHECK_UINT(lease.fence, i + 1);
+        CHECK_STATUS(cr_store_log_rotations(f.store, &id, 1, &rows), CR_OK);
         store_close(&f);
     }
     scratch_end(&f, &scratch);

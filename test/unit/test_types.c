@@ -37,12 +37,13 @@ static void the_numbers_of_statuses_and_reasons_stay(void)
     CHECK_INT(CR_E_INVALID, 11);
     CHECK_INT(CR_E_PROTOCOL, 19);
     CHECK_INT(CR_REASON_UPGRADED, 10);
+    CHECK_INT(CR_REASON_ROTATED, 12);
 }
 
 static void every_reason_has_its_word(void)
 {
     CHECK_STR(cr_reason_name(CR_REASON_REPLACED), "replaced");
-    for (enum cr_reason reason = CR_REASON_NONE; reason <= CR_REASON_UPGRADED; reason++) {
+    for (enum cr_reason reason = CR_REASON_NONE; reason <= CR_REASON_ROTATED; reason++) {
         CHECK(strcmp(cr_reason_name(reason), "unknown") != 0);
         for (enum cr_reason other = CR_REASON_NONE; other < reason; other++)
             CHECK(strcmp(cr_reason_name(reason), cr_reason_name(other)) != 0);

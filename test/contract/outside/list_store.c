@@ -236,6 +236,7 @@ static struct cr_log_row row_for(enum cr_log_kind kind, const struct cr_ending *
 {
     struct cr_log_row row = {.identity = ending->identity, .kind = kind, .reason = ending->reason};
     memcpy(row.by, ending->by, sizeof row.by);
+    row.from = ending->from;
     return row;
 }
 
@@ -304,6 +305,20 @@ static enum cr_status list_log_about(struct cr_store *store, const struct cr_ses
     return read_end(store, CR_NOT_FOUND);
 }
 
+static enum cr_status list_log_rotations(struct cr_store *store, const struct cr_session_id *id,
+                                         size_t limit, struct cr_log_rows *out)
+{
+    const struct state *state = read_begin(store);
+    enum cr_status st = CR_OK;
+    for (size_t i = state->log_count; st == CR_OK && i-- > 0 && out->count < limit;) {
+        const struct cr_log_row *row = &state->log[i];
+        if (row->kind == CR_LOG_SESSION_CHANGED && row->reason == CR_REASON_ROTATED &&
+            same_id(&row->session, id))
+            st = cr_log_rows_add(out, row);
+    }
+    return read_end(store, st);
+}
+
 /* ---- sessions */
 
 static enum cr_status list_find(struct cr_store *store, const struct cr_session_id *id,
@@ -333,6 +348,8 @@ static enum cr_status create_ends(struct cr_store *store, struct state *state,
     row.reason = reason;
     row.session = record->id;
     row.user = record->user;
+    row.created_at = record->created_at;
+    row.seen_at = record->seen_at;
     session_delete(state, record);
     memset(&ending->identity, 0, sizeof ending->identity);
     enum cr_status st = log_add(store, state, &row);
@@ -521,6 +538,8 @@ static enum cr_status list_end(struct cr_store *store, const struct cr_session_i
     *out_row = row_for(CR_LOG_SESSION_ENDED, ending);
     out_row->session = record->id;
     out_row->user = record->user;
+    out_row->created_at = record->created_at;
+    out_row->seen_at = record->seen_at;
     session_delete(state, record);
     return change_end(store, log_add(store, state, out_row));
 }
@@ -972,6 +991,7 @@ static const struct cr_store_ops list_ops = {
     .log_last = list_log_last,
     .log_find = list_log_find,
     .log_about = list_log_about,
+    .log_rotations = list_log_rotations,
     .engine_register = list_engine_register,
     .engine_poll = list_engine_poll,
     .engine_list = list_engine_list,
