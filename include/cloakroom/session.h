@@ -286,8 +286,11 @@ CR_API CR_MUST_CHECK enum cr_status cr_sessions_of_finish(struct cr_call *call,
                                                           struct cr_session *out_sessions,
                                                           size_t capacity, size_t *out_count);
 
+#define CR_ROTATIONS_TOLD_MAX 8
 /* What became of a session; endings are remembered for 7 days. CR_NOT_FOUND: nothing is known.
- * `authority` (may be NULL): as in cr_end_options; its own session may have ended. */
+ * `authority` (may be NULL): as in cr_end_options; its own session may have ended, and then the
+ * answer is about the token: CR_REASON_ROTATED where a successor took its place, with `at` 0 when
+ * it is not known any more, and nothing of what became of the session since. */
 struct cr_explanation {
     size_t size;
     bool live;
@@ -296,6 +299,9 @@ struct cr_explanation {
     char by[64];
     struct cr_user user;                     /* length 0: anonymous or not known any more */
     cr_time_ms created_at, seen_at, ends_at; /* 0: not known any more */
+    struct cr_origin from;   /* REPLACED and LIMIT: where the log-in came from that ended it */
+    unsigned rotation_count; /* of rotated_at */
+    cr_time_ms rotated_at[CR_ROTATIONS_TOLD_MAX]; /* the newest ones of 7 days, newest first */
 };
 CR_API CR_MUST_CHECK enum cr_status cr_explain(struct cr_room *room, const struct cr_session_id *id,
                                                const struct cr_token *authority,

@@ -128,6 +128,10 @@ void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_tim
                     void *context);
 void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
                        cr_engine_done *done, void *context);
+/* For who holds the token: what became of it. A token that is not genuine: CR_NOT_FOUND, without
+ * asking the store; one that was replaced by a successor: CR_REASON_ROTATED and no more. */
+void cr_engine_explain_token(struct cr_engine *engine, const struct cr_token *token,
+                             cr_engine_done *done, void *context);
 
 /* The application's own table. cr_engine_table_key turns a key into what the table finds it by; the
  * endings above are its invalidations, for which the application has committed already. */

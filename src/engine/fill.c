@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "engine/internal.h"
+#include "store/record.h"
 
 static cr_span_ms span_min(cr_span_ms a, cr_span_ms b)
 {
@@ -332,6 +333,8 @@ void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_tim
 struct explain {
     struct op op;
     struct cr_session_id id;
+    bool is_of_token; /* about what became of the token, whose hash is here */
+    struct cr_token_hash hash;
     struct cr_explanation out;
 };
 
@@ -340,22 +343,76 @@ static void explain_row(struct cr_explanation *out, const struct cr_log_row *row
     out->reason = row->reason;
     out->at = row->at;
     memcpy(out->by, row->by, sizeof out->by);
+    out->from = row->from;
     if (out->user.length == 0)
         out->user = row->user;
+    if (row->kind == CR_LOG_SESSION_ENDED) {
+        out->created_at = row->created_at;
+        out->seen_at = row->seen_at;
+    }
 }
 
-static void explain_record(struct cr_explanation *out, const struct cr_record *record)
+/* When time ended it, where nothing did before. */
+static void explain_time(struct cr_explanation *out, const struct cr_record *record)
 {
+    cr_time_ms idle_end = time_sum(record->seen_at, record->idle);
+    bool is_idle = idle_end < record->ends_at;
+    out->reason = is_idle ? CR_REASON_IDLE : CR_REASON_ABSOLUTE;
+    out->at = is_idle ? idle_end : record->ends_at;
+}
+
+/* A dead row says what the store looks at first. Which came first is told by the log: what had run
+ * out by the time that somebody ended the rest was not ended by them. */
+static void explain_dead(struct explain *explain, struct cr_store *store,
+                         const struct cr_record *record)
+{
+    struct cr_log_row row;
+    cr_time_ms deadline = cr_record_deadline(record);
+    explain->out.reason = record->dead;
+    if (record->dead == CR_REASON_IDLE || record->dead == CR_REASON_ABSOLUTE)
+        explain_time(&explain->out, record);
+    else if (cr_store_log_about(store, &explain->id, record, &row) != CR_OK)
+        return;
+    else if (row.at >= deadline)
+        explain_time(&explain->out, record);
+    else
+        explain_row(&explain->out, &row);
+}
+
+static void explain_record(struct explain *explain, struct cr_store *store,
+                           const struct cr_record *record)
+{
+    struct cr_explanation *out = &explain->out;
     out->user = record->user;
     out->created_at = record->created_at;
     out->seen_at = record->seen_at;
     out->ends_at = record->ends_at;
     out->live = record->dead == CR_REASON_NONE;
-    out->reason = record->dead;
-    if (record->dead == CR_REASON_ABSOLUTE)
-        out->at = record->ends_at;
-    else if (record->dead == CR_REASON_IDLE)
-        out->at = record->seen_at + record->idle;
+    if (!out->live)
+        explain_dead(explain, store, record);
+}
+
+static enum cr_status explain_rotations(struct explain *explain, struct cr_store *store)
+{
+    struct cr_explanation *out = &explain->out;
+    struct cr_log_rows rows = {0};
+    enum cr_status st = cr_store_log_rotations(store, &explain->id, CR_ROTATIONS_TOLD_MAX, &rows);
+    for (size_t i = 0; st == CR_OK && i < rows.count; i++)
+        out->rotated_at[out->rotation_count++] = rows.rows[i].at;
+    cr_log_rows_fini(&rows);
+    return st;
+}
+
+/* Its holder once held the session, and does not any more: it is not told what others did since. Of
+ * several rotations, only the last can be told to be its own. */
+static void explain_rotated(struct explain *explain, const struct cr_record *record)
+{
+    struct cr_explanation *out = &explain->out;
+    bool was_last =
+        cr_bytes_equal(record->old_hash.bytes, explain->hash.bytes, sizeof explain->hash.bytes);
+    cr_time_ms at = was_last || out->rotation_count == 1 ? out->rotated_at[0] : 0;
+    *out = (struct cr_explanation){
+        .size = sizeof *out, .reason = CR_REASON_ROTATED, .at = at, .user = record->user};
 }
 
 static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *call)
@@ -364,19 +421,19 @@ static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *
     struct cr_record record = {0};
     struct cr_log_row row;
     enum cr_status st = cr_store_find(store, &explain->id, &record);
-    if (st == CR_OK) {
-        explain_record(&explain->out, &record);
-        /* A raised generation comes before time: whichever was first is not known, and the ending
-         * is what somebody did. */
-        if (!explain->out.live && record.dead != CR_REASON_IDLE &&
-            record.dead != CR_REASON_ABSOLUTE &&
-            cr_store_log_about(store, &explain->id, &record, &row) == CR_OK)
-            explain_row(&explain->out, &row);
+    bool is_there = st == CR_OK;
+    if (is_there) {
+        explain_record(explain, store, &record);
     } else if (st == CR_NOT_FOUND) {
         st = cr_store_log_about(store, &explain->id, NULL, &row);
         if (st == CR_OK)
             explain_row(&explain->out, &row);
     }
+    if (st == CR_OK)
+        st = explain_rotations(explain, store);
+    if (st == CR_OK && is_there && explain->is_of_token &&
+        !cr_engine_record_matches(&record, &explain->hash))
+        explain_rotated(explain, &record);
     cr_record_fini(&record);
     return st;
 }
@@ -390,13 +447,37 @@ static void explain_done(struct cr_store_call *call)
                                    .explanation = call->status == CR_OK ? &explain->out : NULL});
 }
 
-void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
-                       cr_engine_done *done, void *context)
+/* `hash` NULL: about the session, for who may know all of it. */
+static void explain_begin(struct cr_engine *engine, const struct cr_session_id *id,
+                          const struct cr_token_hash *hash, cr_engine_done *done, void *context)
 {
     struct explain *explain = cr_engine_op_begin(engine, sizeof *explain, NULL, done, context);
     if (explain == NULL)
         return;
     explain->id = *id;
+    explain->is_of_token = hash != NULL;
+    if (hash != NULL)
+        explain->hash = *hash;
     explain->out.size = sizeof explain->out;
     cr_engine_op_read(&explain->op, explain_run, explain_done);
+}
+
+void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
+                       cr_engine_done *done, void *context)
+{
+    explain_begin(engine, id, NULL, done, context);
+}
+
+void cr_engine_explain_token(struct cr_engine *engine, const struct cr_token *token,
+                             cr_engine_done *done, void *context)
+{
+    struct cr_session_id id;
+    struct cr_token_hash hash;
+    if (!cr_token_is_genuine(&engine->keyring, token)) {
+        done(context, &(struct cr_engine_answer){.status = CR_NOT_FOUND});
+        return;
+    }
+    cr_token_id(token, &id);
+    cr_token_hash(token, &hash);
+    explain_begin(engine, &id, &hash, done, context);
 }

@@ -209,6 +209,8 @@ static enum cr_status create_prepare(struct create *create, const struct cr_crea
     ending_by(&create->terms.ending,
               request->policy == CR_POLICY_REPLACE ? CR_REASON_REPLACED : CR_REASON_LIMIT,
               record->address[0] != '\0' ? record->address : "login");
+    memcpy(create->terms.ending.from.address, record->address, sizeof record->address);
+    memcpy(create->terms.ending.from.agent, record->agent, sizeof record->agent);
     enum cr_status st = cr_random_fill(engine->random, &create->terms.ending.identity,
                                        sizeof create->terms.ending.identity);
     if (st == CR_OK)
@@ -474,6 +476,7 @@ void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
     struct change *change = change_begin(engine, &id, "rotation", done, context);
     if (change == NULL)
         return;
+    change->change.ending.reason = CR_REASON_ROTATED;
     change->token = *token;
     change->rotation = rotation;
     /* At a change of privilege the old token is over everywhere before the answer. */

@@ -229,7 +229,17 @@ static void do_rights_write(struct request *request, const struct cr_message *me
 
 /* Endings. */
 
-/* `by` must be CR_BY_CHARS_MAX + 1 long. Whoever acts for a session logs out. */
+/* Whoever acts for a session logs out, or ends what is on another device. */
+static enum cr_reason reason_of_authority(const struct request *request,
+                                          const struct cr_message *message)
+{
+    struct cr_session_id id;
+    bool is_own = request->op == CR_OP_END && cr_message_id(message, &id) &&
+                  cr_session_id_equal(&id, &request->authority_id);
+    return is_own || request->op == CR_OP_END_USER ? CR_REASON_LOGOUT : CR_REASON_DEVICE;
+}
+
+/* `by` must be CR_BY_CHARS_MAX + 1 long. */
 static bool ending_of(const struct request *request, const struct cr_message *message, char *by,
                       struct cr_end_request *out)
 {
@@ -242,7 +252,7 @@ static bool ending_of(const struct request *request, const struct cr_message *me
     out->async = cr_message_u64(message, CR_TAG_ASYNC, 0) != 0;
     out->by = by;
     if (request->has_authority) {
-        out->reason = CR_REASON_LOGOUT;
+        out->reason = reason_of_authority(request, message);
         cr_label_copy(by, CR_BY_CHARS_MAX + 1, the_user, strlen(the_user));
         return true;
     }
@@ -250,7 +260,7 @@ static bool ending_of(const struct request *request, const struct cr_message *me
     cr_label_copy(by, CR_BY_CHARS_MAX + 1, application, strlen(application));
     if (cr_message_field(message, CR_TAG_BY) != NULL)
         label_of(message, CR_TAG_BY, by, CR_BY_CHARS_MAX + 1);
-    return reason > CR_REASON_NONE && reason <= CR_REASON_UPGRADED;
+    return reason > CR_REASON_NONE && reason <= CR_REASON_DEVICE;
 }
 
 static void do_end(struct request *request, const struct cr_message *message)

@@ -345,12 +345,13 @@ static void authority_ended(struct request *request)
     enum cr_status st = cr_message_decode(request->bytes, request->bytes_count, &message);
     CR_ASSERT(st == CR_OK && cr_message_token(&message, CR_TAG_AUTHORITY, &token));
     cr_token_id(&token, &own);
-    cr_token_wipe(&token);
     if (request->op == CR_OP_EXPLAIN && cr_message_id(&message, &target) &&
         cr_session_id_equal(&own, &target))
-        request_run(request, &message);
+        cr_engine_explain_token(request->service->options.engine, &token, cr_reply_explanation,
+                                request);
     else
         cr_request_status(request, CR_ENDED, NULL);
+    cr_token_wipe(&token);
 }
 
 static void authority_checked(void *context, const struct cr_engine_answer *answer)

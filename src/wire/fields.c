@@ -214,7 +214,33 @@ void cr_builder_explanation(struct cr_builder *b, const struct cr_explanation *e
     write_u64(&w, (uint64_t)explanation->created_at);
     write_u64(&w, (uint64_t)explanation->seen_at);
     write_u64(&w, (uint64_t)explanation->ends_at);
+    const struct cr_origin *from = &explanation->from;
+    write_bytes(&w, from->address, strnlen(from->address, sizeof from->address - 1));
+    write_bytes(&w, from->agent, strnlen(from->agent, sizeof from->agent - 1));
+    CR_ASSERT(explanation->rotation_count <= CR_ROTATIONS_TOLD_MAX);
+    write_u64(&w, explanation->rotation_count);
+    for (unsigned i = 0; i < explanation->rotation_count; i++)
+        write_u64(&w, (uint64_t)explanation->rotated_at[i]);
     cr_builder_bytes(b, CR_TAG_EXPLANATION, w.bytes, w.count);
+}
+
+/* What came with a later version than the first: all of it, or none. */
+static void read_explanation_more(struct reader *r, struct cr_explanation *out)
+{
+    if (r->failed || r->left == 0)
+        return;
+    struct span address = read_text(r, sizeof out->from.address);
+    struct span agent = read_text(r, sizeof out->from.agent);
+    uint64_t count = read_u64(r);
+    if (r->failed)
+        return;
+    span_copy_text(address, out->from.address);
+    span_copy_text(agent, out->from.agent);
+    for (uint64_t i = 0; i < count && !r->failed; i++) {
+        cr_time_ms at = read_time(r);
+        if (i < CR_ROTATIONS_TOLD_MAX)
+            out->rotated_at[out->rotation_count++] = at;
+    }
 }
 
 bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *out)
@@ -229,6 +255,7 @@ bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *o
     read.created_at = read_time(&r);
     read.seen_at = read_time(&r);
     read.ends_at = read_time(&r);
+    read_explanation_more(&r, &read);
     if (r.failed || live > 1 || reason > UINT8_MAX)
         return false;
     read.live = live == 1;

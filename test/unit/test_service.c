@@ -438,7 +438,35 @@ static void a_false_authority_gets_nothing(void)
     put_token(&b, CR_TAG_AUTHORITY, &ended.token);
     put_id(&b, &ended.id);
     CHECK_STATUS(ask(&http, &b), CR_OK);
-    CHECK_STATUS(validate(&app, &anna.token), CR_OK);
+    /* And not what became of the session since its token was replaced. */
+    ask_begin(&app, &b, CR_OP_ROTATE);
+    put_token(&b, CR_TAG_TOKEN, &anna.token);
+    cr_builder_u64(&b, CR_TAG_ROTATION, CR_ROTATE_PRIVILEGE);
+    CHECK_STATUS(ask(&app, &b), CR_OK);
+    struct cr_token next;
+    struct cr_explanation why = {.size = sizeof why};
+    CHECK(cr_message_token(&app.message, CR_TAG_TOKEN, &next));
+    ask_begin(&http, &b, CR_OP_EXPLAIN);
+    put_token(&b, CR_TAG_AUTHORITY, &anna.token);
+    put_id(&b, &anna.id);
+    CHECK_STATUS(ask(&http, &b), CR_OK);
+    const struct cr_field *field = cr_message_field(&http.message, CR_TAG_EXPLANATION);
+    if (CHECK(field != NULL) && CHECK(cr_field_explanation(field, &why))) {
+        CHECK(!why.live);
+        CHECK_INT(why.reason, CR_REASON_ROTATED);
+        CHECK_INT(why.at, 1700000000000);
+        CHECK_INT(why.seen_at, 0);
+    }
+    ask_begin(&http, &b, CR_OP_EXPLAIN);
+    put_token(&b, CR_TAG_AUTHORITY, &next);
+    put_id(&b, &anna.id);
+    CHECK_STATUS(ask(&http, &b), CR_OK);
+    field = cr_message_field(&http.message, CR_TAG_EXPLANATION);
+    if (CHECK(field != NULL) && CHECK(cr_field_explanation(field, &why))) {
+        CHECK(why.live);
+        CHECK_UINT(why.rotation_count, 1);
+    }
+    CHECK_STATUS(validate(&app, &next), CR_OK);
     peer_leave(&app);
     peer_leave(&http);
     bench_close(&bench);
