@@ -215,39 +215,69 @@ int cr_cmd_session_end(int argc, char **argv)
 
 /* ---- explain */
 
+static json_t *explanation_json(const char *id, const char *user, const struct cr_explanation *e)
+{
+    json_t *rotated = json_array();
+    json_t *from = NULL;
+    for (unsigned i = e->rotation_count; i-- > 0;)
+        json_array_append_new(rotated, cr_time_json(e->rotated_at[i]));
+    if (e->from.address[0] != '\0' || e->from.agent[0] != '\0')
+        from = json_pack("{s:s%, s:s%}", "address", e->from.address, strlen(e->from.address),
+                         "agent", e->from.agent, strlen(e->from.agent));
+    return json_pack("{s:s, s:b, s:s?, s:o, s:s?, s:o?, s:s?, s:o, s:o, s:o, s:o}", "id", id,
+                     "live", (int)e->live, "reason", e->live ? NULL : cr_reason_name(e->reason),
+                     "at", cr_time_json(e->at), "by", e->by[0] == '\0' ? NULL : e->by, "from", from,
+                     "user", user[0] == '\0' ? NULL : user, "created_at",
+                     cr_time_json(e->created_at), "seen_at", cr_time_json(e->seen_at), "ends_at",
+                     cr_time_json(e->ends_at), "rotated_at", rotated);
+}
+
+static void time_print(const char *name, cr_time_ms time)
+{
+    char at[CR_TIME_SHOWN_BYTES];
+    cr_time_show(time, at);
+    if (time != 0)
+        printf("  %-9s %s\n", name, at);
+}
+
+/* In the order in which it happened. */
+static void history_print(const char *user, const struct cr_explanation *e)
+{
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    char agent[CR_AGENT_CHARS_MAX + 1];
+    if (user[0] != '\0')
+        printf("  user      %s\n", user);
+    time_print("created", e->created_at);
+    for (unsigned i = e->rotation_count; i-- > 0;)
+        time_print("rotated", e->rotated_at[i]);
+    time_print("seen", e->seen_at);
+    if (e->live) {
+        time_print("ends", e->ends_at);
+        return;
+    }
+    time_print("ended", e->at);
+    if (e->by[0] != '\0')
+        printf("  by        %s\n", e->by);
+    cr_label_copy(address, sizeof address, e->from.address, strlen(e->from.address));
+    cr_label_copy(agent, sizeof agent, e->from.agent, strlen(e->from.agent));
+    if (address[0] != '\0')
+        printf("  from      %s\n", address);
+    if (agent[0] != '\0')
+        printf("  with      %s\n", agent);
+}
+
 static int explanation_print(const struct cr_place *place, const char *id,
                              const struct cr_explanation *e)
 {
     char user[CR_USER_SHOWN_BYTES];
-    char at[CR_TIME_SHOWN_BYTES];
     cr_user_show(&e->user, user);
     if (place->json)
-        return cr_json_print(
-            json_pack("{s:s, s:b, s:s?, s:o, s:s?, s:s?, s:o, s:o, s:o}", "id", id, "live",
-                      (int)e->live, "reason", e->live ? NULL : cr_reason_name(e->reason), "at",
-                      cr_time_json(e->at), "by", e->by[0] == '\0' ? NULL : e->by, "user",
-                      user[0] == '\0' ? NULL : user, "created_at", cr_time_json(e->created_at),
-                      "seen_at", cr_time_json(e->seen_at), "ends_at", cr_time_json(e->ends_at)));
-    if (e->live) {
+        return cr_json_print(explanation_json(id, user, e));
+    if (e->live)
         printf("%s is live\n", id);
-    } else {
-        cr_time_show(e->at, at);
+    else
         printf("%s ended: %s\n", id, cr_reason_name(e->reason));
-        printf("  at        %s\n", at);
-        if (e->by[0] != '\0')
-            printf("  by        %s\n", e->by);
-    }
-    if (user[0] != '\0')
-        printf("  user      %s\n", user);
-    const struct {
-        const char *name;
-        cr_time_ms time;
-    } times[] = {{"created", e->created_at}, {"seen", e->seen_at}, {"ends", e->ends_at}};
-    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        cr_time_show(times[i].time, at);
-        if (times[i].time != 0)
-            printf("  %-9s %s\n", times[i].name, at);
-    }
+    history_print(user, e);
     return CR_EXIT_OK;
 }
 
@@ -255,9 +285,10 @@ int cr_cmd_session_explain(int argc, char **argv)
 {
     static const struct cr_form form = {
         .words_text = "ID",
-        .text = "Show what became of a session: live, or when, why and by whom it was ended. This "
-                "is known for 7 days."
-                "\vExample:\n  cloakroom session explain crp_HKTcM7wPq2Nn0aXl5sVbR4dE",
+        .text =
+            "Show the history of a session: created, rotated, seen, and when, why and by whom it "
+            "was ended. An ending is known for 7 days."
+            "\vExample:\n  cloakroom session explain crp_HKTcM7wPq2Nn0aXl5sVbR4dE",
         .words_least = 1,
         .words_most = 1,
         .settings = cr_place_rows,

@@ -39,6 +39,7 @@ void cr_http_exchange_reset(struct cr_http_exchange *x)
     x->path = x->query = x->segment = (struct cr_http_text){0};
     x->route = NULL;
     x->room = NULL;
+    x->status = CR_OK;
     x->reply.status = 0;
     x->reply.header_count = 0;
 }

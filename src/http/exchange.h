@@ -115,8 +115,9 @@ enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned statu
                                       const char *detail);
 /* The same for a call's answer that no step makes more of. */
 enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr_status st);
-/* 401. */
-enum cr_http_progress cr_http_unauthenticated(struct cr_http_exchange *x);
+/* 401, with what ended the session; NULL: that is not known, or not for who asks. */
+enum cr_http_progress cr_http_problem_ended(struct cr_http_exchange *x,
+                                            const struct cr_explanation *ended);
 const char *cr_http_status_title(unsigned status);
 
 /* `value` is static, or lives in the scratch. */
@@ -136,6 +137,19 @@ CR_MUST_CHECK bool cr_http_guarded(struct cr_http_exchange *x);
 #define CR_HTTP_FORM_TOKEN_FIELD "form_token"
 /* Derived from the session's token, so that it needs no key; ended by a NUL. */
 void cr_http_form_token(const struct cr_token *token, char out[CR_HTTP_FORM_TOKEN_CHARS + 1]);
+
+/* ended.c */
+
+/* 401. Where x->status is CR_ENDED, the credential is a genuine token: its holder is told why. */
+cr_http_step cr_http_unauthenticated;
+/* Ask what became of the credential's token, which is a genuine one that has ended. Finish with
+ * false: it is not known any more, or not now. */
+enum cr_status cr_http_explain_begin(struct cr_http_exchange *x, struct cr_call **out_call);
+bool cr_http_explain_finish(struct cr_http_exchange *x, struct cr_explanation *out);
+/* For a page, unescaped. Static, or in the scratch. */
+const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended);
+/* More members of an object that is open. */
+void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended);
 
 /* json.c */
 

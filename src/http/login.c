@@ -179,60 +179,25 @@ out:
 
 /* --- The page --- */
 
-static const char *ended_sentence(enum cr_reason reason)
-{
-    switch (reason) {
-    case CR_REASON_REPLACED:
-        return "You logged in somewhere else, and that ended your session here. If it was not "
-               "you, change your password.";
-    case CR_REASON_LIMIT:
-        return "You logged in on more devices than are kept, and your session here was the "
-               "oldest.";
-    case CR_REASON_ADMIN:
-        return "Your session was ended by an administrator.";
-    case CR_REASON_PASSWORD:
-        return "Your password was changed, and that ended all your sessions.";
-    case CR_REASON_EVERYBODY:
-        return "All sessions were ended: log in again.";
-    case CR_REASON_IDLE:
-        return "You were away for long, so your session was ended.";
-    case CR_REASON_ABSOLUTE:
-        return "Your session reached its longest time: log in again.";
-    case CR_REASON_LOGOUT:
-        return "You are logged out.";
-    case CR_REASON_DEVICE:
-        return "You ended this session from another of your devices.";
-    case CR_REASON_NONE:
-    case CR_REASON_DISABLED:
-    case CR_REASON_UPGRADED:
-    case CR_REASON_ROTATED:
-        break;
-    }
-    return "Your session has ended: log in again.";
-}
-
 static enum cr_http_progress explained(struct cr_http_exchange *x)
 {
-    struct cr_explanation explanation = {.size = sizeof explanation};
-    struct cr_call *call = cr_http_call_take(x, &x->status);
-    if (call != NULL)
-        x->status = cr_explain_finish(call, &explanation);
-    bool known = x->status == CR_OK && !explanation.live;
-    return login_page(x, 200, ended_sentence(known ? explanation.reason : CR_REASON_NONE));
+    struct cr_explanation ended;
+    bool is_known = cr_http_explain_finish(x, &ended);
+    if (!is_known)
+        ended.reason = CR_REASON_NONE;
+    return login_page(x, 200, cr_http_ended_sentence(x, &ended));
 }
 
 static enum cr_http_progress no_session(struct cr_http_exchange *x)
 {
     struct cr_call *call = NULL;
-    struct cr_session_id id;
     if (x->status != CR_ENDED && x->status != CR_NOT_FOUND)
         return cr_http_problem_status(x, x->status);
     if (x->credential.by_cookie)
         cr_http_cookie_clear(x);
     if (x->status != CR_ENDED)
         return login_page(x, 200, NULL);
-    cr_token_id(&x->credential.token, &id);
-    enum cr_status st = cr_explain_begin(x->room, &id, &x->credential.token, &call);
+    enum cr_status st = cr_http_explain_begin(x, &call);
     return cr_http_wait(x, st, call, explained);
 }
 

@@ -145,7 +145,9 @@ enum cr_http_progress cr_http_redirect(struct cr_http_exchange *x, const char *l
     return cr_http_reply_body(x, 303, NULL);
 }
 
-static void problem_json(struct cr_http_exchange *x, unsigned status, const char *detail)
+/* `ended` NULL: nothing more is said. */
+static void problem_json(struct cr_http_exchange *x, unsigned status, const char *detail,
+                         const struct cr_explanation *ended)
 {
     const char *title = cr_http_status_title(status);
     cr_text_str(&x->body, "{\"type\":\"about:blank\",\"title\":");
@@ -154,11 +156,13 @@ static void problem_json(struct cr_http_exchange *x, unsigned status, const char
     cr_text_u64(&x->body, status);
     cr_text_str(&x->body, ",\"detail\":");
     cr_text_json(&x->body, detail, strlen(detail));
+    if (ended != NULL)
+        cr_http_json_ended(&x->body, ended);
     cr_text_str(&x->body, "}\n");
 }
 
-enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned status,
-                                      const char *detail)
+static enum cr_http_progress problem(struct cr_http_exchange *x, unsigned status,
+                                     const char *detail, const struct cr_explanation *ended)
 {
     cr_text_clear(&x->body);
     if (status == 503)
@@ -169,8 +173,14 @@ enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned statu
     }
     if (status == 401)
         cr_http_header_add(x, "WWW-Authenticate", "Bearer realm=\"cloakroom\"");
-    problem_json(x, status, detail);
+    problem_json(x, status, detail, ended);
     return cr_http_reply_body(x, status, "application/problem+json");
+}
+
+enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned status,
+                                      const char *detail)
+{
+    return problem(x, status, detail, NULL);
 }
 
 enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr_status st)
@@ -213,7 +223,8 @@ enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr
     return cr_http_problem(x, 500, "Something went wrong on the server.");
 }
 
-enum cr_http_progress cr_http_unauthenticated(struct cr_http_exchange *x)
+enum cr_http_progress cr_http_problem_ended(struct cr_http_exchange *x,
+                                            const struct cr_explanation *ended)
 {
-    return cr_http_problem(x, 401, "There is no live session: log in.");
+    return problem(x, 401, "There is no live session: log in.", ended);
 }

@@ -313,7 +313,12 @@ def sessions_are_listed_ended_and_explained():
         assert (told["live"], told["reason"], told["user"]) == (False, "admin", "alice"), told
         assert told["by"] == "operator", told
         assert json.loads(cli("session", "explain", logins[1][0], "--json"))["live"]
-        assert "ended: admin" in cli("session", "explain", gone)
+        assert told["created_at"] and told["seen_at"] and told["at"] >= told["created_at"], told
+        assert told["rotated_at"] == [] and told["from"] is None, told
+        shown = cli("session", "explain", gone)
+        order = [shown.index(word) for word in ("ended: admin", "user ", "created", "seen",
+                                                "ended  ", "by ")]
+        assert order == sorted(order), shown
 
         cli("session", "end", "--user", "alice")
         assert all(connection.session(token) == 401 for _, token in logins)

@@ -807,8 +807,73 @@ static void who_has_no_session_is_sent_to_log_in_and_told_why(void)
     CHECK(header_of(reply, "Set-Cookie") == NULL);
     reply = ASK(&w, GET("/login", .token = first.text));
     CHECK_UINT(reply->status, 200);
-    CHECK(body_has(reply, "You logged in somewhere else"));
+    CHECK(body_has(reply, "You were signed out because you signed in on another device"));
+    CHECK(body_has(reply, " UTC"));
     CHECK(header_of(reply, "Set-Cookie") != NULL);
+    world_close(&w);
+}
+
+/* Only who holds a genuine token is told (ASVS H8), by every route that answers 401. */
+static void a_401_to_a_token_that_has_ended_says_why(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token first = login(&w, "alice", NULL);
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/login", .type = JSON, .agent = HOSTILE,
+                     .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}"));
+    struct cr_token second = cookie_token(reply);
+    static const char *const targets[] = {"/session", "/sessions", "/verify"};
+    for (size_t i = 0; i < 3; i++) {
+        tap_row(targets[i]);
+        reply = ASK(&w, .method = "GET", .target = targets[i], .bearer = first.text);
+        CHECK_UINT(reply->status, 401);
+        CHECK_STR(reply->type, "application/problem+json");
+        CHECK(body_has(reply, "\"error\":\"session_ended\",\"reason\":\"replaced\",\"at\":\"20"));
+        CHECK(body_has(reply, "\"from\":{\"address\":\"192.0.2.7\",\"agent\":\"Mozilla/<script>"));
+        CHECK(body_has(reply, "\\\"'>"));
+        CHECK(!body_has(reply, "\xff"));
+    }
+    tap_row("the page");
+    reply = ASK(&w, GET("/login", .token = first.text));
+    CHECK(body_has(reply, "from 192.0.2.7"));
+    CHECK(!body_has(reply, "<script>"));
+
+    tap_row("a token that is not genuine");
+    struct cr_token forged = first;
+    forged.text[60] = forged.text[60] == 'A' ? 'B' : 'A';
+    reply = ASK(&w, GET("/session", .bearer = forged.text));
+    CHECK_UINT(reply->status, 401);
+    CHECK(!body_has(reply, "\"error\""));
+    reply = ASK(&w, GET("/session", ));
+    CHECK(!body_has(reply, "\"error\""));
+
+    tap_row("replaced by its successor");
+    struct cr_login rotated;
+    CHECK_STATUS(cr_rotate(w.room, &second, CR_ROTATE_PRIVILEGE, &rotated), CR_OK);
+    reply = ASK(&w, GET("/session", .bearer = second.text));
+    CHECK_UINT(reply->status, 401);
+    CHECK(body_has(reply, "\"reason\":\"rotated\",\"at\":\"20"));
+    CHECK(!body_has(reply, "alice"));
+
+    tap_row("logged out");
+    CHECK_UINT(ASK(&w, POST("/logout", .type = JSON, .bearer = rotated.signed_token.text))->status,
+               200);
+    reply = ASK(&w, GET("/session", .bearer = rotated.signed_token.text));
+    CHECK(body_has(reply, "\"reason\":\"logout\""));
+    CHECK(body_has(reply, "\"by\":\"the user\""));
+
+    tap_row("ended by the application, which signs with a name");
+    struct cr_token third = login(&w, "alice", NULL);
+    struct cr_user alice;
+    struct cr_end_options options = {.size = sizeof options, .by = "jane of support"};
+    CHECK_STATUS(cr_user_parse("alice", 5, &alice), CR_OK);
+    CHECK_STATUS(cr_invalidate_by_user(w.room, &alice, &options, NULL), CR_OK);
+    reply = ASK(&w, GET("/session", .bearer = third.text));
+    CHECK(body_has(reply, "\"reason\":\"admin\""));
+    CHECK(!body_has(reply, "jane"));
+    tap_row(NULL);
     world_close(&w);
 }
 
@@ -882,6 +947,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(methods_that_are_safe_change_nothing),
     TAP_TEST(addresses_and_methods_are_those_of_the_table),
     TAP_TEST(who_has_no_session_is_sent_to_log_in_and_told_why),
+    TAP_TEST(a_401_to_a_token_that_has_ended_says_why),
     TAP_TEST(in_development_the_cookie_has_another_name),
     TAP_TEST(every_answer_carries_the_headers_that_keep_browsers_in_check),
 };

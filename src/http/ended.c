@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why there is no session: told to who holds the token of one that was, and to nobody else. The
+ * agent looks whether a token is genuine (its answer is then CR_ENDED); whatever else is presented
+ * gets the plain answer. That it cannot be explained just now changes no answer but in being plain.
+ */
+#include "http/exchange.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "session/token.h"
+
+enum cr_status cr_http_explain_begin(struct cr_http_exchange *x, struct cr_call **out_call)
+{
+    struct cr_session_id id;
+    cr_token_id(&x->credential.token, &id);
+    return cr_explain_begin(x->room, &id, &x->credential.token, out_call);
+}
+
+bool cr_http_explain_finish(struct cr_http_exchange *x, struct cr_explanation *out)
+{
+    *out = (struct cr_explanation){.size = sizeof *out};
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_explain_finish(call, out);
+    return x->status == CR_OK && !out->live && out->reason != CR_REASON_NONE;
+}
+
+/* --- For programs --- */
+
+/* Who did it is a label for operators; of it goes out what kind of somebody that was. */
+static const char *kind_of_author(const char *by)
+{
+    static const char *const kinds[] = {"operator", "application", "the user"};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(by, kinds[i]) == 0)
+            return kinds[i];
+    return NULL;
+}
+
+void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended)
+{
+    const char *by = kind_of_author(ended->by);
+    const struct cr_origin *from = &ended->from;
+    cr_text_str(out, ",\"error\":\"session_ended\",\"reason\":\"");
+    cr_text_str(out, cr_reason_name(ended->reason));
+    cr_text_str(out, "\",\"at\":");
+    if (ended->at > 0) {
+        cr_text_put(out, "\"", 1);
+        cr_text_time(out, ended->at);
+        cr_text_put(out, "\"", 1);
+    } else {
+        cr_text_str(out, "null");
+    }
+    if (by != NULL) {
+        cr_text_str(out, ",\"by\":");
+        cr_text_json(out, by, strlen(by));
+    }
+    if (from->address[0] != '\0' || from->agent[0] != '\0') {
+        cr_text_str(out, ",\"from\":{\"address\":");
+        cr_text_json(out, from->address, strlen(from->address));
+        cr_text_str(out, ",\"agent\":");
+        cr_text_json(out, from->agent, strlen(from->agent));
+        cr_text_put(out, "}", 1);
+    }
+}
+
+static enum cr_http_progress explained(struct cr_http_exchange *x)
+{
+    struct cr_explanation ended;
+    bool is_known = cr_http_explain_finish(x, &ended);
+    return cr_http_problem_ended(x, is_known ? &ended : NULL);
+}
+
+enum cr_http_progress cr_http_unauthenticated(struct cr_http_exchange *x)
+{
+    struct cr_call *call = NULL;
+    if (x->status != CR_ENDED || !x->credential.parsed || x->room == NULL)
+        return cr_http_problem_ended(x, NULL);
+    enum cr_status st = cr_http_explain_begin(x, &call);
+    return cr_http_wait(x, st, call, explained);
+}
+
+/* --- For people --- */
+
+/* "2026-01-31 12:00 UTC" */
+static void minute_write(cr_time_ms at, char *out, size_t capacity)
+{
+    time_t seconds = (time_t)(at / 1000);
+    struct tm parts;
+    if (gmtime_r(&seconds, &parts) == NULL ||
+        strftime(out, capacity, "%Y-%m-%d %H:%M UTC", &parts) == 0)
+        out[0] = '\0';
+}
+
+static const char *replaced_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended)
+{
+    char device[128], at[48];
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    (void)cr_device_describe(ended->from.agent, device, sizeof device);
+    cr_label_copy(address, sizeof address, ended->from.address, strlen(ended->from.address));
+    minute_write(ended->at, at, sizeof at);
+    return cr_http_scratch(x,
+                           "You were signed out because you signed in on another device: at "
+                           "%s%s%s%s%s. If it was not you, change your password.",
+                           at, device[0] != '\0' ? ", with " : "", device,
+                           address[0] != '\0' ? ", from " : "", address);
+}
+
+const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended)
+{
+    switch (ended->reason) {
+    case CR_REASON_REPLACED:
+        return replaced_sentence(x, ended);
+    case CR_REASON_LIMIT:
+        return "You logged in on more devices than are kept, and your session here was the "
+               "oldest.";
+    case CR_REASON_ADMIN:
+        return "Your session was ended by an administrator.";
+    case CR_REASON_PASSWORD:
+        return "Your password was changed, and that ended all your sessions.";
+    case CR_REASON_EVERYBODY:
+        return "All sessions were ended: log in again.";
+    case CR_REASON_IDLE:
+        return "You were away for long, so your session was ended.";
+    case CR_REASON_ABSOLUTE:
+        return "Your session reached its longest time: log in again.";
+    case CR_REASON_LOGOUT:
+        return "You are logged out.";
+    case CR_REASON_DEVICE:
+        return "You ended this session from another of your devices.";
+    case CR_REASON_NONE:
+    case CR_REASON_DISABLED:
+    case CR_REASON_UPGRADED:
+    case CR_REASON_ROTATED:
+        break;
+    }
+    return "Your session has ended: log in again.";
+}
