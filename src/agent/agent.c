@@ -20,6 +20,7 @@
 #include "agent/peers.h"
 #include "agent/state.h"
 #include "base/assert.h"
+#include "base/audit.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "coord/lease.h"
@@ -43,6 +44,7 @@ struct agent {
     struct cr_leases *leases;
     struct cr_service *service;
     struct cr_peers *peers;
+    struct cr_audit *audit; /* NULL: none */
     struct cr_timer exit_timer;
     int lock_fd;
     bool stopping;
@@ -71,6 +73,35 @@ static size_t cache_bytes_of(const struct cr_agent_settings *settings)
 static void agent_say(void *context, const char *text)
 {
     cr_log(CR_LOG_INFO, "%s", text);
+}
+
+/* Every number that says how long somebody may stay, and which key signs: that one of them was
+ * changed shows in the start after it. */
+static void audit_start(struct agent *agent)
+{
+    const struct cr_agent_options *options = agent->options;
+    char idle[32], absolute[32], key[16];
+    (void)snprintf(idle, sizeof idle, "%lld", (long long)span_or(options->idle, IDLE_MS_DEFAULT));
+    (void)snprintf(absolute, sizeof absolute, "%lld",
+                   (long long)span_or(options->absolute, ABSOLUTE_MS_DEFAULT));
+    (void)snprintf(key, sizeof key, "%u", (unsigned)cr_engine_key_number(agent->engine));
+    const struct cr_audit_field fields[] = {
+        CR_AUDIT_TEXT("realm", realm_of(options)), CR_AUDIT_TEXT("idle_ms", idle),
+        CR_AUDIT_TEXT("absolute_ms", absolute), CR_AUDIT_TEXT("key", key)};
+    cr_audit_event(agent->audit, "start", fields, sizeof fields / sizeof fields[0]);
+}
+
+static void audit_outcome(struct agent *agent, const char *event, const char *outcome)
+{
+    const struct cr_audit_field field = CR_AUDIT_TEXT("outcome", outcome);
+    cr_audit_event(agent->audit, event, &field, 1);
+}
+
+static void agent_lease_lost(void *context, const char *why)
+{
+    struct agent *agent = context;
+    const struct cr_audit_field field = CR_AUDIT_TEXT("why", why);
+    cr_audit_event(agent->audit, "lease_lost", &field, 1);
 }
 
 static void agent_table_changed(void *context, int fd)
@@ -102,6 +133,7 @@ static enum cr_status agent_engine(struct agent *agent, struct cr_store *store,
         .poll = span_or(options->poll, POLL_MS_DEFAULT),
         .grace = options->grace,
         .table_changed = agent_table_changed,
+        .lease_lost = agent_lease_lost,
         .say = agent_say,
         .context = agent,
     };
@@ -153,6 +185,7 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
         st = cr_service_create(&(struct cr_service_options){.engine = agent->engine,
                                                             .auth = agent->auth,
                                                             .leases = agent->leases,
+                                                            .audit = agent->audit,
                                                             .realm = realm_of(agent->options)},
                                &agent->service);
     return st;
@@ -243,11 +276,16 @@ static void agent_reload(void *context, int signal_number)
 {
     struct agent *agent = context;
     struct cr_agent_settings settings = {0};
-    if (agent->options->reload == NULL ||
-        !agent->options->reload(agent->options->context, &settings))
+    cr_audit_reopen(agent->audit);
+    if (agent->options->reload == NULL)
         return;
+    if (!agent->options->reload(agent->options->context, &settings)) {
+        audit_outcome(agent, "settings", "refused");
+        return;
+    }
     enum cr_status st = cr_engine_set_cache(agent->engine, cache_of(&settings),
                                             cache_bytes_of(&settings), settings.huge_pages);
+    audit_outcome(agent, "settings", st == CR_OK ? "done" : "refused");
     if (st == CR_OK)
         cr_log(CR_LOG_INFO, "settings read anew");
     else
@@ -260,6 +298,7 @@ static enum cr_status agent_signals(struct agent *agent)
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an answer of write(2) */
     enum cr_status st = cr_loop_uv_signal(agent->loop, SIGTERM, agent_stop, agent);
     if (st == CR_OK)
         st = cr_loop_uv_signal(agent->loop, SIGINT, agent_stop, agent);
@@ -283,6 +322,8 @@ static enum cr_status agent_start(struct agent *agent, struct cr_error *error)
         st = cr_loop_uv_create(&agent->loop);
     if (st == CR_OK)
         st = agent_signals(agent);
+    if (st == CR_OK && options->audit != NULL && options->audit[0] != '\0')
+        st = cr_audit_open(options->audit, agent->loop->clock, &agent->audit, error);
     if (st == CR_OK)
         st = agent_serve(agent, error);
     if (st == CR_OK)
@@ -301,6 +342,9 @@ static void agent_fini(struct agent *agent)
     cr_engine_destroy(agent->engine); /* its last answers go to the peers */
     cr_peers_destroy(agent->peers);
     cr_service_destroy(agent->service);
+    if (agent->stopping)
+        audit_outcome(agent, "stop", "done");
+    cr_audit_close(agent->audit);
     if (agent->loop != NULL) {
         cr_timer_stop(agent->loop, &agent->exit_timer);
         cr_loop_uv_destroy(agent->loop);
@@ -345,6 +389,7 @@ int cr_agent_main(const struct cr_agent_options *options)
     if (st != CR_OK && options->ready_fd < 0)
         cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
     if (st == CR_OK) {
+        audit_start(&agent);
         ready_tell(options, st, &error);
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
         cr_loop_uv_run(agent.loop);

@@ -29,6 +29,7 @@ struct cr_agent_options {
     const char *store; /* URL: sqlite:///PATH, memory:NAME, table:NAME; kept nowhere else */
     const char *state; /* directory; made when it is missing, 0700, or 0755 when app_mode shares */
     const char *realm; /* NULL: "cloakroom" */
+    const char *audit; /* where audit events go (base/audit.h); NULL or empty: nowhere */
     struct cr_agent_settings settings;
     cr_span_ms idle, absolute;     /* of sessions that do not say; 0: 30 minutes, 12 hours */
     cr_span_ms lease, poll, grace; /* of a store that is not exclusive; 0: 5 s, 1 s, none */

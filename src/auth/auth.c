@@ -87,8 +87,9 @@ static void job_end(struct job *job, enum cr_status status)
 {
     cr_engine_done *done = job->done;
     void *context = job->context;
+    struct cr_engine_answer answer = {.status = status, .user_known = job->is_known};
     job_free(job);
-    answer_status(done, context, status);
+    done(context, &answer);
 }
 
 /* It has its hash: its place is free for another, its password is not needed any more. */
@@ -203,6 +204,7 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
      * been that which ended: then asking again is of use. */
     if (passed.status == CR_CONFLICT && !job->request.has_anonymous)
         passed.status = CR_DENIED;
+    passed.user_known = true;
     cr_engine_done *done = job->done;
     void *to = job->context;
     job_free(job);

@@ -167,6 +167,7 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .store = store,
         .state = state,
         .realm = settings->realm,
+        .audit = settings->audit,
         .settings = {.cache = (enum cr_cache)settings->cache,
                      .cache_bytes = (size_t)settings->cache_bytes,
                      .huge_pages = (enum cr_huge_pages)settings->huge_pages},

@@ -85,6 +85,8 @@ static const struct cr_setting rows[] = {
      {{"debug", CR_LOG_DEBUG}, {"info", CR_LOG_INFO}, {"warn", CR_LOG_WARN}, {"error", CR_LOG_ERROR}}},
     {"log.json", CR_SETTING_CHOICE, false, AT(log_json), 0, 0, "no", NULL, "yes|no",
      "log lines as JSON", YES_NO},
+    {"audit.file", CR_SETTING_TEXT, false, AT(audit), 0, 400, "", NULL, "FILE",
+     "where the agent writes audit events: stderr, syslog or a file's absolute path; empty: nowhere", {{0}}},
 };
 /* clang-format on */
 #define ROW_COUNT (sizeof rows / sizeof rows[0])

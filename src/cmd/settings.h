@@ -69,6 +69,7 @@ struct cr_settings {
     cr_span_ms lease, poll, grace;
     int64_t log_level;                                 /* enum cr_log_level */
     int64_t log_json;                                  /* 0, 1 */
+    char audit[CR_SETTING_TEXT_CHARS_MAX + 1];         /* where events go; empty: nowhere */
     char file[CR_SETTING_TEXT_CHARS_MAX + 1];          /* that was read; empty: none */
     struct cr_setting_origin origins[CR_SETTINGS_MAX]; /* by row */
 };

@@ -42,7 +42,8 @@ static void end_answer(struct end *end, enum cr_status status, cr_span_ms bound)
 {
     cr_engine_op_answer(&end->op, &(struct cr_engine_answer){.status = status,
                                                              .ending = end->ending.identity,
-                                                             .bound = bound});
+                                                             .bound = bound,
+                                                             .row = &end->row});
 }
 
 /* The engine stops. What may have happened is not said to have failed. */

@@ -478,6 +478,12 @@ bool cr_engine_is_exclusive(const struct cr_engine *engine)
     return engine->exclusive;
 }
 
+uint32_t cr_engine_key_number(const struct cr_engine *engine)
+{
+    const struct cr_keyring *ring = &engine->keyring;
+    return ring->count > 0 ? ring->keys[ring->count - 1].number : 0;
+}
+
 void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out)
 {
     *out = engine->identity;

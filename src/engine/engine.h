@@ -33,6 +33,9 @@ struct cr_engine_options {
     /* The table was replaced (other cache, other size, other pages, dropped): its descriptor, or -1
      * for none that can be shared. The old one has been retired already. */
     void (*table_changed)(void *context, int fd);
+    /* The lease, or the registration that it rests on, was lost: nothing in the table may be
+     * believed. May be NULL. */
+    void (*lease_lost)(void *context, const char *why);
     /* A line for the log, once per event. */
     void (*say)(void *context, const char *text);
     void *context;
@@ -51,6 +54,11 @@ struct cr_engine_answer {
     const struct cr_record *records; /* list */
     size_t record_count;
     const struct cr_explanation *explanation;
+    /* What the log was given: an ending's or a rotation's row (number 0: none was written), and all
+     * that a creation ended. NULL otherwise. */
+    const struct cr_log_row *row;
+    const struct cr_log_rows *rows;
+    bool user_known; /* a log-in that failed (auth.h): the account is there. Not for who asks */
 };
 typedef void cr_engine_done(void *context, const struct cr_engine_answer *answer);
 
@@ -161,6 +169,7 @@ enum cr_cache cr_engine_cache(const struct cr_engine *engine);
 int cr_engine_table_fd(const struct cr_engine *engine); /* -1: none that can be shared */
 bool cr_engine_has_store(const struct cr_engine *engine);
 bool cr_engine_is_exclusive(const struct cr_engine *engine);
+uint32_t cr_engine_key_number(const struct cr_engine *engine); /* that signs; 0: without a store */
 void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out);
 
 /* Fills what an engine knows of cr_stats: table_*, fills*, store_*, endings, engines. */

@@ -91,6 +91,8 @@ static void lease_extend(struct cr_engine *engine, cr_boot_ns sent)
 static void registration_lost(struct cr_engine *engine, const char *why)
 {
     cr_engine_say(engine, "the table was dropped: %s", why);
+    if (engine->options.lease_lost != NULL)
+        engine->options.lease_lost(engine->options.context, why);
     /* lease_lost:A. Pairs with engine_cached:A and may_answer:A. */
     atomic_store_explicit(&engine->answer_until, 0, memory_order_release);
     engine->registered = false;

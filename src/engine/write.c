@@ -59,7 +59,8 @@ static void create_answer(struct create *create, enum cr_status status, cr_span_
                                                                   : record->absolute_left,
                                                 .version = record->version,
                                                 .ending = create->terms.ending.identity,
-                                                .bound = bound});
+                                                .bound = bound,
+                                                .rows = &create->rows});
 }
 
 static void create_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)
@@ -285,7 +286,8 @@ static void change_answer(struct change *change, enum cr_status status, cr_span_
                                                            : record->absolute_left,
                                          .version = rotated ? record->version : change->version,
                                          .ending = change->change.ending.identity,
-                                         .bound = bound});
+                                         .bound = bound,
+                                         .row = &change->row});
 }
 
 static void change_ready(struct waiter *waiter, enum cr_status status, cr_span_ms bound)

@@ -6,7 +6,7 @@
  * A lock is waited for (its request is not yet replied), then held; it leaves the client's list
  * when it is refused, lost or given back.
  */
-#include "service/request.h"
+#include "service/audit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,8 +78,10 @@ static void lock_renewed(void *context, cr_boot_ns trusted_until)
     if (cr_builder_finish(&push))
         options->send(options->context, push.bytes, push.count, -1);
     cr_builder_fini(&push);
-    if (trusted_until == 0)
+    if (trusted_until == 0) {
+        cr_audit_lock_lost(lock->client, lock->name);
         lock_over(lock);
+    }
 }
 
 static const struct cr_holding_events events = {.taken = lock_taken, .renewed = lock_renewed};

@@ -2,7 +2,7 @@
 /*
  * What the engine answered, as a reply. Owns nothing; each function replies and frees its request.
  */
-#include "service/request.h"
+#include "service/audit.h"
 
 #include <string.h>
 
@@ -59,6 +59,7 @@ void cr_reply_session(void *context, const struct cr_engine_answer *answer)
 void cr_reply_login(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
+    cr_audit_login(context, answer);
     cr_request_begin(context, answer->status, &reply);
     if (answer->status == CR_OK) {
         CR_ASSERT(answer->record != NULL && answer->token != NULL);
@@ -93,6 +94,7 @@ void cr_reply_version(void *context, const struct cr_engine_answer *answer)
 void cr_reply_ended(void *context, const struct cr_engine_answer *answer)
 {
     struct cr_builder reply;
+    cr_audit_ended(context, answer);
     cr_request_begin(context, answer->status, &reply);
     if (!cr_bytes_are_zero(answer->ending.bytes, sizeof answer->ending.bytes))
         cr_builder_bytes(&reply, CR_TAG_ENDING, answer->ending.bytes, sizeof answer->ending.bytes);

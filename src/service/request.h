@@ -43,6 +43,7 @@ struct request {
     /* The message, kept while something is looked up first: tokens in it, so it is wiped. */
     unsigned char *bytes;
     size_t bytes_count;
+    struct cr_request_note *note; /* for the audit; may be NULL */
 };
 
 /* Reply, and free the request. */

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "service/audit.h"
 #include "service/request.h"
 
 #define REQUESTS_MAX_DEFAULT 1024
@@ -122,6 +123,7 @@ static enum cr_status request_create(struct cr_client *client, const struct cr_m
 
 void cr_request_free(struct request *request)
 {
+    free(request->note);
     if (request->prev != NULL)
         request->prev->next = request->next;
     else
@@ -273,6 +275,7 @@ void cr_service_table_changed(struct cr_service *service, int fd)
 /* Carry out a request whose authority, if it has one, is known. */
 static void request_run(struct request *request, const struct cr_message *message)
 {
+    cr_request_note(request, message);
     cr_request_handler_of(request->op)(request, message);
 }
 

@@ -8,6 +8,7 @@
 #define SERVICE_SERVICE_H
 
 #include "auth/auth.h"
+#include "base/audit.h"
 #include "coord/lease.h"
 #include "engine/engine.h"
 #include "wire/message.h"
@@ -19,7 +20,8 @@ struct cr_service_options {
     struct cr_auth *auth;     /* NULL: no accounts */
     struct cr_leases *leases; /* NULL: no locks */
     const char *realm;
-    size_t requests_max; /* under way per client; more are CR_BUSY; default 1024 */
+    struct cr_audit *audit; /* NULL: none; outlives the service */
+    size_t requests_max;    /* under way per client; more are CR_BUSY; default 1024 */
 };
 CR_MUST_CHECK enum cr_status cr_service_create(const struct cr_service_options *options,
                                                struct cr_service **out_service);
