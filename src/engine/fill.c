@@ -367,13 +367,11 @@ static void explain_dead(struct explain *explain, struct cr_store *store,
                          const struct cr_record *record)
 {
     struct cr_log_row row;
-    cr_time_ms deadline = cr_record_deadline(record);
+    bool by_time = record->dead == CR_REASON_IDLE || record->dead == CR_REASON_ABSOLUTE;
     explain->out.reason = record->dead;
-    if (record->dead == CR_REASON_IDLE || record->dead == CR_REASON_ABSOLUTE)
-        explain_time(&explain->out, record);
-    else if (cr_store_log_about(store, &explain->id, record, &row) != CR_OK)
+    if (!by_time && cr_store_log_about(store, &explain->id, record, &row) != CR_OK)
         return;
-    else if (row.at >= deadline)
+    if (by_time || row.at >= cr_record_deadline(record))
         explain_time(&explain->out, record);
     else
         explain_row(&explain->out, &row);
