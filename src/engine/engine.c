@@ -489,6 +489,17 @@ void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out
     *out = engine->identity;
 }
 
+/* As struct cr_stats has it. */
+static uint64_t lease_left(const struct cr_engine *engine)
+{
+    cr_boot_ns until = atomic_load_explicit(&engine->answer_until, memory_order_acquire);
+    cr_boot_ns now = cr_engine_now(engine);
+    if (until == CR_BOOT_NEVER)
+        return UINT64_MAX;
+    /* Rounded up: what may still answer is not shown as one that may not. */
+    return until > now ? (uint64_t)cr_boot_between(now, until) + 1 : 0;
+}
+
 void cr_engine_stats(const struct cr_engine *engine, struct cr_stats *stats)
 {
     stats->cache = engine->cache;
@@ -496,12 +507,14 @@ void cr_engine_stats(const struct cr_engine *engine, struct cr_stats *stats)
     stats->fills_refused = engine->fills_refused;
     stats->endings = engine->endings;
     stats->engines = engine->other_count + 1;
+    stats->lease_left = lease_left(engine);
     if (engine->table != NULL) {
         struct cr_table_count count;
         cr_table_count(engine->table, &count);
         stats->table_sessions = count.entries;
         stats->table_capacity = count.capacity;
         stats->table_bytes = count.bytes;
+        stats->evicted = count.evicted_live;
     }
     if (engine->queue != NULL) {
         struct cr_store_queue_count count;
@@ -509,5 +522,8 @@ void cr_engine_stats(const struct cr_engine *engine, struct cr_stats *stats)
         stats->store_reads = count.reads;
         stats->store_writes = count.writes;
         stats->store_commits = count.commits;
+        stats->store_waiting = count.waiting;
+        stats->store_calls = count.calls;
+        stats->store_micros = count.micros;
     }
 }

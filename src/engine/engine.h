@@ -172,7 +172,8 @@ bool cr_engine_is_exclusive(const struct cr_engine *engine);
 uint32_t cr_engine_key_number(const struct cr_engine *engine); /* that signs; 0: without a store */
 void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out);
 
-/* Fills what an engine knows of cr_stats: table_*, fills*, store_*, endings, engines. */
+/* Fills what an engine knows of cr_stats: table_*, fills*, store_*, endings, engines, evicted,
+ * lease_left. */
 void cr_engine_stats(const struct cr_engine *engine, struct cr_stats *stats);
 
 #endif

@@ -267,6 +267,5 @@ void cr_validate_group(struct cr_room *room, const struct cr_token *tokens, size
                        struct cr_session *out_sessions, enum cr_status *out_statuses);
 /* Whether there is a table here to look in. */
 bool cr_room_has_table(const struct cr_room *room);
-void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);
 
 #endif

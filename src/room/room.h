@@ -22,6 +22,13 @@ void cr_room_replace_fd(struct cr_room *room, int fd);
 /* Whether the agent is there, as far as is known without asking. */
 bool cr_room_is_connected(struct cr_room *room);
 
+/* cr_stats in two steps. The agent's numbers: hits and misses are those of this process. */
+CR_MUST_CHECK enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call);
+CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats);
+
+/* How many validations of this process were answered from the table, and how many were not. */
+void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);
+
 /* Connect to an agent's socket (close-on-exec, does not block afterwards). CR_UNAVAILABLE: nobody
  * listens. */
 CR_MUST_CHECK enum cr_status cr_agent_connect(const char *path, int *out_fd);

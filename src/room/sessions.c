@@ -690,17 +690,16 @@ enum cr_status cr_explain(struct cr_room *room, const struct cr_session_id *id,
     return st == CR_OK ? cr_explain_finish(call, out_explanation) : st;
 }
 
-enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats)
+enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call)
+{
+    return cr_call_submit(cr_call_create(room, CR_OP_STATS, ROOM_REPEAT), false, 0, out_call);
+}
+
+enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats)
 {
     struct cr_message message;
-    struct cr_call *call;
-    if (out_stats->size != sizeof *out_stats)
-        return CR_E_INVALID;
-    enum cr_status st =
-        cr_call_submit(cr_call_create(room, CR_OP_STATS, ROOM_REPEAT), true, 0, &call);
-    if (st != CR_OK)
-        return st;
-    st = cr_call_wait(call, &message);
+    const struct cr_room *room = call->room;
+    enum cr_status st = cr_call_wait(call, &message);
     const struct cr_field *field = st == CR_OK ? cr_message_field(&message, CR_TAG_STATS) : NULL;
     if (st == CR_OK && (field == NULL || !cr_field_stats(field, out_stats)))
         st = CR_E_PROTOCOL;
@@ -711,4 +710,14 @@ enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats)
     out_stats->mapped = !room->is_direct && cr_room_has_table(room);
     cr_room_counts(room, &out_stats->hits, &out_stats->misses);
     return CR_OK;
+}
+
+enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats)
+{
+    struct cr_call *call;
+    if (out_stats->size != sizeof *out_stats)
+        return CR_E_INVALID;
+    enum cr_status st =
+        cr_call_submit(cr_call_create(room, CR_OP_STATS, ROOM_REPEAT), true, 0, &call);
+    return st == CR_OK ? cr_stats_finish(call, out_stats) : st;
 }

@@ -2,7 +2,7 @@
 /*
  * Two pools over one store: readers, each thread with a handle of its own, and one writer that
  * takes what waits as a batch. Results cross from the pool's thread to the loop's with the work
- * itself; the count of commits is the only other thing that both touch.
+ * itself; counts are the only other thing that both touch.
  *
  * Invariant: a call is in the list from its submission to its `done`, which comes once.
  */
@@ -26,11 +26,21 @@ struct cr_store_queue {
     bool draining;                      /* the pools are going or gone */
     uint64_t read_count, write_count;
     _Atomic uint64_t commit_count; /* raised by the writing thread */
+    struct cr_clock *clock;
+    size_t waiting;
+    _Atomic uint64_t run_count, run_ns; /* raised by every thread */
 };
 
 static struct cr_store_call *call_of(struct cr_work *work)
 {
     return (struct cr_store_call *)((char *)work - offsetof(struct cr_store_call, work));
+}
+
+static void run_counted(struct cr_store_queue *queue, cr_boot_ns since)
+{
+    cr_boot_ns now = cr_clock_boot(queue->clock);
+    atomic_fetch_add_explicit(&queue->run_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&queue->run_ns, now - since, memory_order_relaxed);
 }
 
 static void pool_reads_run(void *context, unsigned thread, struct cr_work *const *batch,
@@ -40,7 +50,9 @@ static void pool_reads_run(void *context, unsigned thread, struct cr_work *const
     CR_ASSERT(thread < queue->reader_count);
     for (size_t i = 0; i < count; i++) {
         struct cr_store_call *call = call_of(batch[i]);
+        cr_boot_ns since = cr_clock_boot(queue->clock);
         call->status = call->run(queue->readers[thread], call);
+        run_counted(queue, since);
     }
 }
 
@@ -78,7 +90,10 @@ static bool writes_run(struct cr_store_queue *queue, struct cr_work *const *batc
 static void pool_writes_run(void *context, unsigned thread, struct cr_work *const *batch,
                             size_t count)
 {
-    (void)!writes_run(context, batch, count);
+    struct cr_store_queue *queue = context;
+    cr_boot_ns since = cr_clock_boot(queue->clock);
+    (void)!writes_run(queue, batch, count);
+    run_counted(queue, since);
 }
 
 static enum cr_status readers_open(struct cr_store_queue *queue, struct cr_store *store,
@@ -115,6 +130,7 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
     writes.batch_max = options->batch_max;
     writes.run = pool_writes_run;
     enum cr_status st = CR_E_NO_MEMORY;
+    queue->clock = loop->clock;
     queue->batch_max = options->batch_max;
     queue->batch = calloc(options->batch_max, sizeof(struct cr_work *));
     if (queue->batch != NULL)
@@ -134,6 +150,7 @@ enum cr_status cr_store_queue_create(struct cr_loop *loop, struct cr_store *stor
 
 static void call_link(struct cr_store_queue *queue, struct cr_store_call *call)
 {
+    queue->waiting++;
     call->next = NULL;
     call->prev = queue->last;
     if (queue->last != NULL)
@@ -145,6 +162,7 @@ static void call_link(struct cr_store_queue *queue, struct cr_store_call *call)
 
 static void call_unlink(struct cr_store_queue *queue, struct cr_store_call *call)
 {
+    queue->waiting--;
     if (call->prev != NULL)
         call->prev->next = call->next;
     else
@@ -241,6 +259,9 @@ void cr_store_queue_count(const struct cr_store_queue *queue, struct cr_store_qu
     out->reads = queue->read_count;
     out->writes = queue->write_count;
     out->commits = atomic_load_explicit(&queue->commit_count, memory_order_relaxed);
+    out->waiting = queue->waiting;
+    out->calls = atomic_load_explicit(&queue->run_count, memory_order_relaxed);
+    out->micros = atomic_load_explicit(&queue->run_ns, memory_order_relaxed) / 1000;
 }
 
 bool cr_store_queue_is_exclusive(const struct cr_store_queue *queue)

@@ -50,6 +50,9 @@ CR_MUST_CHECK bool cr_store_queue_write(struct cr_store_queue *queue, struct cr_
 
 struct cr_store_queue_count {
     uint64_t reads, writes, commits;
+    uint64_t waiting; /* submitted, and `done` has not been called */
+    uint64_t calls;   /* done: each read, and each batch of writes */
+    uint64_t micros;  /* that those took in all */
 };
 void cr_store_queue_count(const struct cr_store_queue *queue, struct cr_store_queue_count *out);
 bool cr_store_queue_is_exclusive(const struct cr_store_queue *queue);

@@ -277,7 +277,9 @@ void cr_builder_stats(struct cr_builder *b, const struct cr_stats *stats)
         stats->table_capacity, stats->table_bytes,      stats->fills,
         stats->fills_refused,  stats->store_reads,      stats->store_writes,
         stats->store_commits,  stats->endings,          stats->agent_pid,
-        stats->engines,        stats->attached_workers,
+        stats->engines,        stats->attached_workers, stats->store_waiting,
+        stats->store_calls,    stats->store_micros,     stats->evicted,
+        stats->lease_left,
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         write_u64(&w, counts[i]);
@@ -297,7 +299,9 @@ bool cr_field_stats(const struct cr_field *field, struct cr_stats *out)
         &read.table_capacity, &read.table_bytes,      &read.fills,
         &read.fills_refused,  &read.store_reads,      &read.store_writes,
         &read.store_commits,  &read.endings,          &read.agent_pid,
-        &read.engines,        &read.attached_workers,
+        &read.engines,        &read.attached_workers, &read.store_waiting,
+        &read.store_calls,    &read.store_micros,     &read.evicted,
+        &read.lease_left,
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         *counts[i] = read_u64(&r);

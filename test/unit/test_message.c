@@ -71,7 +71,12 @@ static struct cr_stats stats_example(void)
                              .endings = 11,
                              .agent_pid = 12,
                              .engines = 13,
-                             .attached_workers = UINT64_MAX};
+                             .attached_workers = UINT64_MAX,
+                             .store_waiting = 14,
+                             .store_calls = 15,
+                             .store_micros = 16,
+                             .evicted = 17,
+                             .lease_left = UINT64_MAX - 1};
 }
 
 static struct cr_account account_example(void)
@@ -220,7 +225,7 @@ static void compound_fields_come_back_whole(void)
         if (CHECK(field != NULL && cr_field_stats(field, &stats))) {
             CHECK_INT(stats.cache, CR_CACHE_SHARED);
             CHECK(stats.attached && !stats.mapped);
-            CHECK_MEM(&stats.hits, &want_stats.hits, 14 * sizeof(uint64_t));
+            CHECK_MEM(&stats.hits, &want_stats.hits, 19 * sizeof(uint64_t));
         }
 
         struct cr_account account = {.size = 42};
