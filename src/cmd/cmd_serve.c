@@ -23,6 +23,7 @@ struct serving {
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[PATH_MAX];
     char config[PATH_MAX];
+    char ops_socket[PATH_MAX + 16];
     char listen[CR_SETTING_TEXT_CHARS_MAX + 1]; /* cut up at its commas */
     const char *addresses[CR_SERVER_LISTEN_MAX];
     size_t address_count;
@@ -189,9 +190,17 @@ static bool serve_reload(void *context)
 
 int cr_cmd_serve(int argc, char **argv)
 {
-    static const char *const rows[] = {"server.listen", "server.workers",   "server.behind_tls",
-                                       "store.url",     "agent.state",      "cache.kind",
-                                       "cache.memory",  "session.on_login", NULL};
+    static const char *const rows[] = {"server.listen",
+                                       "server.workers",
+                                       "server.behind_tls",
+                                       "store.url",
+                                       "agent.state",
+                                       "cache.kind",
+                                       "cache.memory",
+                                       "session.on_login",
+                                       "ops.socket",
+                                       "ops.listen",
+                                       NULL};
     static const struct cr_form form = {
         .text =
             "Serve log-ins and sessions over HTTP. The first start makes the user admin and "
@@ -241,6 +250,10 @@ int cr_cmd_serve(int argc, char **argv)
                                         .log_json = settings->log_json != 0,
                                         .agent_ready = agent_ready,
                                         .context = &s};
+    snprintf(s.ops_socket, sizeof s.ops_socket, "%s/%s", s.state, CR_SERVER_OPS_SOCKET);
+    options.ops_socket = settings->ops_socket[0] != '\0' ? settings->ops_socket : s.ops_socket;
+    options.ops_socket_mode = (unsigned)settings->ops_socket_mode;
+    options.ops_listen = settings->ops_listen[0] != '\0' ? settings->ops_listen : NULL;
     cr_descriptors_raise();
     return cr_server_main(&options);
 }

@@ -54,6 +54,9 @@ struct cr_settings {
     int64_t behind_tls; /* 0, 1 */
     int64_t connections;
     char clear_site_data[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char ops_socket[CR_SETTING_TEXT_CHARS_MAX + 1];
+    int64_t ops_socket_mode;
+    char ops_listen[CR_SETTING_TEXT_CHARS_MAX + 1];
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t socket_mode;

@@ -64,6 +64,7 @@ struct cr_http_exchange {
     struct cr_session_id target; /* of an ending */
     bool others;                 /* an ending of all but this one */
     struct cr_ending_id repeat;
+    struct cr_stats stats;
 
     struct cr_http_reply reply;
     struct cr_text body;                 /* of the reply */
@@ -72,7 +73,7 @@ struct cr_http_exchange {
 };
 
 /* route.c */
-const struct cr_http_route *cr_http_routes(size_t *out_count);
+const struct cr_http_route *cr_http_routes(enum cr_http_surface surface, size_t *out_count);
 
 /* session.c, login.c, page.c, verify.c: the routes' first steps. */
 cr_http_step cr_http_login_post;
@@ -88,6 +89,21 @@ cr_http_step cr_http_login_page;
 cr_http_step cr_http_home_page;
 cr_http_step cr_http_style_get;
 cr_http_step cr_http_icon_get;
+/* ops.c, metrics.c: those of operators. */
+cr_http_step cr_http_ops_end_user;
+cr_http_step cr_http_ops_end_all;
+cr_http_step cr_http_ops_login;
+cr_http_step cr_http_ops_stats;
+cr_http_step cr_http_metrics;
+cr_http_step cr_http_healthz;
+cr_http_step cr_http_readyz;
+
+/* session.c */
+
+/* x->status of an ending, with x->ended: done, pending, unknown or why not. */
+enum cr_http_progress cr_http_ended_answer(struct cr_http_exchange *x);
+/* ?repeat= into x->repeat. False: it is broken, and the reply is there. */
+CR_MUST_CHECK bool cr_http_repeat_read(struct cr_http_exchange *x);
 
 /* exchange.c */
 

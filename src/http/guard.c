@@ -85,8 +85,33 @@ static bool has_form_token(const struct cr_http_exchange *x)
     return matches;
 }
 
+/* A name that leads here is one that a foreign page's owner may have pointed here, so that their
+ * script can read the answer. A number cannot be pointed anywhere. */
+static bool host_is_local(const struct cr_http_exchange *x)
+{
+    struct cr_http_text host = x->fields.of[CR_HTTP_HOST];
+    const char *colon = host.bytes != NULL ? memchr(host.bytes, ':', host.count) : NULL;
+    if (host.bytes == NULL)
+        return true;
+    if (host.count > 0 && host.bytes[0] == '[')
+        return host.count >= 5 && memcmp(host.bytes, "[::1]", 5) == 0 &&
+               (host.count == 5 || host.bytes[5] == ':');
+    if (colon != NULL)
+        host.count = (size_t)(colon - host.bytes);
+    if (text_is(host, "localhost"))
+        return true;
+    for (size_t i = 0; i < host.count; i++)
+        if (strchr("0123456789.", host.bytes[i]) == NULL)
+            return false;
+    return host.count > 4 && memcmp(host.bytes, "127.", 4) == 0;
+}
+
 bool cr_http_guarded(struct cr_http_exchange *x)
 {
+    if (x->site->surface == CR_HTTP_MONITOR && !host_is_local(x)) {
+        (void)cr_http_problem(x, 403, "Ask this host by 127.0.0.1, [::1] or localhost.");
+        return false;
+    }
     /* A bearer token is added by a program, never by a browser on a foreign page's behalf. */
     bool by_cookie = x->credential.by_cookie && x->credential.parsed;
     if (x->route->guard == CR_HTTP_SAFE || (x->credential.present && !x->credential.by_cookie))

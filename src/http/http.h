@@ -24,6 +24,18 @@
 #define CR_HTTP_COOKIE_SECURE "__Host-cloakroom"
 #define CR_HTTP_COOKIE_DEV "cloakroom-dev"
 
+/* Who is at the other end, and so which routes there are. */
+enum cr_http_surface {
+    CR_HTTP_PUBLIC,  /* browsers and programs, by way of a proxy */
+    CR_HTTP_ADMIN,   /* operators and the application itself, on a Unix socket */
+    CR_HTTP_MONITOR, /* what watches the server, on a loopback port */
+    CR_HTTP_SURFACES
+};
+
+#define CR_HTTP_PAGES_MAX 65 /* processes that count */
+
+struct cr_http_census;
+
 /* What all requests of a server have in common. Strings are the caller's and outlive it. */
 struct cr_http_site {
     /* Plain HTTP on loopback, for development: the cookie is CR_HTTP_COOKIE_DEV, without Secure. */
@@ -33,6 +45,8 @@ struct cr_http_site {
     cr_span_ms idle, absolute;   /* of sessions made here; 0: the room's defaults */
     const char *clear_site_data; /* sent at log-out; NULL or empty: not sent */
     struct cr_clock *clock;
+    enum cr_http_surface surface;
+    const struct cr_http_census *census; /* for the last two surfaces; NULL: nothing is known */
 };
 
 /* Bytes that the request's owner keeps until the exchange is reset. Not ended by a NUL. */
@@ -88,9 +102,10 @@ void cr_http_exchange_destroy(struct cr_http_exchange *x); /* accepts NULL */
  */
 CR_MUST_CHECK bool cr_http_admit(struct cr_http_exchange *x, const struct cr_http_request *request);
 
-/* Refuse with 400 what the server has seen and this layer cannot. `why` is a sentence, static. */
+/* Refuse, with `status`, what the server has seen and this layer cannot. `why` is a sentence,
+ * static. */
 void cr_http_refuse(struct cr_http_exchange *x, const struct cr_http_request *request,
-                    const char *why);
+                    unsigned status, const char *why);
 
 /* After cr_http_admit. `body` stays the caller's until the reset. `room` NULL: there is none, and
  * who needs one gets 503. */

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static const struct cr_http_route routes[] = {
+static const struct cr_http_route public_routes[] = {
     /* path, method, guard, page, handler */
     {"/session", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_session_get},
     {"/verify", CR_HTTP_ANY, CR_HTTP_SAFE, false, cr_http_verify},
@@ -24,10 +24,38 @@ static const struct cr_http_route routes[] = {
     {"/icon.svg", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_icon_get},
 };
 
-const struct cr_http_route *cr_http_routes(size_t *out_count)
+/* No browser can reach a Unix socket, so there is nothing that a foreign page could make it do. */
+static const struct cr_http_route admin_routes[] = {
+    {"/users/*/end-sessions", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_end_user},
+    {"/users/*/sessions", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_login},
+    {"/end-all", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_end_all},
+    {"/stats", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_ops_stats},
+};
+
+/* Nothing that changes anything: whoever is on this host may ask. */
+static const struct cr_http_route monitor_routes[] = {
+    {"/metrics", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_metrics},
+    {"/healthz", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_healthz},
+    {"/readyz", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_readyz},
+};
+
+#define TABLE(routes)                                                                              \
+    {                                                                                              \
+        (routes), sizeof(routes) / sizeof(routes)[0]                                               \
+    }
+
+const struct cr_http_route *cr_http_routes(enum cr_http_surface surface, size_t *out_count)
 {
-    *out_count = sizeof routes / sizeof routes[0];
-    return routes;
+    static const struct {
+        const struct cr_http_route *routes;
+        size_t count;
+    } tables[CR_HTTP_SURFACES] = {
+        [CR_HTTP_PUBLIC] = TABLE(public_routes),
+        [CR_HTTP_ADMIN] = TABLE(admin_routes),
+        [CR_HTTP_MONITOR] = TABLE(monitor_routes),
+    };
+    *out_count = tables[surface].count;
+    return tables[surface].routes;
 }
 
 /* `out_segment` is what stands for the star. */
@@ -87,8 +115,10 @@ static const char *allow_text(unsigned methods)
 static const struct cr_http_route *route_find(struct cr_http_exchange *x, unsigned *out_methods)
 {
     enum cr_http_method method = method_of(x->request.method);
+    size_t count;
+    const struct cr_http_route *routes = cr_http_routes(x->site->surface, &count);
     *out_methods = 0;
-    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (!path_matches(routes[i].path, x->path, &x->segment))
             continue;
         if (routes[i].method == CR_HTTP_ANY || routes[i].method == method)
@@ -115,10 +145,10 @@ static void refuse(struct cr_http_exchange *x, const struct cr_http_refusal *ref
 }
 
 void cr_http_refuse(struct cr_http_exchange *x, const struct cr_http_request *request,
-                    const char *why)
+                    unsigned status, const char *why)
 {
     x->request = *request;
-    refuse(x, &(struct cr_http_refusal){400, why});
+    refuse(x, &(struct cr_http_refusal){status, why});
 }
 
 bool cr_http_admit(struct cr_http_exchange *x, const struct cr_http_request *request)

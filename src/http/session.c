@@ -215,11 +215,8 @@ static enum cr_http_progress ended_unknown(struct cr_http_exchange *x)
                         ending_text(x)));
 }
 
-static enum cr_http_progress ended(struct cr_http_exchange *x)
+enum cr_http_progress cr_http_ended_answer(struct cr_http_exchange *x)
 {
-    struct cr_call *call = cr_http_call_take(x, &x->status);
-    if (call != NULL)
-        x->status = cr_end_finish(call, &x->ended);
     if (x->status == CR_OK)
         return ended_done(x);
     if (x->status == CR_PENDING)
@@ -234,6 +231,14 @@ static enum cr_http_progress ended(struct cr_http_exchange *x)
     if (x->status == CR_ENDED)
         return refused(x);
     return cr_http_problem_status(x, gone ? CR_NOT_FOUND : x->status);
+}
+
+static enum cr_http_progress ended(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_end_finish(call, &x->ended);
+    return cr_http_ended_answer(x);
 }
 
 static enum cr_http_progress end_begin(struct cr_http_exchange *x)
@@ -257,15 +262,20 @@ static enum cr_http_progress logout_begin(struct cr_http_exchange *x)
     return end_begin(x);
 }
 
+bool cr_http_repeat_read(struct cr_http_exchange *x)
+{
+    char repeat[33];
+    if (query_get(x, "repeat", repeat, sizeof repeat) &&
+        (repeat[0] == '\0' || (strlen(repeat) == 32 && cr_hex_decode(repeat, 32, x->repeat.bytes))))
+        return true;
+    (void)cr_http_problem(x, 400, "`repeat` is not the id of an ending.");
+    return false;
+}
+
 /* Reads ?repeat=, and then looks the session up that asks. */
 static enum cr_http_progress end_start(struct cr_http_exchange *x, cr_http_step *begin)
 {
-    char repeat[33];
-    if (!query_get(x, "repeat", repeat, sizeof repeat) ||
-        (repeat[0] != '\0' &&
-         (strlen(repeat) != 32 || !cr_hex_decode(repeat, 32, x->repeat.bytes))))
-        return cr_http_problem(x, 400, "`repeat` is not the id of an ending.");
-    return cr_http_authenticate(x, begin, refused);
+    return cr_http_repeat_read(x) ? cr_http_authenticate(x, begin, refused) : CR_HTTP_REPLY;
 }
 
 enum cr_http_progress cr_http_logout_post(struct cr_http_exchange *x)

@@ -14,12 +14,17 @@ enum cr_control_kind {
     CR_CONTROL_START = 1,  /* to the worker, first: `settings`; its listening sockets */
     CR_CONTROL_AGENT = 2,  /* to the worker: a connected descriptor to the agent */
     CR_CONTROL_DRAIN = 3,  /* to the worker: finish what is under way, and exit */
-    CR_CONTROL_READY = 4,  /* from the worker: it serves */
+    CR_CONTROL_READY = 4,  /* from the worker: it serves; the page on which it counts */
     CR_CONTROL_LONELY = 5, /* from the worker: its connection to the agent has ended */
+    CR_CONTROL_PAGE = 6,   /* to the ops worker: the page of worker `settings.number` */
 };
 
 struct cr_worker_settings {
     unsigned number; /* of the worker, from 1, for people */
+    /* For operators: its sockets are the Unix socket, then the loopback ones; the last descriptor
+     * is the supervisor's page. */
+    bool ops;
+    unsigned socket_mode; /* of the Unix socket */
     bool dev;
     enum cr_policy on_login;
     unsigned keep_count;
@@ -33,7 +38,7 @@ struct cr_worker_settings {
 
 struct cr_control {
     enum cr_control_kind kind;
-    struct cr_worker_settings settings; /* with CR_CONTROL_START */
+    struct cr_worker_settings settings; /* with CR_CONTROL_START, CR_CONTROL_PAGE */
     size_t fd_count;
     int fds[CR_SERVER_LISTEN_MAX]; /* sent: stay the sender's; received: the receiver's */
 };

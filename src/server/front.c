@@ -17,9 +17,11 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -54,6 +56,7 @@ struct visitor {
     int fd;                  /* the library's */
     enum phase phase;
     cr_boot_ns due;
+    bool let_in;
     char peer[INET6_ADDRSTRLEN];
 };
 
@@ -79,6 +82,10 @@ struct request {
 
 struct cr_front {
     const struct cr_http_site *site;
+    struct cr_http_counts *counts;
+    unsigned socket_mode; /* of a Unix socket */
+    uid_t user;           /* ours, asked before the sandbox */
+    gid_t group;
     struct cr_room *room;
     struct MHD_Daemon *daemons[CR_SERVER_LISTEN_MAX];
     size_t daemon_count;
@@ -177,6 +184,31 @@ static void visitor_cut(struct visitor *visitor)
     (void)shutdown(visitor->fd, SHUT_RDWR);
 }
 
+/* The kernel's word on who opened the connection; the socket's permissions have let them come that
+ * far, and this holds also where those were changed, or the directory is open to more. */
+static bool peer_is_let_in(const struct cr_front *front, int fd, char *out, size_t capacity)
+{
+    struct ucred peer;
+    socklen_t bytes = sizeof peer;
+    gid_t groups[64];
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0)
+        return false;
+    (void)snprintf(out, capacity, "uid %u pid %d", (unsigned)peer.uid, (int)peer.pid);
+    if (peer.uid == 0 || peer.uid == front->user)
+        return true;
+    if ((front->socket_mode & 060) == 0)
+        return false;
+    if (peer.gid == front->group)
+        return true;
+    bytes = sizeof groups;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) != 0)
+        return false;
+    for (size_t i = 0; i < bytes / sizeof groups[0]; i++)
+        if (groups[i] == front->group)
+            return true;
+    return false;
+}
+
 static void peer_write(char *out, size_t capacity, const struct sockaddr *address)
 {
     const void *bytes = NULL;
@@ -202,7 +234,11 @@ static void visitor_came(struct cr_front *front, struct MHD_Connection *connecti
         return; /* its requests are refused for want of memory */
     visitor->front = front;
     visitor->fd = fd->connect_fd;
-    peer_write(visitor->peer, sizeof visitor->peer, address->client_addr);
+    visitor->let_in = true;
+    if (front->site->surface == CR_HTTP_ADMIN)
+        visitor->let_in = peer_is_let_in(front, visitor->fd, visitor->peer, sizeof visitor->peer);
+    else
+        peer_write(visitor->peer, sizeof visitor->peer, address->client_addr);
     visitor_enter(visitor, PHASE_FIRST);
 }
 
@@ -285,11 +321,17 @@ static bool head_admit(struct request *request, const char *method, const char *
     };
     (void)MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, header_take, request);
     sent.header_count = request->header_count;
+    if (!request->visitor->let_in) {
+        cr_http_refuse(request->exchange, &sent, 403,
+                       "This socket is for the server's own user, root, and the group that "
+                       "ops.socket_mode = 0660 lets in.");
+        return false;
+    }
     if (sent.header_count > CR_HTTP_HEADERS_MAX || sent.target.count > CR_HTTP_TARGET_BYTES_MAX)
         return cr_http_admit(request->exchange, &sent); /* says which, and no more is known */
     const char *wrong = cr_layout_check(&layout, request->headers, request->header_count);
     if (wrong != NULL) {
-        cr_http_refuse(request->exchange, &sent, wrong);
+        cr_http_refuse(request->exchange, &sent, 400, wrong);
         return false;
     }
     return cr_http_admit(request->exchange, &sent);
@@ -347,6 +389,7 @@ static enum MHD_Result reply_send(struct cr_front *front, struct request *reques
     const struct cr_http_reply *reply = cr_http_reply(request->exchange);
     enum MHD_Result result;
     request->state = STATE_REPLIED;
+    cr_http_count_reply(front->counts, request->exchange);
     visitor_enter(request->visitor, PHASE_REPLY);
     if (!front->draining)
         request->kept = cr_stock_take(front->stock, reply);
@@ -443,8 +486,8 @@ static enum cr_status daemon_start(struct cr_front *front, int listen, unsigned 
 }
 
 enum cr_status cr_front_create(const struct cr_http_site *site, const int *listen,
-                               size_t listen_count, unsigned connections_max,
-                               struct cr_front **out_front)
+                               size_t listen_count, unsigned connections_max, unsigned socket_mode,
+                               struct cr_http_counts *counts, struct cr_front **out_front)
 {
     CR_ASSERT(listen_count >= 1 && listen_count <= CR_SERVER_LISTEN_MAX);
     if (!cr_layout_is_known(MHD_get_version()))
@@ -453,6 +496,10 @@ enum cr_status cr_front_create(const struct cr_http_site *site, const int *liste
     if (front == NULL)
         return CR_E_NO_MEMORY;
     front->site = site;
+    front->counts = counts;
+    front->socket_mode = socket_mode;
+    front->user = geteuid();
+    front->group = getegid();
     front->now = cr_clock_boot(site->clock);
     list_init(&front->waiting);
     for (size_t i = 0; i < PHASE_COUNT; i++)

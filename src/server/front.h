@@ -9,6 +9,7 @@
 
 #include <poll.h>
 
+#include "http/counts.h"
 #include "http/http.h"
 #include "server/server.h"
 
@@ -21,9 +22,11 @@
 
 struct cr_front;
 
-/* `listen` are the caller's to close, after the front. `site` outlives it. */
+/* `listen` are the caller's to close, after the front. `site` and `counts` outlive it. Of a Unix
+ * socket, who may come beyond its own user and root: its group, with `socket_mode` 0660. */
 CR_MUST_CHECK enum cr_status cr_front_create(const struct cr_http_site *site, const int *listen,
                                              size_t listen_count, unsigned connections_max,
+                                             unsigned socket_mode, struct cr_http_counts *counts,
                                              struct cr_front **out_front);
 /* Cuts every connection; call it before the room is closed. Accepts NULL. */
 void cr_front_destroy(struct cr_front *front);

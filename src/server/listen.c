@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 1024
@@ -124,6 +126,50 @@ enum cr_status cr_listen_open(struct cr_listen_address *address, size_t count, i
         errno = saved;
         return st;
     }
+    return CR_OK;
+}
+
+/* Takes what is left of a predecessor out of the way. */
+static enum cr_status leftover_remove(const struct sockaddr_un *address)
+{
+    struct stat there;
+    if (lstat(address->sun_path, &there) != 0)
+        return errno == ENOENT ? CR_OK : CR_E_IO;
+    if (!S_ISSOCK(there.st_mode))
+        return CR_CONFLICT;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return CR_E_IO;
+    bool dead = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+                errno == ECONNREFUSED;
+    (void)close(fd);
+    if (!dead)
+        return CR_BUSY;
+    return unlink(address->sun_path) == 0 || errno == ENOENT ? CR_OK : CR_E_IO;
+}
+
+enum cr_status cr_listen_unix(const char *path, unsigned mode, int *out_fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t count = strlen(path);
+    if (count >= sizeof address.sun_path)
+        return CR_E_LIMIT;
+    memcpy(address.sun_path, path, count);
+    enum cr_status st = leftover_remove(&address);
+    if (st != CR_OK)
+        return st;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return CR_E_IO;
+    /* Nobody can come before listen, so nobody comes under the wrong mode. */
+    if (bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        chmod(path, mode) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+        (void)close(fd);
+        errno = saved;
+        return CR_E_IO;
+    }
+    *out_fd = fd;
     return CR_OK;
 }
 

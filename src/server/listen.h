@@ -27,6 +27,11 @@ CR_MUST_CHECK enum cr_status cr_listen_parse(const char *text, struct cr_listen_
 CR_MUST_CHECK enum cr_status cr_listen_open(struct cr_listen_address *address, size_t count,
                                             int *out_fds);
 
+/* A Unix socket at `path`, with the permissions `mode`; a socket that nobody listens on any more is
+ * replaced. CR_BUSY: somebody does. CR_CONFLICT: something else than a socket stands there.
+ * CR_E_LIMIT: the path is longer than a socket's may be. CR_E_IO with errno. */
+CR_MUST_CHECK enum cr_status cr_listen_unix(const char *path, unsigned mode, int *out_fd);
+
 /* As it was parsed, with the port that it has. */
 void cr_listen_text(const struct cr_listen_address *address, char *out, size_t capacity);
 

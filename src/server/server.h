@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `cloakroom serve`: a supervisor, the agent, and HTTP workers.
+ * `cloakroom serve`: a supervisor, the agent, HTTP workers, and one worker for operators.
  *
  * The supervisor opens and keeps every listening socket, starts the others by running its own
  * program again (`cloakroom agent …`, `cloakroom worker`), hands each worker its sockets and a
@@ -16,6 +16,7 @@
 
 #define CR_SERVER_WORKERS_MAX 64
 #define CR_SERVER_LISTEN_MAX 8
+#define CR_SERVER_OPS_SOCKET "ops.sock" /* in the state directory, where no other is named */
 
 struct cr_server_options {
     const char *const *listen; /* numeric addresses: "127.0.0.1:8080", "[::1]:8080" */
@@ -39,6 +40,11 @@ struct cr_server_options {
     /* A proxy in front speaks TLS: the cookie is __Host-cloakroom also on a loopback address.
      * Without it a server that listens on loopback alone is for development, and says so. */
     bool behind_tls;
+    /* For operators: a process of its own, which has their rights at the agent. */
+    const char *ops_socket;   /* a Unix socket for the admin API */
+    unsigned ops_socket_mode; /* 0600, or 0660: the group that the socket then has, too */
+    const char *ops_listen;   /* loopback address for /metrics, /healthz, /readyz; NULL: none */
+
     unsigned connections_max; /* of a worker; 0: 1000 */
     bool unconfined;          /* serve also where the kernel does not let workers be confined */
 

@@ -27,6 +27,8 @@
 #include "agent/agent.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/shm.h"
+#include "http/counts.h"
 #include "room/room.h"
 #include "server/child.h"
 #include "server/control.h"
@@ -54,7 +56,13 @@ struct worker_slot {
     bool wants_agent;
     cr_boot_ns agent_due; /* not before */
     int listen[CR_SERVER_LISTEN_MAX];
+    size_t listen_count;
+    int page; /* on which it counts; -1: not come yet */
 };
+
+/* The ops worker stands behind the HTTP workers. */
+#define SLOTS_MAX (CR_SERVER_WORKERS_MAX + 1)
+_Static_assert(SLOTS_MAX <= CR_HTTP_PAGES_MAX, "each has a page");
 
 struct supervisor {
     const struct cr_server_options *options;
@@ -71,10 +79,37 @@ struct supervisor {
     bool agent_reloads; /* it is to be told as soon as it serves: before, SIGHUP would end it */
     char agent_line[1024];
     size_t agent_line_count;
-    char agent_socket[108];
+    char agent_socket[108], operator_socket[108];
 
-    struct worker_slot workers[CR_SERVER_WORKERS_MAX];
+    struct worker_slot workers[SLOTS_MAX];
+    unsigned slot_count;
+    bool has_ops_socket; /* at options->ops_socket, and ours to remove */
+    struct cr_listen_address monitor;
+    struct cr_shm counted; /* struct cr_http_processes, which the ops worker reads */
 };
+
+static bool is_ops(const struct supervisor *s, const struct worker_slot *worker)
+{
+    return worker == &s->workers[s->options->workers];
+}
+
+static void count_start(struct supervisor *s, enum cr_http_process kind)
+{
+    struct cr_http_processes *processes = s->counted.memory;
+    cr_http_count_add(&processes->starts[kind], 1);
+    cr_http_count_add(&processes->running[kind], 1);
+}
+
+static void count_end(struct supervisor *s, enum cr_http_process kind)
+{
+    struct cr_http_processes *processes = s->counted.memory;
+    cr_http_count_set(&processes->running[kind], cr_http_count_get(&processes->running[kind]) - 1);
+}
+
+static enum cr_http_process kind_of(const struct supervisor *s, const struct worker_slot *worker)
+{
+    return is_ops(s, worker) ? CR_HTTP_OPS : CR_HTTP_WORKER;
+}
 
 static void fd_close(int *fd)
 {
@@ -167,6 +202,7 @@ static enum cr_status agent_start(struct supervisor *s)
     if (st != CR_OK)
         goto out;
     (void)fcntl(ready[0], F_SETFL, O_NONBLOCK);
+    count_start(s, CR_HTTP_AGENT);
     s->agent_ready = ready[0];
     s->agent_line_count = 0;
     ready[0] = -1;
@@ -177,17 +213,41 @@ out:
     return st;
 }
 
+/* Once the agent has made the directory in which it stands. A predecessor that was killed may hold
+ * it for a moment. */
+static bool ops_listen(struct supervisor *s)
+{
+    const struct cr_server_options *options = s->options;
+    struct worker_slot *ops = &s->workers[options->workers];
+    enum cr_status st;
+    cr_boot_ns last = cr_boot_add(cr_clock_boot(cr_clock_system()), PREDECESSOR_MS);
+    unsigned mode = options->ops_socket_mode != 0 ? options->ops_socket_mode : 0600;
+    while ((st = cr_listen_unix(options->ops_socket, mode, &ops->listen[0])) == CR_BUSY &&
+           cr_clock_boot(cr_clock_system()) < last)
+        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    s->has_ops_socket = st == CR_OK;
+    if (st != CR_OK)
+        cr_log(CR_LOG_ERROR, "cannot listen on %s: %s; --ops-socket names another place",
+               options->ops_socket,
+               st == CR_BUSY       ? "another server does"
+               : st == CR_CONFLICT ? "what stands there is not a socket"
+               : st == CR_E_LIMIT  ? "the path is longer than a socket's may be"
+                                   : strerror(errno));
+    return st == CR_OK;
+}
+
 static void agent_serves(struct supervisor *s)
 {
     s->agent_serves = true;
     if (s->agent_reloads)
         (void)kill(s->agent.pid, SIGHUP);
     s->agent_reloads = false;
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         s->workers[i].wants_agent = true;
     if (s->stage != STAGE_AGENT)
         return;
-    if (s->options->agent_ready != NULL && !s->options->agent_ready(s->options->context)) {
+    if (!ops_listen(s) ||
+        (s->options->agent_ready != NULL && !s->options->agent_ready(s->options->context))) {
         fail(s);
         return;
     }
@@ -218,6 +278,7 @@ static void agent_ended(struct supervisor *s, int status)
 {
     char how[32];
     cr_child_how(status, how, sizeof how);
+    count_end(s, CR_HTTP_AGENT);
     /* What it had to say may still be on its way. */
     while (s->agent_ready >= 0)
         agent_line_take(s);
@@ -284,25 +345,30 @@ static enum cr_status worker_hand_over(const struct supervisor *s, struct worker
                 .unconfined = options->unconfined,
                 .log_level = options->log_level,
                 .log_json = options->log_json,
+                .ops = is_ops(s, worker),
+                .socket_mode = options->ops_socket_mode,
             },
-        .fd_count = options->listen_count,
+        .fd_count = worker->listen_count,
     };
     bool quoted = words_quote(clear, message.settings.clear_site_data,
                               sizeof message.settings.clear_site_data);
     CR_ASSERT(quoted); /* settings_check */
-    memcpy(message.fds, worker->listen, sizeof(int) * options->listen_count);
+    memcpy(message.fds, worker->listen, sizeof(int) * worker->listen_count);
+    if (message.settings.ops)
+        message.fds[message.fd_count++] = s->counted.fd;
     return cr_control_send(worker->control, &message);
 }
 
 static enum cr_status worker_start(struct supervisor *s, struct worker_slot *worker)
 {
-    static const char *const arguments[] = {"cloakroom", "worker", NULL};
+    static const char *const http_arguments[] = {"cloakroom", "worker", NULL};
+    static const char *const ops_arguments[] = {"cloakroom", "ops-worker", NULL};
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return CR_E_IO;
     struct cr_child_command command = {
         .program = s->options->program,
-        .arguments = arguments,
+        .arguments = is_ops(s, worker) ? ops_arguments : http_arguments,
         .input = -1,
         .death_signal = SIGKILL,
         .inherited = ends[1],
@@ -315,6 +381,8 @@ static enum cr_status worker_start(struct supervisor *s, struct worker_slot *wor
     worker->wants_agent = false;
     worker->agent_due = 0;
     if (st == CR_OK)
+        count_start(s, kind_of(s, worker));
+    if (st == CR_OK)
         st = worker_hand_over(s, worker);
     return st;
 }
@@ -322,7 +390,7 @@ static enum cr_status worker_start(struct supervisor *s, struct worker_slot *wor
 static void all_ready(struct supervisor *s)
 {
     char text[64];
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         if (!s->workers[i].ready)
             return;
     s->stage = STAGE_SERVING;
@@ -339,14 +407,48 @@ static void all_ready(struct supervisor *s)
         s->options->serving(s->options->context);
 }
 
+/* Lost pages are lost numbers, no more: an ops worker that does not read gets them when it is
+ * replaced. */
+static void page_tell(struct supervisor *s, const struct worker_slot *worker)
+{
+    struct worker_slot *ops = &s->workers[s->options->workers];
+    struct cr_control message = {
+        .kind = CR_CONTROL_PAGE,
+        .settings = {.number = (unsigned)(worker - s->workers) + 1},
+        .fd_count = 1,
+        .fds = {worker->page},
+    };
+    if (ops->control >= 0 && ops->ready && worker->page >= 0 && worker != ops)
+        (void)!cr_control_send(ops->control, &message);
+}
+
+static void worker_ready(struct supervisor *s, struct worker_slot *worker,
+                         struct cr_control *message)
+{
+    worker->ready = true;
+    if (message->fd_count > 0) {
+        fd_close(&worker->page);
+        worker->page = message->fds[0];
+        message->fds[0] = -1;
+    }
+    if (!is_ops(s, worker)) {
+        page_tell(s, worker);
+        return;
+    }
+    for (unsigned i = 0; i < s->options->workers; i++)
+        page_tell(s, &s->workers[i]);
+}
+
 static void worker_listen_to(struct supervisor *s, struct worker_slot *worker)
 {
     struct cr_control message;
     enum cr_status st;
     while ((st = cr_control_receive(worker->control, &message)) == CR_OK) {
         if (message.kind == CR_CONTROL_READY)
-            worker->ready = true;
-        worker->wants_agent = true; /* READY and LONELY alike */
+            worker_ready(s, worker, &message);
+        for (size_t i = 0; i < message.fd_count; i++)
+            fd_close(&message.fds[i]); /* what was not taken */
+        worker->wants_agent = true;    /* READY and LONELY alike */
         if (s->stage == STAGE_WORKERS)
             all_ready(s);
     }
@@ -358,7 +460,8 @@ static void worker_connect(struct supervisor *s, struct worker_slot *worker)
 {
     struct cr_control message = {.kind = CR_CONTROL_AGENT, .fd_count = 1};
     worker->agent_due = cr_boot_add(s->now, RETRY_MS);
-    if (cr_agent_connect(s->agent_socket, &message.fds[0]) != CR_OK)
+    const char *door = is_ops(s, worker) ? s->operator_socket : s->agent_socket;
+    if (cr_agent_connect(door, &message.fds[0]) != CR_OK)
         return; /* it has just died, and is about to be replaced */
     worker->wants_agent = cr_control_send(worker->control, &message) == CR_BUSY;
     (void)close(message.fds[0]);
@@ -370,9 +473,13 @@ static void worker_ended(struct supervisor *s, struct worker_slot *worker, int s
     cr_child_how(status, how, sizeof how);
     fd_close(&worker->control);
     worker->ready = false;
+    count_end(s, kind_of(s, worker));
     if (s->stage >= STAGE_DRAINING)
         return;
-    cr_log(CR_LOG_ERROR, "worker %u ended (%s)", (unsigned)(worker - s->workers) + 1, how);
+    if (is_ops(s, worker))
+        cr_log(CR_LOG_ERROR, "the ops worker ended (%s)", how);
+    else
+        cr_log(CR_LOG_ERROR, "worker %u ended (%s)", (unsigned)(worker - s->workers) + 1, how);
     if (s->stage == STAGE_WORKERS)
         fail(s);
 }
@@ -397,7 +504,7 @@ static void drain(struct supervisor *s)
     notify("STOPPING=1");
     s->stage = STAGE_DRAINING;
     s->give_up = cr_boot_add(s->now, WORKER_STOP_MS);
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         if (s->workers[i].control >= 0 && cr_control_send(s->workers[i].control, &message) != CR_OK)
             fd_close(&s->workers[i].control); /* ends it, too */
 }
@@ -405,13 +512,13 @@ static void drain(struct supervisor *s)
 static void stop_go_on(struct supervisor *s)
 {
     unsigned running = 0;
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         running += s->workers[i].child.pid != 0;
     if (s->stage == STAGE_DRAINING && running == 0) {
         agent_stop(s);
     } else if (s->stage >= STAGE_DRAINING && s->now >= s->give_up) {
         s->give_up = CR_BOOT_NEVER;
-        for (unsigned i = 0; i < s->options->workers; i++)
+        for (unsigned i = 0; i < s->slot_count; i++)
             if (s->workers[i].child.pid != 0)
                 (void)kill(s->workers[i].child.pid, SIGKILL);
         if (s->stage == STAGE_STOPPING && s->agent.pid != 0)
@@ -446,7 +553,7 @@ static void ended_take(struct supervisor *s)
     int status;
     if (cr_child_ended(&s->agent, s->now, &status))
         agent_ended(s, status);
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         if (cr_child_ended(&s->workers[i].child, s->now, &status))
             worker_ended(s, &s->workers[i], status);
 }
@@ -463,16 +570,19 @@ static void due_start(struct supervisor *s)
         cr_log(CR_LOG_ERROR, "the agent cannot be started: %s", strerror(errno));
         s->agent.due = cr_boot_add(s->now, PREDECESSOR_MS);
     }
-    for (unsigned i = 0; i < s->options->workers; i++) {
+    for (unsigned i = 0; i < s->slot_count; i++) {
         struct worker_slot *worker = &s->workers[i];
         if (s->stage < STAGE_WORKERS || s->stage >= STAGE_DRAINING)
             break;
         if (is_due(s, &worker->child) && worker_start(s, worker) != CR_OK) {
-            cr_log(CR_LOG_ERROR, "worker %u cannot be started: %s", i + 1, strerror(errno));
+            if (is_ops(s, worker))
+                cr_log(CR_LOG_ERROR, "the ops worker cannot be started: %s", strerror(errno));
+            else
+                cr_log(CR_LOG_ERROR, "worker %u cannot be started: %s", i + 1, strerror(errno));
             worker->child.due = cr_boot_add(s->now, PREDECESSOR_MS);
         }
     }
-    for (unsigned i = 0; i < s->options->workers; i++)
+    for (unsigned i = 0; i < s->slot_count; i++)
         if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0 &&
             s->workers[i].agent_due <= s->now)
             worker_connect(s, &s->workers[i]);
@@ -489,7 +599,7 @@ static int poll_timeout(struct supervisor *s)
     cr_boot_ns due = s->stage >= STAGE_DRAINING ? s->give_up : CR_BOOT_NEVER;
     if (s->agent.pid == 0)
         earlier(&due, s->agent.due);
-    for (unsigned i = 0; i < s->options->workers; i++) {
+    for (unsigned i = 0; i < s->slot_count; i++) {
         if (s->workers[i].child.pid == 0 && s->stage > STAGE_AGENT && s->stage < STAGE_DRAINING)
             earlier(&due, s->workers[i].child.due);
         if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0)
@@ -502,8 +612,8 @@ static int poll_timeout(struct supervisor *s)
 
 static void supervise(struct supervisor *s)
 {
-    struct pollfd polled[CR_SERVER_WORKERS_MAX + 2];
-    unsigned workers = s->options->workers;
+    struct pollfd polled[SLOTS_MAX + 2];
+    unsigned workers = s->slot_count;
     while (s->stage != STAGE_GONE) {
         due_start(s);
         for (unsigned i = 0; i < workers; i++)
@@ -543,8 +653,63 @@ static enum cr_status address_open(struct supervisor *s, size_t index)
     return st;
 }
 
+/* Its numbers are for whoever is on this host, and nothing on it asks who one is. */
+static bool monitor_parse(struct supervisor *s)
+{
+    const char *text = s->options->ops_listen;
+    if (cr_listen_parse(text, &s->monitor) != CR_OK) {
+        cr_log(CR_LOG_ERROR,
+               "ops.listen: %s is not an address and a port in numbers, such as 127.0.0.1:9464",
+               text);
+        return false;
+    }
+    if (s->monitor.loopback)
+        return true;
+    cr_log(CR_LOG_ERROR,
+           "ops.listen: %s can be reached from other hosts, and /metrics asks nobody who they are. "
+           "Use a loopback address such as 127.0.0.1:9464 or [::1]:9464, and where Prometheus runs "
+           "elsewhere, a proxy before it that lets only Prometheus in",
+           text);
+    return false;
+}
+
+static bool monitor_open(struct supervisor *s)
+{
+    struct worker_slot *ops = &s->workers[s->options->workers];
+    ops->listen_count = 1; /* the Unix socket, when there is an agent */
+    if (s->options->ops_listen == NULL)
+        return true;
+    enum cr_status st;
+    cr_boot_ns last = cr_boot_add(s->started, PREDECESSOR_MS);
+    while ((st = cr_listen_open(&s->monitor, 1, &ops->listen[1])) != CR_OK && errno == EADDRINUSE &&
+           cr_clock_boot(cr_clock_system()) < last)
+        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    if (st == CR_OK)
+        ops->listen_count = 2;
+    else
+        cr_log(CR_LOG_ERROR, "cannot listen on %s: %s; choose another --ops-listen",
+               s->options->ops_listen, strerror(errno));
+    return st == CR_OK;
+}
+
+static bool counted_open(struct supervisor *s)
+{
+    if (cr_shm_create("cloakroom processes", sizeof(struct cr_http_processes), CR_HUGE_OFF,
+                      &s->counted) != CR_OK) {
+        cr_log(CR_LOG_ERROR, "there is no memory to count in");
+        return false;
+    }
+    struct cr_http_processes *processes = s->counted.memory;
+    cr_http_count_set(&processes->wanted[CR_HTTP_AGENT], 1);
+    cr_http_count_set(&processes->wanted[CR_HTTP_WORKER], s->options->workers);
+    cr_http_count_set(&processes->wanted[CR_HTTP_OPS], 1);
+    return true;
+}
+
 static bool listen_all(struct supervisor *s)
 {
+    for (unsigned i = 0; i < s->options->workers; i++)
+        s->workers[i].listen_count = s->options->listen_count;
     for (size_t i = 0; i < s->options->listen_count; i++) {
         const char *text = s->options->listen[i];
         if (cr_listen_parse(text, &s->addresses[i]) != CR_OK) {
@@ -598,11 +763,12 @@ static bool signals_open(struct supervisor *s)
 /* Whoever is left goes with us. */
 static void end_all(struct supervisor *s)
 {
-    for (unsigned i = 0; i < s->options->workers; i++) {
+    for (unsigned i = 0; i < s->slot_count; i++) {
         struct worker_slot *worker = &s->workers[i];
         fd_close(&worker->control);
-        for (size_t k = 0; k < s->options->listen_count; k++)
+        for (size_t k = 0; k < CR_SERVER_LISTEN_MAX; k++)
             fd_close(&worker->listen[k]);
+        fd_close(&worker->page);
         if (worker->child.pid != 0)
             (void)waitpid(worker->child.pid, NULL, 0);
     }
@@ -610,8 +776,12 @@ static void end_all(struct supervisor *s)
         (void)kill(s->agent.pid, SIGTERM);
         (void)waitpid(s->agent.pid, NULL, 0);
     }
+    if (s->has_ops_socket)
+        (void)unlink(s->options->ops_socket);
     fd_close(&s->agent_ready);
     fd_close(&s->signals);
+    fd_close(&s->counted.fd);
+    cr_memory_unmap(s->counted.memory, s->counted.bytes);
 }
 
 int cr_server_main(const struct cr_server_options *options)
@@ -623,19 +793,24 @@ int cr_server_main(const struct cr_server_options *options)
         return 1;
     s->options = options;
     s->started = s->now = cr_clock_boot(cr_clock_system());
-    s->signals = s->agent_ready = -1;
-    for (size_t i = 0; i < CR_SERVER_WORKERS_MAX; i++) {
-        s->workers[i].control = -1;
+    s->signals = s->agent_ready = s->counted.fd = -1;
+    s->slot_count = options->workers + 1;
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        s->workers[i].control = s->workers[i].page = -1;
         for (size_t k = 0; k < CR_SERVER_LISTEN_MAX; k++)
             s->workers[i].listen[k] = -1;
     }
+    (void)snprintf(s->operator_socket, sizeof s->operator_socket, "%s/%s", options->state,
+                   CR_AGENT_OPERATOR_SOCKET);
     int count = snprintf(s->agent_socket, sizeof s->agent_socket, "%s/%s", options->state,
                          CR_AGENT_HTTP_SOCKET);
-    if (count < 0 || (size_t)count >= sizeof s->agent_socket) {
+    if (count < 0 ||
+        strlen(options->state) + sizeof CR_AGENT_OPERATOR_SOCKET >= sizeof s->operator_socket) {
         cr_log(CR_LOG_ERROR, "the state directory's path is too long for a socket: %s",
                options->state);
         s->failed = true;
-    } else if (!settings_check(options) || !signals_open(s) || !listen_all(s)) {
+    } else if (!settings_check(options) || (options->ops_listen != NULL && !monitor_parse(s)) ||
+               !signals_open(s) || !counted_open(s) || !monitor_open(s) || !listen_all(s)) {
         s->failed = true;
     } else {
         supervise(s);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An HTTP worker: takes what its supervisor hands it, then loops over its connections, the agent's
- * socket and the supervisor's. Opens nothing itself. Without an agent it answers 503, never 401.
+ * A worker, of HTTP or of operators: takes what its supervisor hands it, then loops over its
+ * connections, the agent's socket and the supervisor's. Opens nothing itself. Without an agent it
+ * answers 503, never 401.
  */
 #include "server/server.h"
 
@@ -17,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/shm.h"
 #include "room/room.h"
 #include "server/control.h"
 #include "server/front.h"
@@ -32,12 +34,18 @@
 /* Requests under way get this long once the worker is told to go. */
 #define DRAIN_MS 10000
 
+#define FRONTS_MAX 2
+
 struct worker {
     struct cr_worker_settings settings;
-    struct cr_http_site site;
+    struct cr_http_site sites[FRONTS_MAX]; /* public; or admin and monitor */
     int listen[CR_SERVER_LISTEN_MAX];
     size_t listen_count;
-    struct cr_front *front;
+    struct cr_front *fronts[FRONTS_MAX];
+    size_t front_count;
+    struct cr_shm page; /* struct cr_http_counts */
+    struct cr_http_census census;
+    struct cr_clock *clock;
     struct cr_room *room;
     bool lonely;              /* the supervisor has been asked for a descriptor */
     cr_boot_ns joining_until; /* by one that has come: till then nothing is missing */
@@ -53,29 +61,133 @@ static bool worker_tell(enum cr_control_kind kind)
     return cr_control_send(CR_CONTROL_FD, &message) == CR_OK;
 }
 
+static bool worker_tell_ready(const struct worker *worker)
+{
+    struct cr_control message = {.kind = CR_CONTROL_READY, .fd_count = 1, .fds = {worker->page.fd}};
+    return cr_control_send(CR_CONTROL_FD, &message) == CR_OK;
+}
+
+/* The supervisor's page. Without it there is less to tell, and nothing else is missing. */
+static void processes_map(struct worker *worker, int fd)
+{
+    const void *memory;
+    size_t bytes;
+    if (cr_shm_map(fd, &memory, &bytes) == CR_OK && bytes >= sizeof(struct cr_http_processes))
+        worker->census.processes = memory;
+    (void)close(fd);
+}
+
 static enum cr_status start_receive(struct worker *worker)
 {
     struct cr_control message;
     enum cr_status st = cr_control_receive(CR_CONTROL_FD, &message);
     if (st != CR_OK)
         return st;
-    if (message.kind != CR_CONTROL_START || message.fd_count == 0)
+    bool ops = message.settings.ops;
+    if (message.kind != CR_CONTROL_START || message.fd_count < (ops ? 2 : 1) ||
+        (ops && message.fd_count > 3))
         return CR_E_PROTOCOL;
     worker->settings = message.settings;
-    worker->listen_count = message.fd_count;
-    memcpy(worker->listen, message.fds, sizeof(int) * message.fd_count);
-    worker->site = (struct cr_http_site){
-        .dev = worker->settings.dev,
-        .on_login = worker->settings.on_login,
-        .keep_count = worker->settings.keep_count,
-        .idle = worker->settings.idle,
-        .absolute = worker->settings.absolute,
-        .clear_site_data = worker->settings.clear_site_data,
-        .clock = cr_clock_system(),
-    };
-    (void)snprintf(worker->who, sizeof worker->who, "worker %u", worker->settings.number);
+    worker->clock = cr_clock_system();
+    worker->listen_count = message.fd_count - ops;
+    memcpy(worker->listen, message.fds, sizeof(int) * worker->listen_count);
+    for (size_t i = 0; i < FRONTS_MAX; i++)
+        worker->sites[i] = (struct cr_http_site){
+            .dev = worker->settings.dev || ops,
+            .on_login = worker->settings.on_login,
+            .keep_count = worker->settings.keep_count,
+            .idle = worker->settings.idle,
+            .absolute = worker->settings.absolute,
+            .clear_site_data = worker->settings.clear_site_data,
+            .clock = worker->clock,
+            .surface = !ops     ? CR_HTTP_PUBLIC
+                       : i == 0 ? CR_HTTP_ADMIN
+                                : CR_HTTP_MONITOR,
+            .census = ops ? &worker->census : NULL,
+        };
+    if (ops)
+        (void)snprintf(worker->who, sizeof worker->who, "ops worker");
+    else
+        (void)snprintf(worker->who, sizeof worker->who, "worker %u", worker->settings.number);
     cr_log_open(worker->who, worker->settings.log_level, worker->settings.log_json);
+    if (ops)
+        processes_map(worker, message.fds[worker->listen_count]);
     return CR_OK;
+}
+
+/* Each surface has a front of its own, so that no socket leads to another's routes. */
+static enum cr_status fronts_create(struct worker *worker)
+{
+    struct cr_http_counts *counts = worker->page.memory;
+    bool ops = worker->settings.ops;
+    size_t fronts = ops ? worker->listen_count : 1, each = ops ? 1 : worker->listen_count;
+    enum cr_status st = CR_OK;
+    for (size_t i = 0; i < fronts && st == CR_OK; i++) {
+        st = cr_front_create(&worker->sites[i], worker->listen + i, each,
+                             worker->settings.connections_max, worker->settings.socket_mode, counts,
+                             &worker->fronts[i]);
+        worker->front_count += st == CR_OK;
+    }
+    return st;
+}
+
+static enum cr_status page_create(struct worker *worker)
+{
+    worker->page.fd = -1;
+    enum cr_status st = cr_shm_create("cloakroom counts", sizeof(struct cr_http_counts),
+                                      CR_HUGE_OFF, &worker->page);
+    if (st != CR_OK || !worker->settings.ops)
+        return st;
+    worker->census.pages[worker->settings.number - 1] = worker->page.memory;
+    worker->census.gone = calloc(1, sizeof *worker->census.gone);
+    return worker->census.gone != NULL ? CR_OK : CR_E_NO_MEMORY;
+}
+
+/* What a worker had counted that has been replaced stays counted. */
+static void page_fold(struct cr_http_counts *gone, const struct cr_http_counts *page)
+{
+    cr_http_count_add(&gone->hits, cr_http_count_get(&page->hits));
+    cr_http_count_add(&gone->misses, cr_http_count_get(&page->misses));
+    for (size_t i = 0; i < CR_HTTP_SURFACES; i++)
+        for (size_t k = 0; k <= CR_HTTP_ROUTES_MAX; k++)
+            for (size_t m = 0; m < CR_HTTP_STATUSES_MAX; m++)
+                cr_http_count_add(&gone->requests[i][k][m],
+                                  cr_http_count_get(&page->requests[i][k][m]));
+}
+
+/* A worker's page, as its supervisor passes it on. */
+static void page_take(struct worker *worker, unsigned number, int fd)
+{
+    const void *memory = NULL;
+    size_t bytes = 0;
+    CR_ASSERT(worker->settings.ops && number >= 1 && number < worker->settings.number);
+    const struct cr_http_counts **page = &worker->census.pages[number - 1];
+    if (cr_shm_map(fd, &memory, &bytes) != CR_OK) {
+        cr_log(CR_LOG_WARN, "worker %u cannot be counted", number);
+    } else if (bytes < sizeof **page) {
+        cr_memory_unmap(memory, bytes);
+    } else {
+        if (*page != NULL) {
+            page_fold(worker->census.gone, *page);
+            cr_memory_unmap(*page, worker->page.bytes);
+        }
+        *page = memory;
+    }
+    (void)close(fd);
+}
+
+static void worker_count(struct worker *worker)
+{
+    struct cr_http_counts *counts = worker->page.memory;
+    uint64_t connections = 0, hits, misses;
+    for (size_t i = 0; i < worker->front_count; i++)
+        connections += cr_front_connections(worker->fronts[i]);
+    cr_http_count_set(&counts->connections, connections);
+    if (worker->room == NULL)
+        return;
+    cr_room_counts(worker->room, &hits, &misses);
+    cr_http_count_set(&counts->hits, hits);
+    cr_http_count_set(&counts->misses, misses);
 }
 
 static void agent_take(struct worker *worker, int fd)
@@ -83,7 +195,7 @@ static void agent_take(struct worker *worker, int fd)
     struct cr_options options;
     struct cr_error error = {.size = sizeof error};
     worker->lonely = false;
-    worker->joining_until = cr_boot_add(cr_clock_boot(worker->site.clock), JOIN_MS);
+    worker->joining_until = cr_boot_add(cr_clock_boot(worker->clock), JOIN_MS);
     if (worker->room != NULL) {
         cr_room_replace_fd(worker->room, fd);
         return;
@@ -98,8 +210,9 @@ static void drain_begin(struct worker *worker)
     if (worker->draining)
         return;
     worker->draining = true;
-    worker->drain_until = cr_boot_add(cr_clock_boot(worker->site.clock), DRAIN_MS);
-    cr_front_drain(worker->front);
+    worker->drain_until = cr_boot_add(cr_clock_boot(worker->clock), DRAIN_MS);
+    for (size_t i = 0; i < worker->front_count; i++)
+        cr_front_drain(worker->fronts[i]);
 }
 
 static void control_take(struct worker *worker)
@@ -115,6 +228,10 @@ static void control_take(struct worker *worker)
         case CR_CONTROL_DRAIN:
             drain_begin(worker);
             break;
+        case CR_CONTROL_PAGE:
+            CR_ASSERT(message.fd_count == 1);
+            page_take(worker, message.settings.number, message.fds[0]);
+            break;
         case CR_CONTROL_START:
         case CR_CONTROL_READY:
         case CR_CONTROL_LONELY:
@@ -128,7 +245,7 @@ static void control_take(struct worker *worker)
 static void agent_miss(struct worker *worker)
 {
     bool missing = worker->room == NULL || !cr_room_is_connected(worker->room);
-    if (missing && !worker->lonely && cr_clock_boot(worker->site.clock) >= worker->joining_until)
+    if (missing && !worker->lonely && cr_clock_boot(worker->clock) >= worker->joining_until)
         worker->lonely = worker_tell(CR_CONTROL_LONELY);
 }
 
@@ -137,9 +254,9 @@ static void agent_miss(struct worker *worker)
 static void agent_await(struct worker *worker)
 {
     struct pollfd control = {.fd = CR_CONTROL_FD, .events = POLLIN};
-    cr_boot_ns until = cr_boot_add(cr_clock_boot(worker->site.clock), FIRST_MS);
+    cr_boot_ns until = cr_boot_add(cr_clock_boot(worker->clock), FIRST_MS);
     while (worker->room == NULL && !worker->supervisor_gone && !worker->draining &&
-           cr_clock_boot(worker->site.clock) < until) {
+           cr_clock_boot(worker->clock) < until) {
         (void)poll(&control, 1, TICK_MS);
         control_take(worker);
     }
@@ -149,22 +266,29 @@ static bool worker_goes_on(const struct worker *worker)
 {
     if (worker->supervisor_gone)
         return false;
-    return !worker->draining || (cr_front_connections(worker->front) > 0 &&
-                                 cr_clock_boot(worker->site.clock) < worker->drain_until);
+    size_t connections = 0;
+    for (size_t i = 0; i < worker->front_count; i++)
+        connections += cr_front_connections(worker->fronts[i]);
+    return !worker->draining ||
+           (connections > 0 && cr_clock_boot(worker->clock) < worker->drain_until);
 }
 
 static void worker_loop(struct worker *worker)
 {
     struct pollfd polled[CR_SERVER_LISTEN_MAX + 2];
     while (worker_goes_on(worker)) {
-        int timeout;
-        size_t count = cr_front_poll(worker->front, polled, &timeout);
+        int timeout = TICK_MS;
+        size_t count = 0;
+        for (size_t i = 0; i < worker->front_count; i++) {
+            int due;
+            count += cr_front_poll(worker->fronts[i], polled + count, &due);
+            if (due >= 0 && due < timeout)
+                timeout = due;
+        }
         polled[count++] = (struct pollfd){.fd = CR_CONTROL_FD, .events = POLLIN};
         /* poll passes over a negative descriptor. */
         polled[count++] = (struct pollfd){
             .fd = worker->room != NULL ? cr_room_fd(worker->room) : -1, .events = POLLIN};
-        if (timeout < 0 || timeout > TICK_MS)
-            timeout = TICK_MS;
         int ready = poll(polled, count, timeout);
         CR_ASSERT(ready >= 0 || errno == EINTR);
         if (worker->room != NULL && (ready <= 0 || polled[count - 1].revents != 0))
@@ -172,7 +296,9 @@ static void worker_loop(struct worker *worker)
         if (ready > 0 && polled[count - 2].revents != 0)
             control_take(worker);
         agent_miss(worker);
-        cr_front_run(worker->front, worker->room);
+        for (size_t i = 0; i < worker->front_count; i++)
+            cr_front_run(worker->fronts[i], worker->room);
+        worker_count(worker);
     }
 }
 
@@ -198,18 +324,23 @@ int cr_worker_main(void)
     if (start_receive(&worker) != CR_OK)
         goto out;
     (void)fcntl(CR_CONTROL_FD, F_SETFL, O_NONBLOCK);
-    if (cr_front_create(&worker.site, worker.listen, worker.listen_count,
-                        worker.settings.connections_max, &worker.front) != CR_OK) {
+    if (page_create(&worker) != CR_OK) {
+        cr_log(CR_LOG_ERROR, "there is no memory to count in");
+        goto out;
+    }
+    if (fronts_create(&worker) != CR_OK) {
         cr_log(CR_LOG_ERROR, "the HTTP library does not start");
         goto out;
     }
-    if (!worker_confine(&worker) || !worker_tell(CR_CONTROL_READY))
+    if (!worker_confine(&worker) || !worker_tell_ready(&worker))
         goto out;
     agent_await(&worker);
     worker_loop(&worker);
     exit_code = 0;
 out:
-    cr_front_destroy(worker.front);
+    for (size_t i = 0; i < FRONTS_MAX; i++)
+        cr_front_destroy(worker.fronts[i]);
     cr_close(worker.room);
+    free(worker.census.gone);
     return exit_code;
 }

@@ -49,9 +49,12 @@ def shell_blocks_run():
             continue
         folder = scratch.folder("page")
         (folder / "password.txt").write_text("a password to begin with\n")
-        with scratch.Server() as server:
+        watched = scratch.free_port()
+        with scratch.Server(arguments=["--ops-listen", f"127.0.0.1:{watched}"]) as server:
             env = {"PASSWORD": server.password}
             ran = trace(script.replace("http://127.0.0.1:8080", server.url)
+                        .replace("http://127.0.0.1:9464", f"http://127.0.0.1:{watched}")
+                        .replace("var/ops.sock", f"{server.state}/ops.sock")
                         .replace("admin", "alice")
                         .replace("sqlite://$PWD/var/cloakroom.db", server.store)
                         .replace(" --store", f" --state {server.state} --store")
@@ -74,6 +77,12 @@ def readme_says_what_it_should(ran):
     checked = answers("config check")[0]
     assert "cache.memory = 256M" in checked and "CLOAKROOM__CACHE__MEMORY\n" in checked, checked
     assert "--workers\n" in checked and "The settings are right." in checked, checked
+    given = answers("/users/dave/sessions")[0]
+    assert '"user":"dave"' in given and '"signed_token":"crs1_' in given and '"expires_at"' in given, given
+    assert answers("/users/dave/end-sessions") == answers("/end-all") == ['{"ended":"done"}\n']
+    assert '"table_sessions":' in answers("/stats")[0]
+    assert "\ncloakroom_logins_total{" in answers("/metrics")[0]
+    assert answers("/readyz") == ['{"ready":true}\n']
 
 
 def c_blocks_compile_and_run():
