@@ -43,6 +43,9 @@ extern "C" {
 #define CR_PASSWORD_HASH_CHARS_MAX 191
 #define CR_LEASE_NAME_BYTES_MAX 128
 #define CR_KEY_BYTES 32
+#define CR_DEBT_KEY_BYTES 16
+#define CR_DEBT_TIERS_MAX 4
+#define CR_DEBT_LIST_MAX 64
 #define CR_REMEMBER_MS (7LL * 24 * 3600 * 1000) /* how long endings stay explainable */
 
 /* A session is reported as seen once a granule; the report may be a flush late. */
@@ -213,6 +216,20 @@ struct cr_lease_row {
     char label[CR_BY_CHARS_MAX + 1];
 };
 
+/*
+ * What is owed to a login limit under one key. `left` is how long each tier's debt lasts, from now:
+ * written as a span, and read as what is left of it by the store's clock (SQLite, memory: as leases
+ * count within a boot; after it by the wall clock). The rest says whose it is, for people and for
+ * debt_forget.
+ */
+struct cr_debt_row {
+    unsigned char key[CR_DEBT_KEY_BYTES];
+    uint32_t kind;
+    struct cr_user user; /* length 0: none */
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    cr_span_ms left[CR_DEBT_TIERS_MAX]; /* 0 to CR_SPAN_MS_MAX */
+};
+
 struct cr_key {
     uint32_t number; /* 1 to 63, as tokens carry it */
     unsigned char bytes[CR_KEY_BYTES];
@@ -331,6 +348,18 @@ struct cr_store_ops {
                                   cr_span_ms ttl);
     enum cr_status (*lease_give)(struct cr_store *, const struct cr_lease_row *row);
     enum cr_status (*lease_read)(struct cr_store *, const char *name, struct cr_lease_row *out);
+
+    /* Debts of the login limits. put: each row takes the place of its key's; one that owes nothing
+     * removes it. find: CR_NOT_FOUND when there is no row, or nothing is left of it. list: the
+     * largest of what is left first. forget: all rows of `user` and `address`, of which one may be
+     * NULL and means any. Rows of which nothing is left are swept, and count there. */
+    enum cr_status (*debt_put)(struct cr_store *, const struct cr_debt_row *rows, size_t count);
+    enum cr_status (*debt_find)(struct cr_store *, const unsigned char key[CR_DEBT_KEY_BYTES],
+                                struct cr_debt_row *out);
+    enum cr_status (*debt_list)(struct cr_store *, struct cr_debt_row *out, size_t capacity,
+                                size_t *out_count);
+    enum cr_status (*debt_forget)(struct cr_store *, const struct cr_user *user,
+                                  const char *address);
 
     /* Another handle to the same truth that only reads, for another thread. */
     enum cr_status (*reader)(struct cr_store *, struct cr_store **out_reader);

@@ -42,6 +42,12 @@ struct lease_item {
     unsigned char boot_id[16];
 };
 
+struct debt_item {
+    struct cr_row row;
+    struct cr_debt_row debt; /* `left` as of `at` */
+    cr_boot_ns at;           /* of the only boot there is: the memory is gone with it */
+};
+
 /* What is not in a table. Copied at the start of a batch and of each call, to go back to. */
 struct memory_counters {
     uint64_t global_generation;
@@ -65,7 +71,7 @@ struct memory {
     struct cr_rows sessions; /* by id; grouped by user */
     struct cr_rows users;
     struct cr_rows log; /* by number; grouped by identity */
-    struct cr_rows accounts, engines, leases;
+    struct cr_rows accounts, engines, leases, debts;
     struct memory_counters counters;
     struct cr_undo undo;
     struct memory_counters counters_at_begin;
@@ -147,5 +153,19 @@ enum cr_status cr_memory_lease_renew(struct cr_store *store, const struct cr_lea
 enum cr_status cr_memory_lease_give(struct cr_store *store, const struct cr_lease_row *row);
 enum cr_status cr_memory_lease_read(struct cr_store *store, const char *name,
                                     struct cr_lease_row *out);
+
+/* memory_debts.c */
+extern const struct cr_rows_kind cr_memory_debt_kind;
+enum cr_status cr_memory_debt_put(struct cr_store *store, const struct cr_debt_row *rows,
+                                  size_t count);
+enum cr_status cr_memory_debt_find(struct cr_store *store,
+                                   const unsigned char key[CR_DEBT_KEY_BYTES],
+                                   struct cr_debt_row *out);
+enum cr_status cr_memory_debt_list(struct cr_store *store, struct cr_debt_row *out, size_t capacity,
+                                   size_t *out_count);
+enum cr_status cr_memory_debt_forget(struct cr_store *store, const struct cr_user *user,
+                                     const char *address);
+/* At most `limit` of which nothing is left; *count: raised by how many. */
+enum cr_status cr_memory_debt_sweep(struct memory *memory, size_t limit, size_t *count);
 
 #endif

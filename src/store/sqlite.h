@@ -8,7 +8,7 @@
 #include "store/record.h"
 #include "store/stores.h"
 
-#define CR_SQLITE_VERSION 3 /* of the schema (sqlite_schema.c) */
+#define CR_SQLITE_VERSION 4 /* of the schema (sqlite_schema.c) */
 #define CR_SUM_BYTES 16
 
 /* Every statement there is; their text is in sqlite_query.c. Input is bound, never spliced in. */
@@ -55,6 +55,12 @@ enum cr_sql {
     SQL_ACCOUNT_LIST,
     SQL_LEASE_FIND,
     SQL_LEASE_PUT,
+    SQL_DEBT_PUT,
+    SQL_DEBT_DELETE,
+    SQL_DEBT_FIND,
+    SQL_DEBT_LIST,
+    SQL_DEBT_FORGET,
+    SQL_DEBT_SWEEP,
     SQL_COUNT
 };
 
@@ -242,5 +248,18 @@ enum cr_status cr_sqlite_lease_renew(struct cr_store *store, const struct cr_lea
 enum cr_status cr_sqlite_lease_give(struct cr_store *store, const struct cr_lease_row *row);
 enum cr_status cr_sqlite_lease_read(struct cr_store *store, const char *name,
                                     struct cr_lease_row *out);
+
+/* sqlite_debts.c */
+enum cr_status cr_sqlite_debt_put(struct cr_store *store, const struct cr_debt_row *rows,
+                                  size_t count);
+enum cr_status cr_sqlite_debt_find(struct cr_store *store,
+                                   const unsigned char key[CR_DEBT_KEY_BYTES],
+                                   struct cr_debt_row *out);
+enum cr_status cr_sqlite_debt_list(struct cr_store *store, struct cr_debt_row *out, size_t capacity,
+                                   size_t *out_count);
+enum cr_status cr_sqlite_debt_forget(struct cr_store *store, const struct cr_user *user,
+                                     const char *address);
+/* At most `limit` of which nothing is left; *count: raised by how many. */
+enum cr_status cr_sqlite_debt_sweep(struct cr_sqlite *s, size_t limit, size_t *count);
 
 #endif

@@ -22,6 +22,9 @@
 #define ACCOUNT_COLUMNS "a.user, a.hash, a.disabled, a.created_at, a.password_at, u.generation"
 #define ACCOUNT_TABLES "accounts a LEFT JOIN users u ON u.user = a.user"
 
+#define DEBT_COLUMNS                                                                               \
+    "key, kind, user, address, boot_id, boot_at, wall_at, left_0, left_1, left_2, left_3"
+
 static const char *const sql_texts[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
@@ -106,6 +109,17 @@ static const char *const sql_texts[SQL_COUNT] = {
                        " WHERE name = ?",
     [SQL_LEASE_PUT] = "INSERT OR REPLACE INTO leases (name, holder, fence, boot_id, until, label)"
                       " VALUES (?, ?, ?, ?, ?, ?)",
+
+    [SQL_DEBT_PUT] = "INSERT OR REPLACE INTO debts (key, kind, user, address, boot_id, boot_at,"
+                     " wall_at, left_0, left_1, left_2, left_3, boot_until, wall_until)"
+                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [SQL_DEBT_DELETE] = "DELETE FROM debts WHERE key = ?",
+    [SQL_DEBT_FIND] = "SELECT " DEBT_COLUMNS " FROM debts WHERE key = ?",
+    [SQL_DEBT_LIST] = "SELECT " DEBT_COLUMNS " FROM debts ORDER BY wall_until DESC, key LIMIT ?",
+    [SQL_DEBT_FORGET] = "DELETE FROM debts WHERE (?1 IS NULL OR user = ?1)"
+                        " AND (?2 IS NULL OR address = ?2)",
+    [SQL_DEBT_SWEEP] = "DELETE FROM debts WHERE key IN (SELECT key FROM debts WHERE"
+                       " wall_until <= ?1 AND (boot_id <> ?2 OR boot_until <= ?3) LIMIT ?4)",
 };
 
 enum cr_status cr_sqlite_status(int code)

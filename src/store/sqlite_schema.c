@@ -61,6 +61,16 @@ static const char *const steps[CR_SQLITE_VERSION] = {
           "ALTER TABLE log ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE log ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;"
           "CREATE INDEX log_by_rotation ON log (session) WHERE kind = 3 AND reason = 12;",
+    /* Spans from boot_at and from wall_at; the two untils are those of the longest. */
+    [3] = "CREATE TABLE debts ("
+          " key BLOB PRIMARY KEY, kind INTEGER NOT NULL, user BLOB, address TEXT NOT NULL,"
+          " boot_id BLOB NOT NULL, boot_at INTEGER NOT NULL, wall_at INTEGER NOT NULL,"
+          " left_0 INTEGER NOT NULL, left_1 INTEGER NOT NULL, left_2 INTEGER NOT NULL,"
+          " left_3 INTEGER NOT NULL, boot_until INTEGER NOT NULL, wall_until INTEGER NOT NULL)"
+          " STRICT, WITHOUT ROWID;"
+          "CREATE INDEX debts_by_until ON debts (wall_until);"
+          "CREATE INDEX debts_by_user ON debts (user) WHERE user IS NOT NULL;"
+          "CREATE INDEX debts_by_address ON debts (address);",
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");

@@ -580,3 +580,72 @@ enum cr_status cr_store_lease_read(struct cr_store *s, const char *name, struct 
         st = CR_E_CORRUPT;
     return st;
 }
+
+/* ---- debts */
+
+static bool debt_is_sound(const struct cr_debt_row *row)
+{
+    for (size_t i = 0; i < CR_DEBT_TIERS_MAX; i++)
+        if (row->left[i] < 0 || row->left[i] > CR_SPAN_MS_MAX)
+            return false;
+    return (row->user.length == 0 || cr_user_is_sound(&row->user)) &&
+           memchr(row->address, '\0', sizeof row->address) != NULL;
+}
+
+static cr_span_ms debt_most(const struct cr_debt_row *row)
+{
+    cr_span_ms most = 0;
+    for (size_t i = 0; i < CR_DEBT_TIERS_MAX; i++)
+        most = row->left[i] > most ? row->left[i] : most;
+    return most;
+}
+
+enum cr_status cr_store_debt_put(struct cr_store *s, const struct cr_debt_row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CR_ASSERT(debt_is_sound(&rows[i]));
+    bool own;
+    enum cr_status st = change_begin(s, &own);
+    if (st != CR_OK)
+        return st;
+    return change_end(s, own, s->ops->debt_put(s, rows, count));
+}
+
+enum cr_status cr_store_debt_find(struct cr_store *s, const unsigned char key[CR_DEBT_KEY_BYTES],
+                                  struct cr_debt_row *out)
+{
+    memset(out, 0, sizeof *out);
+    enum cr_status st = s->ops->debt_find(s, key, out);
+    if (st == CR_OK && (!debt_is_sound(out) || debt_most(out) == 0 ||
+                        memcmp(out->key, key, CR_DEBT_KEY_BYTES) != 0))
+        st = CR_E_CORRUPT;
+    return st;
+}
+
+enum cr_status cr_store_debt_list(struct cr_store *s, struct cr_debt_row *out, size_t capacity,
+                                  size_t *out_count)
+{
+    CR_ASSERT(capacity > 0 && capacity <= CR_DEBT_LIST_MAX);
+    *out_count = 0;
+    enum cr_status st = s->ops->debt_list(s, out, capacity, out_count);
+    if (st != CR_OK)
+        return st;
+    if (*out_count > capacity)
+        return CR_E_CORRUPT;
+    for (size_t i = 0; i < *out_count; i++)
+        if (!debt_is_sound(&out[i]) || debt_most(&out[i]) == 0)
+            return CR_E_CORRUPT;
+    return CR_OK;
+}
+
+enum cr_status cr_store_debt_forget(struct cr_store *s, const struct cr_user *user,
+                                    const char *address)
+{
+    CR_ASSERT(user != NULL || address != NULL);
+    CR_ASSERT(user == NULL || cr_user_is_sound(user));
+    bool own;
+    enum cr_status st = change_begin(s, &own);
+    if (st != CR_OK)
+        return st;
+    return change_end(s, own, s->ops->debt_forget(s, user, address));
+}

@@ -132,5 +132,14 @@ CR_MUST_CHECK enum cr_status cr_store_lease_give(struct cr_store *s,
                                                  const struct cr_lease_row *row);
 CR_MUST_CHECK enum cr_status cr_store_lease_read(struct cr_store *s, const char *name,
                                                  struct cr_lease_row *out);
+CR_MUST_CHECK enum cr_status cr_store_debt_put(struct cr_store *s, const struct cr_debt_row *rows,
+                                               size_t count);
+CR_MUST_CHECK enum cr_status cr_store_debt_find(struct cr_store *s,
+                                                const unsigned char key[CR_DEBT_KEY_BYTES],
+                                                struct cr_debt_row *out);
+CR_MUST_CHECK enum cr_status cr_store_debt_list(struct cr_store *s, struct cr_debt_row *out,
+                                                size_t capacity, size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_store_debt_forget(struct cr_store *s, const struct cr_user *user,
+                                                  const char *address);
 
 #endif

@@ -391,6 +391,35 @@ static enum cr_status fault_lease_read(struct cr_store *s, const char *name,
     return st == CR_OK ? cr_store_lease_read(inner_of(s), name, out) : st;
 }
 
+static enum cr_status fault_debt_put(struct cr_store *s, const struct cr_debt_row *rows,
+                                     size_t count)
+{
+    enum cr_status st = before(s, CALL_WRITE);
+    return st == CR_OK ? cr_store_debt_put(inner_of(s), rows, count) : st;
+}
+
+static enum cr_status fault_debt_find(struct cr_store *s,
+                                      const unsigned char key[CR_DEBT_KEY_BYTES],
+                                      struct cr_debt_row *out)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_debt_find(inner_of(s), key, out) : st;
+}
+
+static enum cr_status fault_debt_list(struct cr_store *s, struct cr_debt_row *out, size_t capacity,
+                                      size_t *out_count)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_debt_list(inner_of(s), out, capacity, out_count) : st;
+}
+
+static enum cr_status fault_debt_forget(struct cr_store *s, const struct cr_user *user,
+                                        const char *address)
+{
+    enum cr_status st = before(s, CALL_WRITE);
+    return st == CR_OK ? cr_store_debt_forget(inner_of(s), user, address) : st;
+}
+
 /* ---- handles */
 
 static enum cr_status handle_create(struct fault *fault, struct cr_store *inner,
@@ -465,6 +494,10 @@ static const struct cr_store_ops fault_ops = {
     .lease_renew = fault_lease_renew,
     .lease_give = fault_lease_give,
     .lease_read = fault_lease_read,
+    .debt_put = fault_debt_put,
+    .debt_find = fault_debt_find,
+    .debt_list = fault_debt_list,
+    .debt_forget = fault_debt_forget,
     .reader = fault_reader,
     .destroy = fault_destroy,
 };

@@ -323,6 +323,7 @@ static void memory_free(struct memory *memory)
     cr_rows_fini(&memory->accounts);
     cr_rows_fini(&memory->engines);
     cr_rows_fini(&memory->leases);
+    cr_rows_fini(&memory->debts);
     pthread_cond_destroy(&memory->batch_ended);
     pthread_mutex_destroy(&memory->mutex);
     free(memory->name);
@@ -342,6 +343,8 @@ static enum cr_status tables_init(struct memory *memory)
         st = cr_rows_init(&memory->engines, &engine_kind);
     if (st == CR_OK)
         st = cr_rows_init(&memory->leases, &lease_kind);
+    if (st == CR_OK)
+        st = cr_rows_init(&memory->debts, &cr_memory_debt_kind);
     return st;
 }
 
@@ -456,6 +459,8 @@ static void memory_destroy(struct cr_store *store)
         .account_change = cr_memory_account_change, .account_list = cr_memory_account_list,        \
         .lease_take = cr_memory_lease_take, .lease_renew = cr_memory_lease_renew,                  \
         .lease_give = cr_memory_lease_give, .lease_read = cr_memory_lease_read,                    \
+        .debt_put = cr_memory_debt_put, .debt_find = cr_memory_debt_find,                          \
+        .debt_list = cr_memory_debt_list, .debt_forget = cr_memory_debt_forget,                    \
         .reader = memory_reader, .destroy = memory_destroy,                                        \
     }
 

@@ -148,6 +148,10 @@ static const struct cr_store_ops sqlite_ops = {
     .lease_renew = cr_sqlite_lease_renew,
     .lease_give = cr_sqlite_lease_give,
     .lease_read = cr_sqlite_lease_read,
+    .debt_put = cr_sqlite_debt_put,
+    .debt_find = cr_sqlite_debt_find,
+    .debt_list = cr_sqlite_debt_list,
+    .debt_forget = cr_sqlite_debt_forget,
     .reader = sqlite_reader,
     .destroy = sqlite_destroy,
 };

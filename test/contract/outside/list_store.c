@@ -19,6 +19,7 @@
 #define USERS_MAX 64
 #define LOG_MAX 512
 #define ROWS_MAX 16 /* of accounts, engines, leases */
+#define DEBTS_MAX 128
 
 struct user_generation {
     struct cr_user user;
@@ -28,6 +29,11 @@ struct user_generation {
 struct lease {
     struct cr_lease_row row;
     cr_time_ms until; /* by `boot`; a process-local store cannot outlive the boot */
+};
+
+struct debt {
+    struct cr_debt_row row; /* `left` as of `at` */
+    cr_time_ms at;          /* by `boot` */
 };
 
 struct state {
@@ -43,6 +49,8 @@ struct state {
     size_t engine_count;
     struct lease leases[ROWS_MAX];
     size_t lease_count;
+    struct debt debts[DEBTS_MAX];
+    size_t debt_count;
     uint64_t global_generation, log_number;
 };
 
@@ -654,6 +662,8 @@ static bool is_long_dead(const struct state *state, const struct cr_record *reco
     return false;
 }
 
+static void debts_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count);
+
 static enum cr_status list_sweep(struct cr_store *store, size_t limit, size_t *out_count)
 {
     struct state *state = change_begin(store);
@@ -673,6 +683,7 @@ static enum cr_status list_sweep(struct cr_store *store, size_t limit, size_t *o
     state->log_count -= log_count;
     memmove(state->log, state->log + log_count, state->log_count * sizeof state->log[0]);
     *out_count = count + log_count;
+    debts_sweep(store, state, limit, out_count);
     return change_end(store, CR_OK);
 }
 
@@ -911,6 +922,119 @@ static enum cr_status list_lease_read(struct cr_store *store, const char *name,
     return read_end(store, CR_OK);
 }
 
+/* ---- debts */
+
+static cr_span_ms debt_most(const struct cr_debt_row *row)
+{
+    cr_span_ms most = 0;
+    for (size_t i = 0; i < CR_DEBT_TIERS_MAX; i++)
+        most = row->left[i] > most ? row->left[i] : most;
+    return most;
+}
+
+/* As it is now. False: nothing is left. */
+static bool debt_now(struct cr_store *store, const struct debt *debt, struct cr_debt_row *out)
+{
+    cr_span_ms passed = boot_of(store) - debt->at;
+    *out = debt->row;
+    for (size_t i = 0; i < CR_DEBT_TIERS_MAX; i++)
+        out->left[i] = passed < out->left[i] ? out->left[i] - passed : 0;
+    return debt_most(out) > 0;
+}
+
+static size_t debt_index(const struct state *state, const unsigned char *key)
+{
+    size_t i = 0;
+    while (i < state->debt_count && memcmp(state->debts[i].row.key, key, CR_DEBT_KEY_BYTES) != 0)
+        i++;
+    return i;
+}
+
+static void debt_remove(struct state *state, size_t i)
+{
+    state->debts[i] = state->debts[--state->debt_count];
+}
+
+static enum cr_status list_debt_put(struct cr_store *store, const struct cr_debt_row *rows,
+                                    size_t count)
+{
+    struct state *state = change_begin(store);
+    for (size_t r = 0; r < count; r++) {
+        size_t i = debt_index(state, rows[r].key);
+        if (i < state->debt_count)
+            debt_remove(state, i);
+        if (debt_most(&rows[r]) == 0)
+            continue;
+        if (state->debt_count == DEBTS_MAX)
+            return change_end(store, CR_E_LIMIT);
+        state->debts[state->debt_count++] = (struct debt){.row = rows[r], .at = boot_of(store)};
+    }
+    return change_end(store, CR_OK);
+}
+
+static enum cr_status list_debt_find(struct cr_store *store,
+                                     const unsigned char key[CR_DEBT_KEY_BYTES],
+                                     struct cr_debt_row *out)
+{
+    const struct state *state = read_begin(store);
+    size_t i = debt_index(state, key);
+    bool found = i < state->debt_count && debt_now(store, &state->debts[i], out);
+    return read_end(store, found ? CR_OK : CR_NOT_FOUND);
+}
+
+/* By selection: the largest that is not there yet, again and again. */
+static enum cr_status list_debt_list(struct cr_store *store, struct cr_debt_row *out,
+                                     size_t capacity, size_t *out_count)
+{
+    const struct state *state = read_begin(store);
+    bool taken[DEBTS_MAX] = {false};
+    while (*out_count < capacity) {
+        size_t best = DEBTS_MAX;
+        struct cr_debt_row row, largest;
+        for (size_t i = 0; i < state->debt_count; i++) {
+            if (!taken[i] && debt_now(store, &state->debts[i], &row) &&
+                (best == DEBTS_MAX || debt_most(&row) > debt_most(&largest))) {
+                best = i;
+                largest = row;
+            }
+        }
+        if (best == DEBTS_MAX)
+            break;
+        taken[best] = true;
+        out[(*out_count)++] = largest;
+    }
+    return read_end(store, CR_OK);
+}
+
+static enum cr_status list_debt_forget(struct cr_store *store, const struct cr_user *user,
+                                       const char *address)
+{
+    struct state *state = change_begin(store);
+    for (size_t i = 0; i < state->debt_count;) {
+        const struct cr_debt_row *row = &state->debts[i].row;
+        if ((user == NULL || same_user(&row->user, user)) &&
+            (address == NULL || strcmp(row->address, address) == 0))
+            debt_remove(state, i);
+        else
+            i++;
+    }
+    return change_end(store, CR_OK);
+}
+
+static void debts_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count)
+{
+    struct cr_debt_row row;
+    for (size_t i = 0, swept = 0; i < state->debt_count && swept < limit;) {
+        if (debt_now(store, &state->debts[i], &row)) {
+            i++;
+            continue;
+        }
+        debt_remove(state, i);
+        swept++;
+        ++*count;
+    }
+}
+
 /* ---- handles */
 
 static enum cr_status list_identity(struct cr_store *store, struct cr_ending_id *out)
@@ -1004,6 +1128,10 @@ static const struct cr_store_ops list_ops = {
     .lease_renew = list_lease_renew,
     .lease_give = list_lease_give,
     .lease_read = list_lease_read,
+    .debt_put = list_debt_put,
+    .debt_find = list_debt_find,
+    .debt_list = list_debt_list,
+    .debt_forget = list_debt_forget,
     .reader = list_reader,
     .destroy = list_destroy,
 };
