@@ -62,7 +62,8 @@ struct cr_login_options {
     const char *address; /* labels for the list of devices; longer text is cut */
     const char *agent;
     const struct cr_token
-        *anonymous; /* a session to turn into the user's: its data moves, it ends */
+        *anonymous;     /* a session to turn into the user's: its data moves, it ends */
+    const char *device; /* of cr_login_password: the device cookie that the browser sent, or NULL */
 };
 
 /* A login: exactly these three. `size` of the session inside is set by the library. */
@@ -87,7 +88,9 @@ CR_API CR_MUST_CHECK enum cr_status cr_login_finish(struct cr_call *call,
                                                     struct cr_login *out_login);
 
 /* The same with a password that the agent checks against its accounts. Unknown user, wrong password
- * and disabled account all answer CR_DENIED, after the same time. CR_BUSY: too many are waiting. */
+ * and disabled account all answer CR_DENIED, after the same time. CR_BUSY: too many are waiting.
+ * CR_LIMITED: too many wrong ones, by the account or from the options' address; nothing was looked
+ * at. */
 CR_API CR_MUST_CHECK enum cr_status cr_login_password(struct cr_room *room,
                                                       const struct cr_user *user,
                                                       const void *password, size_t password_bytes,
@@ -99,6 +102,17 @@ cr_login_password_begin(struct cr_room *room, const struct cr_user *user, const 
                         struct cr_call **out_call);
 CR_API CR_MUST_CHECK enum cr_status cr_login_password_finish(struct cr_call *call,
                                                              struct cr_login *out_login);
+
+/* What comes with a password's answer, before its finish and once the call is done. `retry_after`:
+ * with CR_LIMITED, when to try again, in milliseconds. `device`: with CR_OK, a cookie for this
+ * browser, to be given as options.device at its next login: strangers who guess at the account
+ * cannot then keep this browser out. "" when there is none. */
+struct cr_login_note {
+    size_t size;
+    cr_span_ms retry_after;
+    char device[CR_DEVICE_CHARS + 1];
+};
+CR_API void cr_login_password_note(struct cr_call *call, struct cr_login_note *out_note);
 
 /* Make a session and leave all others alone. `user` NULL: an anonymous one. */
 CR_API CR_MUST_CHECK enum cr_status cr_create(struct cr_room *room, const struct cr_user *user,

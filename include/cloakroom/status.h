@@ -28,6 +28,7 @@ extern "C" {
     X(CR_UNAVAILABLE, "the store cannot be asked now")                                             \
     X(CR_UNKNOWN_USER, "no such user: the store has never seen it")                                \
     X(CR_LOST, "the lock is lost")                                                                 \
+    X(CR_LIMITED, "too many wrong passwords: try again later")                                     \
     X(CR_E_INVALID, "the argument is not of the form that the call takes")                         \
     X(CR_E_IO, "input or output failed")                                                           \
     X(CR_E_UNKNOWN_OUTCOME, "the outcome of the commit is unknown: safe to repeat")                \

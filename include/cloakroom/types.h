@@ -26,6 +26,7 @@ typedef int64_t cr_span_ms; /* a length of time: milliseconds */
 #define CR_RIGHTS_BYTES_MAX 512
 #define CR_ADDRESS_CHARS_MAX 63
 #define CR_AGENT_CHARS_MAX 255
+#define CR_DEVICE_CHARS 52
 #define CR_DATA_BYTES_MAX 65536       /* what a session may hold */
 #define CR_DATA_CACHED_BYTES_MAX 4096 /* what the table serves; more is read with cr_data_read */
 #define CR_SPAN_MS_MAX 31622400000LL  /* 366 days */

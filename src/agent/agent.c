@@ -177,7 +177,8 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
     if (st == CR_OK && !own_table)
         st = cr_auth_create(agent->engine,
                             &(struct cr_auth_options){.threads = agent->options->hash_threads,
-                                                      .queue_max = agent->options->hash_queue},
+                                                      .queue_max = agent->options->hash_queue,
+                                                      .limits = agent->options->limits},
                             &agent->auth);
     if (st == CR_OK && !own_table)
         st = cr_leases_create(agent->engine, &agent->leases);

@@ -9,6 +9,7 @@
 
 #include <cloakroom/room.h>
 
+#include "auth/throttle.h"
 #include "base/shm.h"
 
 #define CR_AGENT_APP_SOCKET "app.sock"
@@ -31,10 +32,11 @@ struct cr_agent_options {
     const char *realm; /* NULL: "cloakroom" */
     const char *audit; /* where audit events go (base/audit.h); NULL or empty: nowhere */
     struct cr_agent_settings settings;
-    cr_span_ms idle, absolute;     /* of sessions that do not say; 0: 30 minutes, 12 hours */
-    cr_span_ms lease, poll, grace; /* of a store that is not exclusive; 0: 5 s, 1 s, none */
-    unsigned hash_threads;         /* passwords hashed at a time; 0: 1 */
-    size_t hash_queue;             /* log-ins that wait for that; 0: 64 */
+    cr_span_ms idle, absolute;         /* of sessions that do not say; 0: 30 minutes, 12 hours */
+    cr_span_ms lease, poll, grace;     /* of a store that is not exclusive; 0: 5 s, 1 s, none */
+    unsigned hash_threads;             /* passwords hashed at a time; 0: 1 */
+    size_t hash_queue;                 /* log-ins that wait for that; 0: 64 */
+    struct cr_throttle_options limits; /* of log-ins */
     unsigned app_mode; /* permissions of app.sock: 0600 (also 0), 0660 or 0666: whose peers may
                           come; the other two sockets are the agent's own user's, and root's */
     bool automatic;    /* started by a worker: goes to the background, logs to STATE/agent.log, and

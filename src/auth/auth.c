@@ -47,6 +47,8 @@ struct job {
     struct cr_create_request request;
     struct cr_work work;
     struct cr_store_call call;
+    struct cr_throttle_ticket ticket; /* of a login */
+    char device[CR_DEVICE_CHARS + 1]; /* of one whose password was right; "": none */
     size_t password_bytes;
     size_t bytes;         /* of all this */
     unsigned char tail[]; /* the password, then what the request points to */
@@ -55,6 +57,7 @@ struct job {
 struct cr_auth {
     struct cr_engine *engine;
     struct cr_pool *pool;
+    struct cr_throttle *throttle;
     struct cr_auth_options options;
     char decoy[crypto_pwhash_STRBYTES];
     struct job *jobs;
@@ -66,6 +69,7 @@ struct cr_auth {
 static void job_free(struct job *job)
 {
     if (job->auth != NULL) {
+        cr_throttle_end(&job->ticket, false);
         struct job **at = &job->auth->jobs;
         while (*at != job)
             at = &(*at)->next;
@@ -85,9 +89,11 @@ static void answer_status(cr_engine_done *done, void *context, enum cr_status st
 
 static void job_end(struct job *job, enum cr_status status)
 {
+    struct cr_engine_answer answer = {.status = status, .user_known = job->is_known};
     cr_engine_done *done = job->done;
     void *context = job->context;
-    struct cr_engine_answer answer = {.status = status, .user_known = job->is_known};
+    if (status == CR_LIMITED)
+        answer.retry_after = job->ticket.retry_after;
     job_free(job);
     done(context, &answer);
 }
@@ -205,6 +211,10 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
     if (passed.status == CR_CONFLICT && !job->request.has_anonymous)
         passed.status = CR_DENIED;
     passed.user_known = true;
+    char device[CR_DEVICE_CHARS + 1];
+    memcpy(device, job->device, sizeof device);
+    if (passed.status == CR_OK && device[0] != '\0')
+        passed.device = device;
     cr_engine_done *done = job->done;
     void *to = job->context;
     job_free(job);
@@ -213,6 +223,10 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
 
 static void login_proceed(struct job *job)
 {
+    /* What was taken is given back. Without random bytes there is just no cookie. */
+    if (cr_throttle_device(&job->ticket, job->device) != CR_OK)
+        job->device[0] = '\0';
+    cr_throttle_end(&job->ticket, false);
     job->request.user = job->row.user;
     job->request.has_generation = true;
     job->request.generation = job->row.generation;
@@ -243,6 +257,8 @@ static void hash_done(struct cr_work *work)
 {
     struct job *job = job_of_work(work);
     job_leave(job);
+    if (job->hashed == CR_DENIED)
+        cr_throttle_end(&job->ticket, true);
     if (job->hashed != CR_OK) {
         job_end(job, job->hashed);
         return;
@@ -294,25 +310,55 @@ static void find_done(struct cr_store_call *call)
         job_end(job, call->status);
 }
 
+/* What the limits have said. Only now is the account looked at: a refused name is not told from
+ * one that there is. */
+static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status)
+{
+    struct job *job = (struct job *)((char *)ticket - offsetof(struct job, ticket));
+    if (status != CR_OK) {
+        job_end(job, status);
+        return;
+    }
+    job->call = (struct cr_store_call){.run = find_run, .done = find_done};
+    if (!cr_engine_store_read(job->auth->engine, &job->call))
+        job_end(job, CR_BUSY);
+}
+
 void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
-                   const void *password, size_t password_bytes, cr_engine_done *done, void *context)
+                   const void *password, size_t password_bytes, const void *device,
+                   size_t device_chars, cr_engine_done *done, void *context)
 {
     struct job *job;
+    struct cr_throttle_ticket ticket;
     if (password_bytes > CR_PASSWORD_BYTES_MAX || request->user.length == 0) {
         answer_status(done, context, CR_DENIED); /* nobody has such a one, whoever it is */
         return;
     }
-    enum cr_status st =
-        job_create(auth, JOB_LOGIN, &request->user, password, password_bytes, request, &job);
+    /* A job is wanted for the ticket to stand in, and a refusal must not cost a place. */
+    enum cr_status st = cr_throttle_begin(auth->throttle, &ticket, &request->user, request->address,
+                                          device, device_chars);
+    cr_throttle_end(&ticket, false);
+    if (st == CR_LIMITED) {
+        struct cr_engine_answer answer = {.status = st, .retry_after = ticket.retry_after};
+        done(context, &answer);
+        return;
+    }
+    st = job_create(auth, JOB_LOGIN, &request->user, password, password_bytes, request, &job);
     if (st != CR_OK) {
         answer_status(done, context, st);
         return;
     }
     job->done = done;
     job->context = context;
-    job->call = (struct cr_store_call){.run = find_run, .done = find_done};
-    if (!cr_engine_store_read(auth->engine, &job->call))
-        job_end(job, CR_BUSY);
+    st = cr_throttle_begin(auth->throttle, &job->ticket, &request->user, request->address, device,
+                           device_chars);
+    CR_ASSERT(st == CR_OK); /* the clock only forgives */
+    cr_throttle_take(&job->ticket, limit_taken);
+}
+
+struct cr_throttle *cr_auth_throttle(struct cr_auth *auth)
+{
+    return auth->throttle;
 }
 
 /* ---- accounts */
@@ -485,6 +531,8 @@ enum cr_status cr_auth_create(struct cr_engine *engine, const struct cr_auth_opt
     if (sodium_init() < 0)
         goto out;
     st = decoy_make(cr_engine_random(engine), &auth->options, auth->decoy);
+    if (st == CR_OK)
+        st = cr_throttle_create(engine, &auth->options.limits, &auth->throttle);
     if (st != CR_OK)
         goto out;
     struct cr_pool_options pool = {.name = "password",
@@ -500,6 +548,8 @@ enum cr_status cr_auth_create(struct cr_engine *engine, const struct cr_auth_opt
     *out_auth = auth;
     auth = NULL;
 out:
+    if (auth != NULL)
+        cr_throttle_destroy(auth->throttle);
     free(auth);
     return st;
 }
@@ -513,9 +563,11 @@ void cr_auth_destroy(struct cr_auth *auth)
     for (struct job *job = auth->jobs; job != NULL; job = next) {
         next = job->next;
         bool is_ours = job->stage == JOB_HASHING;
+        cr_throttle_abandon(&job->ticket);
         job->auth = NULL; /* those that store or engine have are answered by them */
         if (is_ours)
             job_end(job, CR_UNAVAILABLE);
     }
+    cr_throttle_destroy(auth->throttle);
     free(auth);
 }

@@ -9,6 +9,7 @@
 
 #include <cloakroom/account.h>
 
+#include "auth/throttle.h"
 #include "engine/engine.h"
 
 struct cr_auth;
@@ -18,6 +19,7 @@ struct cr_auth_options {
     size_t queue_max;    /* waiting beyond those; more are CR_BUSY; default 64 */
     size_t memory_bytes; /* Argon2id: default 46 MiB */
     unsigned passes;     /* default 2 */
+    struct cr_throttle_options limits;
 };
 
 CR_MUST_CHECK enum cr_status cr_auth_create(struct cr_engine *engine,
@@ -27,10 +29,13 @@ void cr_auth_destroy(struct cr_auth *auth); /* before the engine; accepts NULL *
 
 /* Unknown, wrong and disabled answer CR_DENIED after the same work. `request->user` is who. A
  * change of the account since the password was read makes it CR_CONFLICT -> CR_DENIED. Copies and
- * wipes. */
+ * wipes. CR_LIMITED with retry_after: the limits (throttle.h) are taken from before anything is
+ * hashed. `device` may be NULL; with CR_OK a new one comes with the answer. */
 void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
-                   const void *password, size_t password_bytes, cr_engine_done *done,
-                   void *context);
+                   const void *password, size_t password_bytes, const void *device,
+                   size_t device_chars, cr_engine_done *done, void *context);
+
+struct cr_throttle *cr_auth_throttle(struct cr_auth *auth);
 
 /* Answers as in cloakroom/account.h. */
 void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *password,

@@ -51,6 +51,7 @@ static int exit_of(enum cr_status status)
     case CR_DENIED:
     case CR_CONFLICT:
     case CR_UNKNOWN_USER:
+    case CR_LIMITED:
     case CR_LOST:
     case CR_E_INVALID:
     case CR_E_IO:

@@ -39,11 +39,23 @@ static const struct cr_command config_commands[] = {
     {0},
 };
 
+static const struct cr_command limit_commands[] = {
+    {"show", "", "the limits of log-ins, and what they have refused", cr_cmd_limit_show, NULL,
+     false},
+    {"explain", "[USER] [--address ADDR]", "what counts for an attempt, and when it may be made",
+     cr_cmd_limit_explain, NULL, false},
+    {"top", "", "who owes the most", cr_cmd_limit_top, NULL, false},
+    {"reset", "[USER] [--address ADDR]", "forgive a user or an address", cr_cmd_limit_reset, NULL,
+     false},
+    {0},
+};
+
 static const struct cr_command commands[] = {
     {"serve", "", "serve log-ins and sessions over HTTP", cr_cmd_serve, NULL, false},
     {"agent", "", "serve the applications of this host", cr_cmd_agent, NULL, false},
     {"user", "COMMAND", "accounts with passwords", NULL, user_commands, false},
     {"session", "COMMAND", "look at sessions, and end them", NULL, session_commands, false},
+    {"limit", "COMMAND", "the limits of log-ins", NULL, limit_commands, false},
     {"lock", "NAME -- COMMAND [ARGUMENT...]", "run a command while holding a named lock",
      cr_cmd_lock, NULL, false},
     {"config", "COMMAND", "show what can be set, and check a settings file", cr_cmd_config_show,

@@ -69,6 +69,13 @@ struct cr_settings {
     struct cr_setting_policy on_login;
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t hash_threads, hash_queue;
+    int64_t limits; /* 0, 1 */
+    char limit_account[CR_SETTING_TEXT_CHARS_MAX + 1], limit_pair[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char limit_source[CR_SETTING_TEXT_CHARS_MAX + 1],
+        limit_source_56[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char limit_source_48[CR_SETTING_TEXT_CHARS_MAX + 1],
+        limit_device[CR_SETTING_TEXT_CHARS_MAX + 1];
+    int64_t limit_entries;
     cr_span_ms lease, poll, grace;
     int64_t log_level;                                 /* enum cr_log_level */
     int64_t log_json;                                  /* 0, 1 */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "coord/limit.h"
 
 #define HOUR ((cr_span_ms)60 * 60 * 1000)
 #define DAY (24 * HOUR)
@@ -97,6 +98,31 @@ static enum cr_status lifetime_check(const struct cr_settings *settings, const c
     return refuse(settings, row, text, out_error);
 }
 
+/* What the limits of log-ins say. */
+static enum cr_status limits_check(const struct cr_settings *settings, struct cr_error *out_error)
+{
+    const struct {
+        const char *row, *value;
+    } limits[] = {{"login.limit_account", settings->limit_account},
+                  {"login.limit_pair", settings->limit_pair},
+                  {"login.limit_source", settings->limit_source},
+                  {"login.limit_source_56", settings->limit_source_56},
+                  {"login.limit_source_48", settings->limit_source_48},
+                  {"login.limit_device", settings->limit_device}};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        char text[CR_SETTING_TEXT_CHARS_MAX + 160];
+        struct cr_limit limit;
+        if (cr_limit_read(limits[i].value, &limit))
+            continue;
+        (void)snprintf(text, sizeof text,
+                       "%s is `off`, or one to four of COUNT/TIME with a space between, such as "
+                       "5/1m 20/1h 60/1d; not '%s'",
+                       limits[i].row, limits[i].value);
+        return refuse(settings, limits[i].row, text, out_error);
+    }
+    return CR_OK;
+}
+
 enum cr_status cr_settings_finish(struct cr_settings *settings, struct cr_error *out_error)
 {
     CR_ASSERT(settings->profile >= CR_PROFILE_NONE && settings->profile <= CR_PROFILE_AAL3);
@@ -112,7 +138,7 @@ enum cr_status cr_settings_finish(struct cr_settings *settings, struct cr_error 
     if (st == CR_OK && settings->lease < 5 * settings->poll)
         st = refuse(settings, "engine.lease", "engine.lease is at least five times engine.poll",
                     out_error);
-    return st;
+    return st == CR_OK ? limits_check(settings, out_error) : st;
 }
 
 void cr_settings_policy_show(const struct cr_settings *settings, char *out, size_t capacity)

@@ -453,6 +453,12 @@ struct cr_loop *cr_engine_loop(struct cr_engine *engine)
     return engine->loop;
 }
 
+const struct cr_keyring *cr_engine_keyring(const struct cr_engine *engine)
+{
+    CR_ASSERT(engine->queue != NULL);
+    return &engine->keyring;
+}
+
 struct cr_random *cr_engine_random(struct cr_engine *engine)
 {
     return engine->random;

@@ -59,6 +59,8 @@ struct cr_engine_answer {
     const struct cr_log_row *row;
     const struct cr_log_rows *rows;
     bool user_known; /* a log-in that failed (auth.h): the account is there. Not for who asks */
+    cr_span_ms retry_after; /* set by src/auth: with CR_LIMITED */
+    const char *device;     /* set by src/auth: a device cookie for who got in; NULL: none */
 };
 typedef void cr_engine_done(void *context, const struct cr_engine_answer *answer);
 
@@ -160,6 +162,7 @@ CR_MUST_CHECK bool cr_engine_store_read(struct cr_engine *engine, struct cr_stor
 CR_MUST_CHECK bool cr_engine_store_write(struct cr_engine *engine, struct cr_store_call *call);
 struct cr_loop *cr_engine_loop(struct cr_engine *engine);
 struct cr_random *cr_engine_random(struct cr_engine *engine);
+const struct cr_keyring *cr_engine_keyring(const struct cr_engine *engine); /* of a store only */
 
 /* Switch the cache, its size or its pages while running (SIGHUP). The same values: nothing happens.
  * CR_E_LIMIT: the memory cannot be had; the old table stays. */

@@ -86,3 +86,15 @@ const struct cr_http_refusal *cr_http_credential_find(const struct cr_http_field
     out->parsed = out->present && cr_token_parse(token.bytes, token.count, &out->token) == CR_OK;
     return NULL;
 }
+
+void cr_http_cookie_get(const struct cr_http_fields *fields, const char *name, char *out,
+                        size_t capacity)
+{
+    struct cr_http_text value;
+    out[0] = '\0';
+    if (!cookie_find(fields->of[CR_HTTP_COOKIE], name, &value) || value.bytes == NULL ||
+        value.count >= capacity || memchr(value.bytes, '\0', value.count) != NULL)
+        return;
+    memcpy(out, value.bytes, value.count);
+    out[value.count] = '\0';
+}

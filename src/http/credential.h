@@ -21,4 +21,9 @@ const struct cr_http_refusal *cr_http_credential_find(const struct cr_http_field
                                                       const char *cookie_name,
                                                       struct cr_http_credential *out);
 
+/* The value of the cookie called exactly `name`, cut to nothing where it is longer than `capacity`
+ * - 1, or is not there exactly once. */
+void cr_http_cookie_get(const struct cr_http_fields *fields, const char *name, char *out,
+                        size_t capacity);
+
 #endif

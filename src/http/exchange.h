@@ -60,6 +60,7 @@ struct cr_http_exchange {
     size_t list_count;
     struct cr_cursor cursor;
     bool bearer, by_form;        /* of a login */
+    struct cr_login_note note;   /* of a login */
     struct cr_user user;         /* of a login: as it was typed */
     struct cr_session_id target; /* of an ending */
     bool others;                 /* an ending of all but this one */
@@ -143,6 +144,9 @@ const char *cr_http_scratch(struct cr_http_exchange *x, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void cr_http_cookie_set(struct cr_http_exchange *x, const struct cr_token *token, cr_span_ms age);
 void cr_http_cookie_clear(struct cr_http_exchange *x);
+/* The cookie that the agent knows this browser by at its next login. */
+void cr_http_device_set(struct cr_http_exchange *x, const char *device);
+const char *cr_http_device_name(const struct cr_http_site *site);
 bool cr_http_has_type(const struct cr_http_exchange *x, const char *type);
 
 /* guard.c */

@@ -23,6 +23,8 @@
 
 #define CR_HTTP_COOKIE_SECURE "__Host-cloakroom"
 #define CR_HTTP_COOKIE_DEV "cloakroom-dev"
+#define CR_HTTP_DEVICE_SECURE "__Host-cloakroom-device" /* what the agent knows a browser by */
+#define CR_HTTP_DEVICE_DEV "cloakroom-dev-device"
 
 /* Who is at the other end, and so which routes there are. */
 enum cr_http_surface {

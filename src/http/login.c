@@ -41,6 +41,8 @@ static enum cr_http_progress login_answer(struct cr_http_exchange *x)
     /* The absolute limit, by the store's clock alone. The browser's view of it is a courtesy. */
     if (!x->bearer)
         cr_http_cookie_set(x, &x->login.signed_token, session->ends_at - session->created_at);
+    if (!x->bearer && x->note.device[0] != '\0')
+        cr_http_device_set(x, x->note.device);
     if (x->by_form)
         return cr_http_redirect(x, "/");
     cr_text_str(&x->body, "{\"session\":");
@@ -89,13 +91,22 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
 static enum cr_http_progress logged_in(struct cr_http_exchange *x)
 {
     struct cr_call *call = cr_http_call_take(x, &x->status);
-    if (call != NULL)
+    x->note = (struct cr_login_note){.size = sizeof x->note};
+    if (call != NULL) {
+        cr_login_password_note(call, &x->note);
         x->status = cr_login_password_finish(call, &x->login);
+    }
     if (x->status == CR_OK)
         return earlier_end(x);
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
     if (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER)
         return login_refuse(x, 401, "The user or the password is wrong.");
+    /* Whatever was used up, and whether there is such a user or not. */
+    if (x->status == CR_LIMITED) {
+        cr_http_header_add(x, "Retry-After",
+                           cr_http_scratch(x, "%lld", (long long)x->note.retry_after / 1000));
+        return login_refuse(x, 429, "Too many attempts: try again later.");
+    }
     if (x->status == CR_CONFLICT)
         return login_refuse(x, 409, "This user's sessions were ended meanwhile: try again.");
     if (x->by_form)
@@ -107,7 +118,9 @@ static enum cr_http_progress login_begin(struct cr_http_exchange *x,
                                          const struct cr_http_form_field *password)
 {
     char agent[CR_AGENT_CHARS_MAX + 1];
+    char device[CR_DEVICE_CHARS + 1];
     struct cr_http_text sent = x->fields.of[CR_HTTP_USER_AGENT];
+    cr_http_cookie_get(&x->fields, cr_http_device_name(x->site), device, sizeof device);
     cr_label_copy(agent, sizeof agent, sent.bytes, sent.count);
     struct cr_login_options options = {
         .size = sizeof options,
@@ -117,6 +130,7 @@ static enum cr_http_progress login_begin(struct cr_http_exchange *x,
         .absolute = x->site->absolute,
         .address = x->request.peer,
         .agent = agent,
+        .device = device[0] != '\0' ? device : NULL,
     };
     struct cr_call *call = NULL;
     enum cr_status st = CR_UNAVAILABLE;

@@ -12,6 +12,8 @@
 
 #include "base/assert.h"
 
+#define DEVICE_DAYS 400LL /* browsers keep none for longer */
+
 #define COMMON_HEADERS                                                                             \
     {"Cache-Control", "no-store"},                                                                 \
         {"Content-Security-Policy",                                                                \
@@ -50,6 +52,7 @@ const char *cr_http_status_title(unsigned status)
         {413, "Content Too Large"},
         {414, "URI Too Long"},
         {415, "Unsupported Media Type"},
+        {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {503, "Service Unavailable"},
@@ -111,6 +114,19 @@ void cr_http_cookie_clear(struct cr_http_exchange *x)
     cr_http_header_add(
         x, "Set-Cookie",
         cr_http_scratch(x, "%s=; Max-Age=0; %s", cookie_name(x->site), cookie_attributes(x->site)));
+}
+
+const char *cr_http_device_name(const struct cr_http_site *site)
+{
+    return site->dev ? CR_HTTP_DEVICE_DEV : CR_HTTP_DEVICE_SECURE;
+}
+
+void cr_http_device_set(struct cr_http_exchange *x, const char *device)
+{
+    cr_http_header_add(x, "Set-Cookie",
+                       cr_http_scratch(x, "%s=%s; Max-Age=%lld; %s", cr_http_device_name(x->site),
+                                       device, DEVICE_DAYS * 24 * 3600,
+                                       cookie_attributes(x->site)));
 }
 
 enum cr_http_progress cr_http_reply_body(struct cr_http_exchange *x, unsigned status,
@@ -212,6 +228,7 @@ enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr
         return cr_http_problem(x, 503, "The server lacks what it needs to answer: try again.");
     case CR_OK:
     case CR_ASK:
+    case CR_LIMITED: /* only of a login, which says more */
     case CR_LOST:
     case CR_E_INVALID:
     case CR_E_CORRUPT:

@@ -38,6 +38,22 @@ CR_MUST_CHECK enum cr_status cr_agent_connect(const char *path, int *out_fd);
  * nothing. CR_E_INVALID: no URL of ours; CR_E_LIMIT: too long for `capacity` or for a socket. */
 CR_MUST_CHECK enum cr_status cr_state_directory(const char *url, char *out_path, size_t capacity);
 
+/* The limits of log-ins, for operators. Rows of kind, user, network and what is owed, at most
+ * `capacity`. One of user and address may be NULL. CR_E_INVALID: it is no address. */
+struct cr_limit_view;
+struct cr_limit_count;
+#define CR_LIMIT_VIEWS_MAX 64
+CR_MUST_CHECK enum cr_status cr_limits_show(struct cr_room *room, struct cr_limit_view *out_views,
+                                            size_t capacity, size_t *out_count,
+                                            struct cr_limit_count *out_counters);
+CR_MUST_CHECK enum cr_status cr_limits_explain(struct cr_room *room, const struct cr_user *user,
+                                               const char *address, struct cr_limit_view *out_views,
+                                               size_t capacity, size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_limits_top(struct cr_room *room, struct cr_limit_view *out_views,
+                                           size_t capacity, size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_limits_reset(struct cr_room *room, const struct cr_user *user,
+                                             const char *address);
+
 /*
  * How a room starts an agent, and so what `cloakroom agent` understands:
  *

@@ -186,6 +186,15 @@ static void put_login(struct cr_call *call, const struct cr_login_options *given
         put_token(call, CR_TAG_ANONYMOUS, options.anonymous);
 }
 
+/* Longer than ours is none of ours. */
+static void put_device(struct cr_call *call, const struct cr_login_options *options)
+{
+    if (options->size < offsetof(struct cr_login_options, device) + sizeof options->device ||
+        options->device == NULL || strlen(options->device) > CR_DEVICE_CHARS)
+        return;
+    cr_builder_text(&call->request, CR_TAG_DEVICE, options->device);
+}
+
 static enum cr_status login_finish(struct cr_call *call, struct cr_login *out_login)
 {
     struct cr_message message;
@@ -251,9 +260,22 @@ static struct cr_call *password_make(struct cr_room *room, const struct cr_user 
     if (call == NULL)
         return NULL;
     put_user(call, user);
+    put_device(call, options);
     cr_builder_bytes(&call->request, CR_TAG_PASSWORD, password, password_bytes);
     put_login(call, options);
     return call;
+}
+
+void cr_login_password_note(struct cr_call *call, struct cr_login_note *out_note)
+{
+    struct cr_message message;
+    struct cr_login_note note = {.size = out_note->size};
+    enum cr_status st = cr_call_wait(call, &message);
+    if (st == CR_LIMITED)
+        note.retry_after = (cr_span_ms)cr_message_u64(&message, CR_TAG_RETRY, 0);
+    else if (st == CR_OK)
+        (void)!cr_message_text(&message, CR_TAG_DEVICE, note.device, sizeof note.device);
+    memcpy(out_note, &note, note.size < sizeof note ? note.size : sizeof note);
 }
 
 enum cr_status cr_login_password_begin(struct cr_room *room, const struct cr_user *user,

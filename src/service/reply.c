@@ -65,8 +65,12 @@ void cr_reply_login(void *context, const struct cr_engine_answer *answer)
         CR_ASSERT(answer->record != NULL && answer->token != NULL);
         put_session(&reply, answer->record, answer->as_of);
         cr_builder_bytes(&reply, CR_TAG_TOKEN, answer->token->text, CR_TOKEN_CHARS);
+        if (answer->device != NULL)
+            cr_builder_text(&reply, CR_TAG_DEVICE, answer->device);
     } else if (answer->status == CR_PENDING) {
         cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
+    } else if (answer->status == CR_LIMITED) {
+        cr_builder_u64(&reply, CR_TAG_RETRY, (uint64_t)answer->retry_after);
     }
     cr_request_end(context, &reply);
 }

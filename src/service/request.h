@@ -66,6 +66,12 @@ request_handler cr_service_lock_take;
 request_handler cr_service_lock_give;
 void cr_locks_give_all(struct cr_client *client);
 
+/* limits.c */
+request_handler cr_service_limit_show;
+request_handler cr_service_limit_explain;
+request_handler cr_service_limit_top;
+request_handler cr_service_limit_reset;
+
 /* reply.c: what the engine answered, as a reply. Each is a cr_engine_done over a request. */
 cr_engine_done cr_reply_status;
 cr_engine_done cr_reply_session;

@@ -155,12 +155,14 @@ static void do_login_password(struct request *request, const struct cr_message *
     struct cr_create_request create;
     struct login_texts texts;
     const struct cr_field *password = cr_message_field(message, CR_TAG_PASSWORD);
+    const struct cr_field *device = cr_message_field(message, CR_TAG_DEVICE);
     if (!login_of(message, &texts, &create) || !policy_of(message, &create) || password == NULL)
         request_invalid(request);
     else if (request->service->options.auth == NULL)
         cr_request_status(request, CR_E_INVALID, "there are no accounts here");
     else
         cr_auth_login(request->service->options.auth, &create, password->bytes, password->length,
+                      device != NULL ? device->bytes : NULL, device != NULL ? device->length : 0,
                       cr_reply_login, request);
     cr_token_wipe(&create.anonymous);
 }
@@ -546,6 +548,10 @@ static const struct op_entry {
     [CR_OP_ACCOUNT_DISABLE] = {do_account, true},
     [CR_OP_ACCOUNT_REMOVE] = {do_account, true},
     [CR_OP_ACCOUNT_LIST] = {do_account_list, true},
+    [CR_OP_LIMIT_SHOW] = {cr_service_limit_show, true},
+    [CR_OP_LIMIT_EXPLAIN] = {cr_service_limit_explain, true},
+    [CR_OP_LIMIT_TOP] = {cr_service_limit_top, true},
+    [CR_OP_LIMIT_RESET] = {cr_service_limit_reset, true},
     [CR_OP_LOOKUP] = {do_lookup, false},
     [CR_OP_FILL_BEGIN] = {do_fill_begin, false},
 };

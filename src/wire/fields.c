@@ -339,3 +339,70 @@ bool cr_field_account(const struct cr_field *field, struct cr_account *out)
     *out = read;
     return true;
 }
+
+void cr_builder_limit(struct cr_builder *b, const struct cr_limit_view *view)
+{
+    struct writer w;
+    w.count = 0;
+    write_u64(&w, view->kind);
+    write_user(&w, &view->user);
+    write_bytes(&w, view->address, strlen(view->address));
+    for (size_t i = 0; i < view->tier_count; i++) {
+        write_u64(&w, view->tiers[i].count);
+        write_u64(&w, view->tiers[i].used);
+        write_u64(&w, (uint64_t)view->tiers[i].period);
+        write_u64(&w, (uint64_t)view->tiers[i].left);
+    }
+    cr_builder_bytes(b, CR_TAG_LIMIT, w.bytes, w.count);
+}
+
+bool cr_field_limit(const struct cr_field *field, struct cr_limit_view *out)
+{
+    struct reader r = {.bytes = field->bytes, .left = field->length};
+    struct cr_limit_view read = {0};
+    uint64_t kind = read_u64(&r);
+    read.user = read_user(&r);
+    struct span address = read_text(&r, sizeof read.address);
+    while (!r.failed && r.left > 0 && read.tier_count < CR_LIMIT_VIEW_TIERS) {
+        struct cr_limit_view_tier *tier = &read.tiers[read.tier_count++];
+        tier->count = read_u64(&r);
+        tier->used = read_u64(&r);
+        tier->period = read_time(&r);
+        tier->left = read_time(&r);
+    }
+    if (r.failed || kind == 0 || kind > UINT32_MAX)
+        return false;
+    read.kind = (uint32_t)kind;
+    span_copy_text(address, read.address);
+    *out = read;
+    return true;
+}
+
+void cr_builder_limit_count(struct cr_builder *b, const struct cr_limit_count *count)
+{
+    struct writer w;
+    w.count = 0;
+    write_u64(&w, count->admitted);
+    write_u64(&w, count->refused);
+    write_u64(&w, count->refunded);
+    write_u64(&w, count->asked);
+    write_u64(&w, count->entries);
+    write_u64(&w, count->evicted);
+    cr_builder_bytes(b, CR_TAG_LIMIT_COUNT, w.bytes, w.count);
+}
+
+bool cr_field_limit_count(const struct cr_field *field, struct cr_limit_count *out)
+{
+    struct reader r = {.bytes = field->bytes, .left = field->length};
+    struct cr_limit_count read;
+    read.admitted = read_u64(&r);
+    read.refused = read_u64(&r);
+    read.refunded = read_u64(&r);
+    read.asked = read_u64(&r);
+    read.entries = read_u64(&r);
+    read.evicted = read_u64(&r);
+    if (r.failed)
+        return false;
+    *out = read;
+    return true;
+}

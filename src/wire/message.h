@@ -55,8 +55,12 @@ enum cr_op {
     CR_OP_ACCOUNT_LIST = 27,
     CR_OP_LOOKUP = 28,     /* own table, not mapped */
     CR_OP_FILL_BEGIN = 29, /* own table, not mapped */
-    CR_OP_SEGMENT = 40,    /* push: another table; TAG_CACHE; its descriptor is with it, or none */
-    CR_OP_LOCK_TRUST = 41, /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
+    CR_OP_LIMIT_SHOW = 34,
+    CR_OP_LIMIT_EXPLAIN = 35, /* TAG_USER, TAG_ADDRESS, or both */
+    CR_OP_LIMIT_TOP = 36,
+    CR_OP_LIMIT_RESET = 37, /* as explain */
+    CR_OP_SEGMENT = 40,     /* push: another table; TAG_CACHE; its descriptor is with it, or none */
+    CR_OP_LOCK_TRUST = 41,  /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
     CR_OP_END_OF_LIST
 };
 
@@ -103,7 +107,11 @@ enum cr_tag {
     CR_TAG_IDENTITY = 40, /* 16 bytes: of the store */
     CR_TAG_PID = 41,      /* u64 */
     CR_TAG_REALM = 42,
-    CR_TAG_KIND = 43, /* u64: 0 sessions, 1 the application's own table */
+    CR_TAG_KIND = 43,        /* u64: 0 sessions, 1 the application's own table */
+    CR_TAG_DEVICE = 44,      /* a device cookie: CR_DEVICE_CHARS bytes; longer is none */
+    CR_TAG_RETRY = 45,       /* u64, ms */
+    CR_TAG_LIMIT = 46,       /* repeated */
+    CR_TAG_LIMIT_COUNT = 47, /* u64s in a row */
     CR_TAG_END_OF_LIST
 };
 
@@ -183,6 +191,25 @@ void cr_builder_explanation(struct cr_builder *b, const struct cr_explanation *e
 CR_MUST_CHECK bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *out);
 void cr_builder_stats(struct cr_builder *b, const struct cr_stats *stats);
 CR_MUST_CHECK bool cr_field_stats(const struct cr_field *field, struct cr_stats *out);
+/* A login limit, and what is owed to it under one key (kind: enum cr_throttle_kind). */
+#define CR_LIMIT_VIEW_TIERS 4
+struct cr_limit_view {
+    uint32_t kind;
+    struct cr_user user;                    /* length 0: none */
+    char address[CR_ADDRESS_CHARS_MAX + 1]; /* a network */
+    size_t tier_count;
+    struct cr_limit_view_tier {
+        uint64_t count, used;
+        cr_span_ms period, left; /* left: until nothing is owed */
+    } tiers[CR_LIMIT_VIEW_TIERS];
+};
+void cr_builder_limit(struct cr_builder *b, const struct cr_limit_view *view);
+CR_MUST_CHECK bool cr_field_limit(const struct cr_field *field, struct cr_limit_view *out);
+struct cr_limit_count {
+    uint64_t admitted, refused, refunded, asked, entries, evicted;
+};
+void cr_builder_limit_count(struct cr_builder *b, const struct cr_limit_count *count);
+CR_MUST_CHECK bool cr_field_limit_count(const struct cr_field *field, struct cr_limit_count *out);
 struct cr_account;
 void cr_builder_account(struct cr_builder *b, const struct cr_account *account);
 CR_MUST_CHECK bool cr_field_account(const struct cr_field *field, struct cr_account *out);

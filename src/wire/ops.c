@@ -48,6 +48,10 @@ static const struct cr_op_row op_rows[] = {
     ROW(ACCOUNT_LIST, OPERATOR, false, 0),
     ROW(LOOKUP, APP, false, CR_TAG_KEY),
     ROW(FILL_BEGIN, APP, false, 0),
+    ROW(LIMIT_SHOW, OPERATOR, false, 0),
+    ROW(LIMIT_EXPLAIN, OPERATOR, false, 0),
+    ROW(LIMIT_TOP, OPERATOR, false, CR_TAG_COUNT),
+    ROW(LIMIT_RESET, OPERATOR, false, 0),
     ROW(SEGMENT, AGENT, false, CR_TAG_CACHE),
     ROW(LOCK_TRUST, AGENT, false, CR_TAG_LOCK, CR_TAG_BOOT),
 };
@@ -126,6 +130,10 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_PID] = U64,
     [CR_TAG_REALM] = UP_TO(255),
     [CR_TAG_KIND] = U64,
+    [CR_TAG_DEVICE] = UP_TO(CR_DEVICE_CHARS),
+    [CR_TAG_RETRY] = U64,
+    [CR_TAG_LIMIT] = REPEATED(1, 1024),
+    [CR_TAG_LIMIT_COUNT] = BETWEEN(1, 1024),
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

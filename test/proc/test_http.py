@@ -52,7 +52,9 @@ class Browser:
         for line in answer.headers.get_all("Set-Cookie") or []:
             pair, *attributes = line.split("; ")
             assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(attributes), line  # B1 to B5
-            self.cookie = pair.partition("=")[2] or None
+            name, _, value = pair.partition("=")
+            if name == COOKIE:
+                self.cookie = value or None
         return answer.status, answer.headers, text
 
     def json(self, method, path, body=None):

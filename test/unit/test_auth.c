@@ -167,7 +167,7 @@ static void login_start(struct place *p, const char *name, const void *password,
 {
     struct cr_create_request request = {.user = user_of(name), .policy = CR_POLICY_KEEP};
     *a = (struct answer){0};
-    cr_auth_login(p->auth, &request, password, bytes, answered, a);
+    cr_auth_login(p->auth, &request, password, bytes, NULL, 0, answered, a);
 }
 
 static enum cr_status login_bytes(struct place *p, const char *name, const void *password,
