@@ -282,7 +282,7 @@ def who_was_replaced_reads_why_at_the_login_page():
         _, phone = server.login()
         server.login()
         connection = scratch.Connection(server.port)
-        for token, words in [(phone, "You logged in somewhere else"), (None, "<h1>")]:
+        for token, words in [(phone, "You were signed out because you signed in on another device"), (None, "<h1>")]:
             cookie = {"Cookie": f"cloakroom-dev={token}"} if token else {}
             connection.http.request("GET", "/login", headers=cookie)
             answer = connection.http.getresponse()
