@@ -28,7 +28,6 @@ extern "C" {
     X(CR_UNAVAILABLE, "the store cannot be asked now")                                             \
     X(CR_UNKNOWN_USER, "no such user: the store has never seen it")                                \
     X(CR_LOST, "the lock is lost")                                                                 \
-    X(CR_LIMITED, "too many wrong passwords: try again later")                                     \
     X(CR_E_INVALID, "the argument is not of the form that the call takes")                         \
     X(CR_E_IO, "input or output failed")                                                           \
     X(CR_E_UNKNOWN_OUTCOME, "the outcome of the commit is unknown: safe to repeat")                \
@@ -37,7 +36,8 @@ extern "C" {
     X(CR_E_LIMIT, "a limit is reached")                                                            \
     X(CR_E_VERSION, "made by another version")                                                     \
     X(CR_E_REFUSED, "an unsafe set-up was refused")                                                \
-    X(CR_E_PROTOCOL, "the peer broke the protocol")
+    X(CR_E_PROTOCOL, "the peer broke the protocol")                                                \
+    X(CR_LIMITED, "too many wrong passwords: try again later")
 
 enum cr_status {
 #define CR_STATUS_ENUM(name, text) name,
