@@ -100,6 +100,7 @@ struct subject {
     bool has_user;
 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
 static error_t subject_parse(int key, char *argument, struct argp_state *state)
 {
     struct subject *subject = state->input;

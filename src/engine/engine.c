@@ -498,7 +498,8 @@ void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out
 /* As struct cr_stats has it. */
 static uint64_t lease_left(const struct cr_engine *engine)
 {
-    cr_boot_ns until = atomic_load_explicit(&engine->answer_until, memory_order_acquire);
+    /* lease_left:A. Relaxed. Alone: shown to people, and nothing is believed by it. */
+    cr_boot_ns until = atomic_load_explicit(&engine->answer_until, memory_order_relaxed);
     cr_boot_ns now = cr_engine_now(engine);
     if (until == CR_BOOT_NEVER)
         return UINT64_MAX;

@@ -16,7 +16,8 @@
 CR_MUST_CHECK enum cr_status cr_sandbox_enter(void);
 
 /* The part of it that Landlock does: no file can be opened, no port be bound or connected to. CR_OK
- * also where the kernel has no Landlock: the other part, which is always there, forbids the same. */
+ * also where the kernel has no Landlock: the other part, which is always there, forbids the same.
+ */
 CR_MUST_CHECK enum cr_status cr_sandbox_files(void);
 
 #endif

@@ -377,9 +377,10 @@ static void every_bit_of_the_header_may_be_wrong(void)
         bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
     }
     /* Identity, keys, what is unused; and counts and offsets that are only smaller or moved. */
-    const struct layout_header *header = (const struct layout_header *)v.segment.memory;
-    const unsigned any = 8 * (sizeof header->identity + sizeof header->user_key +
-                              sizeof header->id_key + sizeof header->unused_fixed);
+    const unsigned any = 8 * (sizeof((struct layout_header *)NULL)->identity +
+                              sizeof((struct layout_header *)NULL)->user_key +
+                              sizeof((struct layout_header *)NULL)->id_key +
+                              sizeof((struct layout_header *)NULL)->unused_fixed);
     CHECK(accepted >= any && accepted < any + 200);
     victim_fini(&v);
 }

@@ -113,7 +113,7 @@ static void no_window_holds_more_than_the_count_and_its_rate(void)
     struct cr_random_seeded random;
     struct cr_limit limit = limit_of("7/1m");
     struct cr_limit_word word = {{0}};
-    cr_boot_ns admitted[4000];
+    cr_boot_ns admitted[4000] = {0};
     size_t count = 0;
     cr_boot_ns now = START;
     cr_span_ms wait;
