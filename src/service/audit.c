@@ -149,6 +149,7 @@ static const char *outcome_name(enum cr_status status)
            : status == CR_E_UNKNOWN_OUTCOME ? "unknown"
            : status == CR_DENIED            ? "denied"
            : status == CR_BUSY              ? "busy"
+           : status == CR_LIMITED           ? "limited"
            : status == CR_CONFLICT          ? "conflict"
                                             : "unavailable";
 }
@@ -278,16 +279,16 @@ static void give_failure(const struct request *request, const struct cr_engine_a
 {
     struct event event = {.count = 0};
     const struct cr_request_note *note = request->note;
-    bool is_busy = answer->status == CR_BUSY;
+    bool is_throttled = answer->status == CR_BUSY || answer->status == CR_LIMITED;
     bool by_name = answer->user_known || request->op == CR_OP_LOGIN;
     event_text(&event, "outcome", outcome_name(answer->status));
     if (note != NULL && by_name)
         event_user(&event, &note->user);
-    else if (!is_busy)
+    else if (!is_throttled)
         event_text(&event, "account", "unknown");
     if (note != NULL)
         event_origin(&event, note->from.address, note->from.agent);
-    event_give(&event, request, is_busy ? "throttle" : "failure");
+    event_give(&event, request, is_throttled ? "throttle" : "failure");
 }
 
 void cr_audit_login(const struct request *request, const struct cr_engine_answer *answer)

@@ -100,6 +100,21 @@ def each_event_is_written_once_with_who_what_and_when():
         connection.close()
 
 
+def a_refusal_by_the_limits_is_an_event_of_its_own():
+    """ASVS E1, H6."""
+    with Audited(workers=1) as audited:
+        connection = scratch.Connection(audited.server.port)
+        wrong = {"user": "alice", "password": "not this one, surely"}
+        asked = 0
+        while connection.ask("POST", "/login", body=wrong)[0] != 429:
+            asked += 1
+            assert asked < 50, "no limit"
+        connection.close()
+        audited.wait(asked, "failure")
+        row, = audited.wait(1, "throttle")
+        assert row["outcome"] == "limited", row
+
+
 def a_reload_opens_the_file_anew_and_is_an_event():
     with Audited(workers=1) as audited:
         audited.wait(1, "start")
@@ -198,6 +213,7 @@ def a_file_that_cannot_be_opened_refuses_the_start():
 
 tap.main([
     each_event_is_written_once_with_who_what_and_when,
+    a_refusal_by_the_limits_is_an_event_of_its_own,
     a_reload_opens_the_file_anew_and_is_an_event,
     no_secret_is_in_any_output,
     a_full_disk_loses_events_and_stops_nothing,
