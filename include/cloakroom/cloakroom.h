@@ -4,6 +4,7 @@
 #define CLOAKROOM_CLOAKROOM_H
 
 #include <cloakroom/account.h>
+#include <cloakroom/key.h>
 #include <cloakroom/lock.h>
 #include <cloakroom/room.h>
 #include <cloakroom/session.h>

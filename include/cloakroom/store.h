@@ -46,6 +46,8 @@ extern "C" {
 #define CR_DEBT_KEY_BYTES 16
 #define CR_DEBT_TIERS_MAX 4
 #define CR_DEBT_LIST_MAX 64
+#define CR_KEYS_MAX 63
+#define CR_KEY_WAIT_MS_MAX 60000LL /* how long a new key may have to wait until it signs */
 #define CR_REMEMBER_MS (7LL * 24 * 3600 * 1000) /* how long endings stay explainable */
 
 /* A session is reported as seen once a granule; the report may be a flush late. */
@@ -101,7 +103,8 @@ enum cr_log_kind {
     CR_LOG_SESSION_ENDED = 2,
     CR_LOG_SESSION_CHANGED = 3,
     CR_LOG_USER_ENDED = 4, /* generation of `user` raised to `generation`; session: the one kept */
-    CR_LOG_ALL_ENDED = 5   /* global generation raised */
+    CR_LOG_ALL_ENDED = 5,  /* global generation raised */
+    CR_LOG_KEY_ADDED = 6   /* generation: the key's number */
 };
 
 struct cr_log_row {
@@ -233,7 +236,16 @@ struct cr_debt_row {
 struct cr_key {
     uint32_t number; /* 1 to 63, as tokens carry it */
     unsigned char bytes[CR_KEY_BYTES];
+    cr_time_ms since;    /* from when on tokens are made with it, by the store's clock */
+    cr_time_ms until;    /* `since` of the next one; 0: there is none */
+    cr_span_ms signs_in; /* from the read to `since`, 0 to CR_KEY_WAIT_MS_MAX; 0: it may sign */
 };
+
+/* For stores. The number for a key after those, newest last: the one after the last one's, 1 after
+ * CR_KEYS_MAX, taken ones passed over. 0: all are taken. */
+CR_API uint32_t cr_key_number_next(const struct cr_key *keys, size_t count);
+/* For stores: write `until` and `signs_in` of the keys, newest last, from their `since`. */
+CR_API void cr_keys_judge(struct cr_key *keys, size_t count, cr_time_ms now);
 
 struct cr_store;
 
@@ -294,7 +306,9 @@ struct cr_store_ops {
                            size_t capacity, size_t *out_count);
 
     /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and as many log rows older
-     * than that (the oldest ones only, never the last). *out_count: all of them. */
+     * than that (the oldest ones only, never the last). *out_count: all of them. And keys that no
+     * token can be alive of: once a later key has signed for CR_KEY_WAIT_MS_MAX, a key goes when
+     * none of the rows that there were then is left. */
     enum cr_status (*sweep)(struct cr_store *, size_t limit, size_t *out_count);
 
     /* Log rows from `number`, inclusive, at most `limit`. */
@@ -328,6 +342,11 @@ struct cr_store_ops {
     /* MAC keys, newest last; a new store has one, random. CR_E_LIMIT as above. */
     enum cr_status (*keys)(struct cr_store *, struct cr_key *out, size_t capacity,
                            size_t *out_count);
+    /* Add the key that tokens are made with from `wait` from now on (0 to CR_KEY_WAIT_MS_MAX),
+     * under the number that cr_key_number_next gives. CR_E_LIMIT: there are CR_KEYS_MAX. */
+    enum cr_status (*key_add)(struct cr_store *, const unsigned char bytes[CR_KEY_BYTES],
+                              cr_span_ms wait, const struct cr_ending *,
+                              struct cr_log_row *out_row);
 
     /* Accounts; CR_UNKNOWN_USER when there is none. A change makes the user's generation row where
      * there is none; else it raises it, so that nothing from before lives on, unless keep_sessions.

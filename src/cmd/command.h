@@ -48,6 +48,8 @@ int cr_cmd_limit_show(int argc, char **argv);
 int cr_cmd_limit_top(int argc, char **argv);
 int cr_cmd_lock(int argc, char **argv);
 int cr_cmd_serve(int argc, char **argv);
+int cr_cmd_key_list(int argc, char **argv);
+int cr_cmd_key_rotate(int argc, char **argv);
 int cr_cmd_session_end(int argc, char **argv);
 int cr_cmd_session_explain(int argc, char **argv);
 int cr_cmd_session_list(int argc, char **argv);

@@ -50,12 +50,20 @@ static const struct cr_command limit_commands[] = {
     {0},
 };
 
+static const struct cr_command key_commands[] = {
+    {"list", "", "the keys, and from when until when each is used", cr_cmd_key_list, NULL, false},
+    {"rotate", "", "make tokens with a new key; nobody is logged out", cr_cmd_key_rotate, NULL,
+     false},
+    {0},
+};
+
 static const struct cr_command commands[] = {
     {"serve", "", "serve log-ins and sessions over HTTP", cr_cmd_serve, NULL, false},
     {"agent", "", "serve the applications of this host", cr_cmd_agent, NULL, false},
     {"user", "COMMAND", "accounts with passwords", NULL, user_commands, false},
     {"session", "COMMAND", "look at sessions, and end them", NULL, session_commands, false},
     {"limit", "COMMAND", "the limits of log-ins", NULL, limit_commands, false},
+    {"key", "COMMAND", "the keys that tokens are made with", NULL, key_commands, false},
     {"lock", "NAME -- COMMAND [ARGUMENT...]", "run a command while holding a named lock",
      cr_cmd_lock, NULL, false},
     {"config", "COMMAND", "show what can be set, and check a settings file", cr_cmd_config_show,

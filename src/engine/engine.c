@@ -128,10 +128,13 @@ void cr_engine_op_write(struct op *op, store_run *run, store_done *done)
 
 void cr_engine_apply(struct cr_engine *engine, const struct cr_log_row *row)
 {
+    if (row->kind == CR_LOG_KEY_ADDED)
+        cr_engine_keys_changed(engine);
     if (engine->table == NULL)
         return;
     switch (row->kind) {
     case CR_LOG_FIRST:
+    case CR_LOG_KEY_ADDED:
         break;
     case CR_LOG_SESSION_ENDED:
     case CR_LOG_SESSION_CHANGED:
@@ -250,6 +253,8 @@ static void sweep_done(struct cr_store_call *call)
         sweep_later(engine, 100, 100);
     else
         sweep_later(engine, 300000, 600000);
+    if (call->status == CR_OK)
+        cr_engine_keys_read(engine); /* some may have been dropped, by whomever */
     cr_engine_op_status(&sweep->op, call->status);
 }
 
@@ -275,7 +280,7 @@ static void keyring_forget(struct cr_engine *engine)
 static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_store *store,
                                         struct cr_error *out_error)
 {
-    struct cr_key keys[64];
+    struct cr_key keys[CR_KEYS_MAX];
     size_t count = 0;
     engine->exclusive = cr_store_is_exclusive(store);
     enum cr_status st = cr_store_identity(store, &engine->identity);
@@ -287,7 +292,7 @@ static enum cr_status engine_read_store(struct cr_engine *engine, struct cr_stor
         cr_engine_say(engine, "the keys are not locked in memory and may be written to swap: raise "
                               "the limit of locked memory (ulimit -l, LimitMEMLOCK=)");
     if (st == CR_OK)
-        cr_keyring_init(&engine->keyring, engine->options.realm, keys, count);
+        cr_engine_keys_take(engine, keys, count);
     cr_bytes_wipe(keys, sizeof keys);
     if (st == CR_OK)
         st = cr_engine_follow_start(engine, store);
@@ -337,6 +342,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     atomic_init(&engine->answer_until, CR_BOOT_NEVER);
     engine->freshen.fire = freshen_fired;
     engine->sweep_timer.fire = sweep_fired;
+    cr_engine_keys_start(engine);
 
     enum cr_status st = cr_engine_seen_start(engine);
     /* Before it registers: who cannot have a table need not be waited for. */
@@ -367,6 +373,7 @@ enum cr_status cr_engine_create(const struct cr_engine_options *options,
     return CR_OK;
 
 failed:
+    cr_engine_keys_stop(engine);
     cr_store_destroy(options->store);
     cr_table_destroy(engine->table);
     keyring_forget(engine);
@@ -406,6 +413,7 @@ void cr_engine_destroy(struct cr_engine *engine)
     /* What was running has set its last timers by now. */
     cr_timer_stop(engine->loop, &engine->freshen);
     cr_timer_stop(engine->loop, &engine->sweep_timer);
+    cr_engine_keys_stop(engine);
     cr_engine_wait_stop(engine);
     cr_engine_follow_stop(engine);
     /* Each answer takes its call out of the list, which the analyser does not see. */
@@ -487,7 +495,7 @@ bool cr_engine_is_exclusive(const struct cr_engine *engine)
 uint32_t cr_engine_key_number(const struct cr_engine *engine)
 {
     const struct cr_keyring *ring = &engine->keyring;
-    return ring->count > 0 ? ring->keys[ring->count - 1].number : 0;
+    return ring->count > 0 ? ring->keys[ring->signer].number : 0;
 }
 
 void cr_engine_identity(const struct cr_engine *engine, struct cr_ending_id *out)

@@ -59,8 +59,10 @@ struct cr_engine_answer {
     const struct cr_log_row *row;
     const struct cr_log_rows *rows;
     bool user_known; /* a log-in that failed (auth.h): the account is there. Not for who asks */
-    cr_span_ms retry_after; /* set by src/auth: with CR_LIMITED */
-    const char *device;     /* set by src/auth: a device cookie for who got in; NULL: none */
+    cr_span_ms retry_after;    /* set by src/auth: with CR_LIMITED */
+    const char *device;        /* set by src/auth: a device cookie for who got in; NULL: none */
+    const struct cr_key *keys; /* key_list, newest last: with their bytes, not to be passed on */
+    size_t key_count;
 };
 typedef void cr_engine_done(void *context, const struct cr_engine_answer *answer);
 
@@ -142,6 +144,11 @@ void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
  * asking the store; one that was replaced by a successor: CR_REASON_ROTATED and no more. */
 void cr_engine_explain_token(struct cr_engine *engine, const struct cr_token *token,
                              cr_engine_done *done, void *context);
+
+/* MAC keys. Rotate: `version` of the answer is the new key's number, and `bound` how long it is
+ * until tokens are made with it everywhere. CR_E_LIMIT: there are CR_KEYS_MAX. */
+void cr_engine_key_list(struct cr_engine *engine, cr_engine_done *done, void *context);
+void cr_engine_key_rotate(struct cr_engine *engine, cr_engine_done *done, void *context);
 
 /* The application's own table. cr_engine_table_key turns a key into what the table finds it by; the
  * endings above are its invalidations, for which the application has committed already. */

@@ -190,6 +190,7 @@ static void register_done(struct cr_store_call *call)
         engine->row = poll->row;
         engine->last = poll->out.rows.rows[0];
         engine->registered = true;
+        cr_engine_keys_changed(engine); /* or of a key that was added */
     }
     bool ok = call->status == CR_OK;
     struct cr_store_call *riders = ok ? NULL : engine->riders;

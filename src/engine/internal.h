@@ -62,6 +62,10 @@ struct cr_engine {
     bool exclusive;
     struct cr_ending_id identity;
     struct cr_keyring keyring;
+    cr_boot_ns keys_read_at;
+    bool keys_stale, keys_busy; /* one was added since they were read; a read is under way */
+    uint64_t keys_asked;        /* counts the changes that were heard of */
+    struct cr_timer keys_timer;
 
     /* The table. `clock` carries the clock over times without one. */
     struct cr_table *table;
@@ -151,6 +155,19 @@ void cr_engine_follow_begin(struct cr_engine *engine); /* timers, once the queue
 /* A read that is also a poll (rule 8): `rider->run` is called in the transaction of the next poll,
  * and `rider->done` after that poll was followed; CR_UNAVAILABLE when it failed. */
 void cr_engine_follow_ride(struct cr_engine *engine, struct cr_store_call *rider);
+
+/* keys.c */
+void cr_engine_keys_start(struct cr_engine *engine);
+void cr_engine_keys_stop(struct cr_engine *engine);
+/* As the store gave them just now. */
+void cr_engine_keys_take(struct cr_engine *engine, const struct cr_key *keys, size_t count);
+void cr_engine_keys_read(struct cr_engine *engine);    /* again, when it can be had */
+void cr_engine_keys_changed(struct cr_engine *engine); /* one was added: they must be read again */
+/* False: *out_status is CR_NOT_FOUND, or CR_UNAVAILABLE where its key may be one that this engine
+ * has not heard of yet. */
+CR_MUST_CHECK bool cr_engine_token_is_genuine(const struct cr_engine *engine,
+                                              const struct cr_token *token,
+                                              enum cr_status *out_status);
 
 /* wait.c */
 /* In the batch that registers us; NULL: no store of ours. */

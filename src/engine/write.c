@@ -470,8 +470,9 @@ void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
                       enum cr_rotation rotation, cr_engine_done *done, void *context)
 {
     struct cr_session_id id;
-    if (!cr_token_is_genuine(&engine->keyring, token)) {
-        done(context, &(struct cr_engine_answer){.status = CR_NOT_FOUND});
+    enum cr_status not_genuine;
+    if (!cr_engine_token_is_genuine(engine, token, &not_genuine)) {
+        done(context, &(struct cr_engine_answer){.status = not_genuine});
         return;
     }
     cr_token_id(token, &id);

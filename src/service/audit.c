@@ -5,6 +5,7 @@
  */
 #include "service/audit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static bool is_audited(uint16_t op)
     case CR_OP_ACCOUNT_PASSWORD:
     case CR_OP_ACCOUNT_DISABLE:
     case CR_OP_ACCOUNT_REMOVE:
+    case CR_OP_KEY_ROTATE:
         return true;
     default: /* a number from a peer */
         return false;
@@ -167,6 +169,7 @@ static const char *scope_name(enum cr_log_kind kind)
         return "everybody";
     case CR_LOG_FIRST:
     case CR_LOG_SESSION_CHANGED:
+    case CR_LOG_KEY_ADDED:
         break;
     }
     return "?";
@@ -239,6 +242,21 @@ static void give_account(const struct request *request, const struct cr_engine_a
     event_give(&event, request, "account");
 }
 
+static void give_key(const struct request *request, const struct cr_engine_answer *answer)
+{
+    struct event event = {.count = 0};
+    char number[24];
+    char wait[24];
+    snprintf(number, sizeof number, "%" PRIu64, answer->version);
+    snprintf(wait, sizeof wait, "%" PRId64, (int64_t)answer->bound);
+    event_text(&event, "outcome", outcome_name(answer->status));
+    if (answer->status == CR_OK) {
+        event_text(&event, "key", number);
+        event_text(&event, "signs_in_ms", wait);
+    }
+    event_give(&event, request, "key");
+}
+
 void cr_audit_ended(const struct request *request, const struct cr_engine_answer *answer)
 {
     bool happened = answer->status == CR_OK || answer->status == CR_PENDING;
@@ -247,6 +265,8 @@ void cr_audit_ended(const struct request *request, const struct cr_engine_answer
         return;
     if (is_account(request->op))
         give_account(request, answer);
+    else if (request->op == CR_OP_KEY_ROTATE)
+        give_key(request, answer);
     else if (happened && answer->row != NULL)
         give_end(request, answer->row, answer->status);
     else

@@ -9,8 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <cloakroom/key.h>
+
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "service/audit.h"
 
 #define LIST_MAX 64
 #define KEEP_MAX 1000
@@ -518,6 +521,46 @@ static void do_account_list(struct request *request, const struct cr_message *me
                      accounts_listed, request);
 }
 
+static void keys_listed(void *context, const struct cr_engine_answer *answer)
+{
+    struct cr_builder reply;
+    cr_request_begin(context, answer->status, &reply);
+    for (size_t i = 0; answer->status == CR_OK && i < answer->key_count; i++) {
+        const struct cr_key *key = &answer->keys[i];
+        struct cr_key_state state = {.size = sizeof state,
+                                     .number = key->number,
+                                     .since = key->since,
+                                     .until = key->until,
+                                     .waits = key->signs_in > 0};
+        cr_builder_key_state(&reply, &state);
+    }
+    cr_request_end(context, &reply);
+}
+
+static void do_key_list(struct request *request, const struct cr_message *message)
+{
+    (void)message;
+    cr_engine_key_list(engine_of(request), keys_listed, request);
+}
+
+static void key_rotated(void *context, const struct cr_engine_answer *answer)
+{
+    struct cr_builder reply;
+    cr_audit_ended(context, answer);
+    cr_request_begin(context, answer->status, &reply);
+    if (answer->status == CR_OK) {
+        cr_builder_u64(&reply, CR_TAG_VERSION, answer->version);
+        cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
+    }
+    cr_request_end(context, &reply);
+}
+
+static void do_key_rotate(struct request *request, const struct cr_message *message)
+{
+    (void)message;
+    cr_engine_key_rotate(engine_of(request), key_rotated, request);
+}
+
 static const struct op_entry {
     request_handler *handler;
     bool needs_store;
@@ -552,6 +595,8 @@ static const struct op_entry {
     [CR_OP_LIMIT_EXPLAIN] = {cr_service_limit_explain, true},
     [CR_OP_LIMIT_TOP] = {cr_service_limit_top, true},
     [CR_OP_LIMIT_RESET] = {cr_service_limit_reset, true},
+    [CR_OP_KEY_LIST] = {do_key_list, true},
+    [CR_OP_KEY_ROTATE] = {do_key_rotate, true},
     [CR_OP_LOOKUP] = {do_lookup, false},
     [CR_OP_FILL_BEGIN] = {do_fill_begin, false},
 };

@@ -67,7 +67,11 @@ void cr_keyring_init(struct cr_keyring *ring, const char *realm, const struct cr
     crypto_generichash(ring->realm, sizeof ring->realm, (const unsigned char *)realm, strlen(realm),
                        NULL, 0);
     ring->count = count;
+    ring->signer = 0;
     memcpy(ring->keys, keys, count * sizeof *keys);
+    for (size_t i = 0; i < count; i++)
+        if (keys[i].signs_in == 0)
+            ring->signer = i;
 }
 
 void cr_keyring_wipe(struct cr_keyring *ring)
@@ -110,7 +114,7 @@ enum cr_status cr_token_make(const struct cr_keyring *ring, struct cr_random *ra
                              const struct cr_session_id *id, uint32_t partition,
                              struct cr_token *out_token)
 {
-    const struct cr_key *key = &ring->keys[ring->count - 1];
+    const struct cr_key *key = &ring->keys[ring->signer];
     CR_ASSERT(key->number >= 1 && key->number <= CR_KEY_NUMBER_MAX);
     CR_ASSERT(partition <= CR_TOKEN_PARTITION_MAX);
     unsigned char bytes[TOKEN_BYTES];
@@ -162,6 +166,16 @@ out:
     cr_bytes_wipe(bytes, sizeof bytes);
     cr_bytes_wipe(mac, sizeof mac);
     return is_genuine;
+}
+
+bool cr_token_names_key(const struct cr_keyring *ring, const struct cr_token *token)
+{
+    unsigned char bytes[TOKEN_BYTES];
+    bool names = true;
+    if (token_is_ours(token) && cr_base64_decode(token->text + PREFIX_CHARS, BODY_CHARS, bytes))
+        names = keyring_find(ring, (bytes[1] >> 4) | (bytes[0] & 3u) << 4) != NULL;
+    cr_bytes_wipe(bytes, sizeof bytes);
+    return names;
 }
 
 void cr_token_id(const struct cr_token *token, struct cr_session_id *out_id)

@@ -32,11 +32,13 @@
 /* The keys that tokens are made and checked with, as the store has them. */
 struct cr_keyring {
     unsigned char realm[32]; /* BLAKE2b-256 of the realm's name */
-    size_t count;            /* 1 to 64; the last one signs */
-    struct cr_key keys[64];
+    size_t count;            /* 1 to CR_KEYS_MAX, newest last */
+    size_t signer;           /* index of the one that tokens are made with */
+    struct cr_key keys[CR_KEYS_MAX];
 };
 
-/* The keys are those of a store: numbers 1 to CR_KEY_NUMBER_MAX, checked by its wrapper. */
+/* The keys are those of a store: numbers 1 to CR_KEY_NUMBER_MAX, checked by its wrapper. The newest
+ * that need not wait signs; the first where all wait. */
 void cr_keyring_init(struct cr_keyring *ring, const char *realm, const struct cr_key *keys,
                      size_t count);
 void cr_keyring_wipe(struct cr_keyring *ring);
@@ -52,6 +54,9 @@ CR_MUST_CHECK enum cr_status cr_token_make(const struct cr_keyring *ring, struct
 
 /* Whether the text is canonical and its MAC is of one of our keys. Constant time in the secret. */
 CR_MUST_CHECK bool cr_token_is_genuine(const struct cr_keyring *ring, const struct cr_token *token);
+
+/* Whether a token, genuine or not, names one of our keys; also true for text that is no token. */
+CR_MUST_CHECK bool cr_token_names_key(const struct cr_keyring *ring, const struct cr_token *token);
 
 /* The public id that the token carries. Needs no genuine token: characters are copied. Where prefix
  * or version are not ours, an id that no session has: so a hit, which looks at id and hash, has

@@ -48,6 +48,13 @@ struct debt_item {
     cr_boot_ns at;           /* of the only boot there is: the memory is gone with it */
 };
 
+struct key_item {
+    struct cr_row row;
+    struct cr_key key;
+    uint64_t place;        /* the order of keys, whatever their numbers */
+    cr_time_ms settled_at; /* no session made later has a token made with it; 0: not so yet */
+};
+
 /* What is not in a table. Copied at the start of a batch and of each call, to go back to. */
 struct memory_counters {
     uint64_t global_generation;
@@ -62,7 +69,6 @@ struct memory {
     size_t handle_count;
     struct cr_store_env env;
     struct cr_ending_id identity;
-    struct cr_key key;
 
     pthread_mutex_t mutex;
     pthread_cond_t batch_ended;
@@ -71,7 +77,7 @@ struct memory {
     struct cr_rows sessions; /* by id; grouped by user */
     struct cr_rows users;
     struct cr_rows log; /* by number; grouped by identity */
-    struct cr_rows accounts, engines, leases, debts;
+    struct cr_rows accounts, engines, leases, debts, keys;
     struct memory_counters counters;
     struct cr_undo undo;
     struct memory_counters counters_at_begin;
@@ -138,6 +144,14 @@ enum cr_status cr_memory_engine_list(struct cr_store *store, struct cr_engine_ro
                                      size_t capacity, size_t *out_count);
 enum cr_status cr_memory_engine_remove(struct cr_store *store, const struct cr_ending_id *id,
                                        uint64_t beat);
+enum cr_status cr_memory_keys(struct cr_store *store, struct cr_key *out, size_t capacity,
+                              size_t *out_count);
+enum cr_status cr_memory_key_add(struct cr_store *store, const unsigned char bytes[CR_KEY_BYTES],
+                                 cr_span_ms wait, const struct cr_ending *ending,
+                                 struct cr_log_row *out_row);
+/* The first key of a new store; and what a sweep does about keys. */
+CR_MUST_CHECK enum cr_status cr_memory_key_first(struct memory *memory);
+CR_MUST_CHECK enum cr_status cr_memory_keys_sweep(struct memory *memory);
 enum cr_status cr_memory_account_find(struct cr_store *store, const struct cr_user *user,
                                       struct cr_account_row *out);
 enum cr_status cr_memory_account_change(struct cr_store *store, const struct cr_user *user,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The memory store's calls about engines, accounts and leases. */
+/* The memory store's calls about engines, keys, accounts and leases. */
 #include "store/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 
 /* ---- engines */
 
@@ -194,6 +195,147 @@ enum cr_status cr_memory_account_list(struct cr_store *store, const struct cr_us
         after = &row->user;
     }
     return cr_memory_leave(&call, CR_OK);
+}
+
+/* ---- keys */
+
+/* Newest last. */
+static size_t keys_read(const struct memory *memory, struct cr_key out[CR_KEYS_MAX],
+                        uint64_t *out_place)
+{
+    uint64_t places[CR_KEYS_MAX];
+    size_t count = 0;
+    const struct cr_row *row = NULL;
+    while ((row = cr_rows_next(&memory->keys, row)) != NULL) {
+        const struct key_item *item = (const struct key_item *)row;
+        size_t at = count++;
+        CR_ASSERT(at < CR_KEYS_MAX);
+        for (; at > 0 && places[at - 1] > item->place; at--) {
+            places[at] = places[at - 1];
+            out[at] = out[at - 1];
+        }
+        places[at] = item->place;
+        out[at] = item->key;
+    }
+    cr_keys_judge(out, count, cr_memory_now(memory));
+    *out_place = count > 0 ? places[count - 1] : 0;
+    return count;
+}
+
+enum cr_status cr_memory_keys(struct cr_store *store, struct cr_key *out, size_t capacity,
+                              size_t *out_count)
+{
+    struct memory_call call;
+    const struct memory *memory = cr_memory_enter(store, &call);
+    struct cr_key keys[CR_KEYS_MAX];
+    uint64_t place;
+    size_t count = keys_read(memory, keys, &place);
+    *out_count = count < capacity ? count : capacity;
+    memcpy(out, keys, *out_count * sizeof keys[0]);
+    cr_bytes_wipe(keys, sizeof keys);
+    return cr_memory_leave(&call, count <= capacity ? CR_OK : CR_E_LIMIT);
+}
+
+static enum cr_status key_put(struct memory *memory, const struct key_item *what)
+{
+    struct key_item *item = calloc(1, sizeof *item);
+    if (item == NULL)
+        return CR_E_NO_MEMORY;
+    item->key = what->key;
+    item->place = what->place;
+    item->settled_at = what->settled_at;
+    return cr_rows_put(&memory->keys, &memory->undo, &item->row);
+}
+
+enum cr_status cr_memory_key_first(struct memory *memory)
+{
+    struct key_item item = {.place = 1};
+    item.key.number = 1;
+    item.key.since = cr_memory_now(memory);
+    enum cr_status st = cr_random_fill(memory->env.random, item.key.bytes, sizeof item.key.bytes);
+    if (st == CR_OK)
+        st = key_put(memory, &item);
+    cr_bytes_wipe(&item, sizeof item);
+    return st;
+}
+
+enum cr_status cr_memory_key_add(struct cr_store *store, const unsigned char bytes[CR_KEY_BYTES],
+                                 cr_span_ms wait, const struct cr_ending *ending,
+                                 struct cr_log_row *out_row)
+{
+    struct memory_call call;
+    struct memory *memory = cr_memory_enter(store, &call);
+    struct cr_key keys[CR_KEYS_MAX];
+    struct key_item item = {0};
+    enum cr_status st = CR_OK;
+    const struct cr_log_row *repeated = cr_memory_log_find(memory, &ending->identity);
+    if (repeated != NULL) {
+        *out_row = *repeated;
+        goto out;
+    }
+    size_t count = keys_read(memory, keys, &item.place);
+    item.place++;
+    item.key.number = cr_key_number_next(keys, count);
+    cr_bytes_wipe(keys, sizeof keys);
+    if (item.key.number == 0) {
+        st = CR_E_LIMIT;
+        goto out;
+    }
+    memcpy(item.key.bytes, bytes, CR_KEY_BYTES);
+    item.key.since = cr_memory_now(memory) + wait;
+    st = key_put(memory, &item);
+    if (st != CR_OK)
+        goto out;
+    struct cr_log_row row = cr_log_row_for(CR_LOG_KEY_ADDED, ending);
+    row.generation = item.key.number;
+    st = cr_memory_log_add(memory, &row, out_row);
+out:
+    cr_bytes_wipe(&item, sizeof item);
+    return cr_memory_leave(&call, st);
+}
+
+static bool has_session_until(const struct memory *memory, cr_time_ms at)
+{
+    const struct cr_row *row = NULL;
+    while ((row = cr_rows_next(&memory->sessions, row)) != NULL)
+        if (((const struct session_row *)row)->record.created_at <= at)
+            return true;
+    return false;
+}
+
+/* One key: settled, or dropped. */
+static enum cr_status key_sweep(struct memory *memory, const struct cr_key *key)
+{
+    struct cr_row *row = cr_rows_find(&memory->keys, &key->number, sizeof key->number);
+    CR_ASSERT(row != NULL);
+    const struct key_item *item = (const struct key_item *)row;
+    cr_time_ms now = cr_memory_now(memory);
+    if (item->settled_at == 0) {
+        struct key_item settled = *item;
+        settled.settled_at = now;
+        enum cr_status st = key_put(memory, &settled);
+        cr_bytes_wipe(&settled, sizeof settled);
+        if (st != CR_OK)
+            return st;
+        row = cr_rows_find(&memory->keys, &key->number, sizeof key->number);
+        item = (const struct key_item *)row;
+    }
+    return has_session_until(memory, item->settled_at)
+               ? CR_OK
+               : cr_rows_remove(&memory->keys, &memory->undo, row);
+}
+
+enum cr_status cr_memory_keys_sweep(struct memory *memory)
+{
+    struct cr_key keys[CR_KEYS_MAX];
+    uint64_t place;
+    size_t count = keys_read(memory, keys, &place);
+    enum cr_status st = CR_OK;
+    for (size_t i = 0; st == CR_OK && i + 1 < count; i++)
+        if (keys[i].until <= cr_memory_now(memory) - CR_KEY_WAIT_MS_MAX)
+            st = key_sweep(memory, &keys[i]);
+    cr_bytes_wipe(keys, sizeof keys);
+    return st;
 }
 
 /* ---- leases */

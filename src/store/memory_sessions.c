@@ -583,6 +583,8 @@ enum cr_status cr_memory_sweep(struct cr_store *store, size_t limit, size_t *out
             break;
         st = sweep_row(&sweep, row, &more);
     }
+    if (st == CR_OK)
+        st = cr_memory_keys_sweep(memory);
     *out_count = sweep.session_count + sweep.log_count;
     if (st == CR_OK)
         st = cr_memory_debt_sweep(memory, limit, out_count);

@@ -213,6 +213,7 @@ static bool log_kind_is_known(enum cr_log_kind kind)
     case CR_LOG_SESSION_CHANGED:
     case CR_LOG_USER_ENDED:
     case CR_LOG_ALL_ENDED:
+    case CR_LOG_KEY_ADDED:
         return true;
     }
     return false;
@@ -227,6 +228,30 @@ bool cr_log_row_is_sound(const struct cr_log_row *row)
            cr_origin_is_sound(&row->from) && (!needs_session || names_session) &&
            (!names_session || cr_session_id_is_sound(&row->session)) &&
            (row->kind != CR_LOG_USER_ENDED || cr_user_is_sound(&row->user));
+}
+
+uint32_t cr_key_number_next(const struct cr_key *keys, size_t count)
+{
+    uint32_t number = count > 0 ? keys[count - 1].number : 0;
+    for (unsigned tries = 0; tries < CR_KEYS_MAX; tries++) {
+        bool taken = false;
+        number = number % CR_KEYS_MAX + 1;
+        for (size_t i = 0; i < count; i++)
+            taken = taken || keys[i].number == number;
+        if (!taken)
+            return number;
+    }
+    return 0;
+}
+
+void cr_keys_judge(struct cr_key *keys, size_t count, cr_time_ms now)
+{
+    for (size_t i = 0; i < count; i++) {
+        cr_span_ms wait = keys[i].since > now ? keys[i].since - now : 0;
+        /* A clock that was put back must not keep a key waiting for longer than it was given. */
+        keys[i].signs_in = wait > CR_KEY_WAIT_MS_MAX ? CR_KEY_WAIT_MS_MAX : wait;
+        keys[i].until = i + 1 < count ? keys[i + 1].since : 0;
+    }
 }
 
 int cr_user_compare(const struct cr_user *a, const struct cr_user *b)

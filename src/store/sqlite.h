@@ -8,7 +8,7 @@
 #include "store/record.h"
 #include "store/stores.h"
 
-#define CR_SQLITE_VERSION 4 /* of the schema (sqlite_schema.c) */
+#define CR_SQLITE_VERSION 5 /* of the schema (sqlite_schema.c) */
 #define CR_SUM_BYTES 16
 
 /* Every statement there is; their text is in sqlite_query.c. Input is bound, never spliced in. */
@@ -48,6 +48,9 @@ enum cr_sql {
     SQL_ENGINE_LIST,
     SQL_ENGINE_DELETE,
     SQL_KEYS,
+    SQL_KEY_INSERT,
+    SQL_KEY_SETTLE,
+    SQL_KEY_DROP,
     SQL_ACCOUNT_FIND,
     SQL_ACCOUNT_INSERT,
     SQL_ACCOUNT_UPDATE,
@@ -233,6 +236,11 @@ enum cr_status cr_sqlite_engine_remove(struct cr_store *store, const struct cr_e
                                        uint64_t beat);
 enum cr_status cr_sqlite_keys(struct cr_store *store, struct cr_key *out, size_t capacity,
                               size_t *out_count);
+enum cr_status cr_sqlite_key_add(struct cr_store *store, const unsigned char bytes[CR_KEY_BYTES],
+                                 cr_span_ms wait, const struct cr_ending *ending,
+                                 struct cr_log_row *out_row);
+/* Drop the keys that no token can be alive of. */
+enum cr_status cr_sqlite_keys_sweep(struct cr_sqlite *s);
 enum cr_status cr_sqlite_account_find(struct cr_store *store, const struct cr_user *user,
                                       struct cr_account_row *out);
 enum cr_status cr_sqlite_account_change(struct cr_store *store, const struct cr_user *user,

@@ -2,6 +2,7 @@
 /* The SQLite store's engines, keys, accounts and leases. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "store/sqlite.h"
 
 /* ---- engines */
@@ -94,10 +95,53 @@ enum cr_status cr_sqlite_keys(struct cr_store *store, struct cr_key *out, size_t
             break;
         }
         struct cr_key *key = &out[(*out_count)++];
+        memset(key, 0, sizeof *key);
         key->number = (uint32_t)cr_query_uint(&query);
         cr_query_bytes(&query, key->bytes, sizeof key->bytes);
+        key->since = cr_query_int(&query);
     }
+    cr_keys_judge(out, *out_count, cr_sqlite_now(cr_sqlite_of(store)));
     return cr_query_close(&query, st == CR_NOT_FOUND ? CR_OK : st);
+}
+
+enum cr_status cr_sqlite_key_add(struct cr_store *store, const unsigned char bytes[CR_KEY_BYTES],
+                                 cr_span_ms wait, const struct cr_ending *ending,
+                                 struct cr_log_row *out_row)
+{
+    struct cr_sqlite *s = cr_sqlite_of(store);
+    struct cr_key keys[CR_KEYS_MAX];
+    struct cr_query query;
+    size_t count = 0;
+    enum cr_status st = cr_sqlite_log_find(s, &ending->identity, out_row);
+    if (st != CR_NOT_FOUND)
+        return st;
+    st = cr_sqlite_keys(store, keys, CR_KEYS_MAX, &count);
+    uint32_t number = st == CR_OK ? cr_key_number_next(keys, count) : 0;
+    cr_bytes_wipe(keys, sizeof keys);
+    if (st != CR_OK || number == 0)
+        return st == CR_OK ? CR_E_LIMIT : st;
+    cr_query_open(&query, s, SQL_KEY_INSERT);
+    cr_query_bind_uint(&query, number);
+    cr_query_bind_blob(&query, bytes, CR_KEY_BYTES);
+    cr_query_bind_int(&query, cr_sqlite_now(s) + wait);
+    st = cr_query_change(&query);
+    *out_row = cr_log_row_for(CR_LOG_KEY_ADDED, ending);
+    out_row->generation = number;
+    if (st == CR_OK)
+        st = cr_sqlite_log_add(s, out_row);
+    return cr_sqlite_break(s, st);
+}
+
+enum cr_status cr_sqlite_keys_sweep(struct cr_sqlite *s)
+{
+    struct cr_query query;
+    cr_query_open(&query, s, SQL_KEY_SETTLE);
+    cr_query_bind_int(&query, cr_sqlite_now(s) - CR_KEY_WAIT_MS_MAX);
+    enum cr_status st = cr_query_change(&query);
+    if (st != CR_OK)
+        return st;
+    cr_query_open(&query, s, SQL_KEY_DROP);
+    return cr_query_change(&query);
 }
 
 /* ---- accounts */

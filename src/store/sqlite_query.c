@@ -94,7 +94,18 @@ static const char *const sql_texts[SQL_COUNT] = {
     [SQL_ENGINE_LIST] = "SELECT identity, beat, position, lease, grace, label FROM engines",
     [SQL_ENGINE_DELETE] = "DELETE FROM engines WHERE identity = ? AND beat = ?",
 
-    [SQL_KEYS] = "SELECT number, bytes FROM keys ORDER BY number",
+    [SQL_KEYS] = "SELECT number, bytes, since FROM keys ORDER BY place",
+    [SQL_KEY_INSERT] = "INSERT INTO keys (number, bytes, since, place)"
+                       " VALUES (?, ?, ?, (SELECT max(place) + 1 FROM keys))",
+    /* Rows of sessions are numbered in the order in which they are made, whatever the clock does. A
+     * number may come again when its row was the last one: that keeps a key, and drops none. */
+    [SQL_KEY_SETTLE] = "UPDATE keys SET sessions_to ="
+                       " (SELECT coalesce(max(number), 0) FROM sessions)"
+                       " WHERE sessions_to IS NULL AND EXISTS"
+                       " (SELECT 1 FROM keys later WHERE later.place > keys.place"
+                       " AND later.since <= ?)",
+    [SQL_KEY_DROP] = "DELETE FROM keys WHERE sessions_to IS NOT NULL AND NOT EXISTS"
+                     " (SELECT 1 FROM sessions WHERE number <= keys.sessions_to)",
 
     [SQL_ACCOUNT_FIND] = "SELECT " ACCOUNT_COLUMNS " FROM " ACCOUNT_TABLES " WHERE a.user = ?",
     [SQL_ACCOUNT_INSERT] = "INSERT INTO accounts (hash, disabled, created_at, password_at, user)"

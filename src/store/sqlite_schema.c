@@ -4,6 +4,7 @@
  * version 0: it goes through every step, so each step is run whenever a store is made. A step, once
  * released, is never changed. meta.version is where it stands in every version to come.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -71,6 +72,11 @@ static const char *const steps[CR_SQLITE_VERSION] = {
           "CREATE INDEX debts_by_until ON debts (wall_until);"
           "CREATE INDEX debts_by_user ON debts (user) WHERE user IS NOT NULL;"
           "CREATE INDEX debts_by_address ON debts (address);",
+    /* place: the order of keys, whatever their numbers. sessions_to: no session with a later number
+     * has a token made with this key; NULL: that is not so yet. */
+    [4] = "ALTER TABLE keys ADD COLUMN since INTEGER NOT NULL DEFAULT 0;"
+          "ALTER TABLE keys ADD COLUMN place INTEGER NOT NULL DEFAULT 1;"
+          "ALTER TABLE keys ADD COLUMN sessions_to INTEGER;",
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");
@@ -185,6 +191,14 @@ static enum cr_status version_write(struct cr_sqlite *s, int version)
     return cr_sqlite_status(code);
 }
 
+/* Since when the first key of a new store is used; of an older store nobody knows. */
+static enum cr_status key_date(struct cr_sqlite *s)
+{
+    char text[64];
+    (void)snprintf(text, sizeof text, "UPDATE keys SET since = %lld", (long long)cr_sqlite_now(s));
+    return schema_run(s, text);
+}
+
 /* Within one transaction: all steps, or none. */
 static enum cr_status steps_run(struct cr_sqlite *s, int64_t from, int to)
 {
@@ -196,6 +210,8 @@ static enum cr_status steps_run(struct cr_sqlite *s, int64_t from, int to)
         if (st == CR_OK && version == 0)
             st = rows_first(s);
     }
+    if (st == CR_OK && from == 0 && to >= 3)
+        st = key_date(s);
     if (st == CR_OK)
         st = version_write(s, to);
     if (st == CR_OK)

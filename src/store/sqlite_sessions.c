@@ -550,6 +550,8 @@ enum cr_status cr_sqlite_sweep(struct cr_store *store, size_t limit, size_t *out
     enum cr_status st = sweep_by_time(s, sweep.before, limit, &sweep.session_count);
     if (st == CR_OK && sweep.session_count < limit)
         st = sweep_log(s, &sweep);
+    if (st == CR_OK)
+        st = cr_sqlite_keys_sweep(s);
     *out_count = sweep.session_count + sweep.log_count;
     if (st == CR_OK)
         st = cr_sqlite_debt_sweep(s, limit, out_count);

@@ -461,10 +461,31 @@ enum cr_status cr_store_keys(struct cr_store *s, struct cr_key *out, size_t capa
         return st;
     if (*out_count == 0 || *out_count > capacity)
         return CR_E_CORRUPT;
-    for (size_t i = 0; i < *out_count; i++)
-        if (out[i].number < 1 || out[i].number > 63)
+    uint64_t numbers = 0;
+    for (size_t i = 0; i < *out_count; i++) {
+        if (out[i].number < 1 || out[i].number > CR_KEYS_MAX || out[i].signs_in < 0 ||
+            out[i].signs_in > CR_KEY_WAIT_MS_MAX || (numbers >> out[i].number & 1) != 0)
             return CR_E_CORRUPT;
+        numbers |= UINT64_C(1) << out[i].number;
+    }
     return CR_OK;
+}
+
+enum cr_status cr_store_key_add(struct cr_store *s, const unsigned char bytes[CR_KEY_BYTES],
+                                cr_span_ms wait, const struct cr_ending *ending,
+                                struct cr_log_row *out_row)
+{
+    CR_ASSERT(wait >= 0 && wait <= CR_KEY_WAIT_MS_MAX && ending_is_sound(ending));
+    bool own;
+    enum cr_status st = change_begin(s, &own);
+    if (st != CR_OK)
+        return st;
+    st = s->ops->key_add(s, bytes, wait, ending, out_row);
+    if (st == CR_OK && (!cr_log_row_is_sound(out_row) || out_row->kind != CR_LOG_KEY_ADDED ||
+                        !cr_ending_id_equal(&out_row->identity, &ending->identity) ||
+                        out_row->generation < 1 || out_row->generation > CR_KEYS_MAX))
+        st = CR_E_CORRUPT;
+    return change_end(s, own, st);
 }
 
 static bool account_is_sound(const struct cr_account_row *row)

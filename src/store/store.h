@@ -116,6 +116,10 @@ CR_MUST_CHECK enum cr_status cr_store_engine_remove(struct cr_store *s,
                                                     const struct cr_ending_id *id, uint64_t beat);
 CR_MUST_CHECK enum cr_status cr_store_keys(struct cr_store *s, struct cr_key *out, size_t capacity,
                                            size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_store_key_add(struct cr_store *s,
+                                              const unsigned char bytes[CR_KEY_BYTES],
+                                              cr_span_ms wait, const struct cr_ending *ending,
+                                              struct cr_log_row *out_row);
 CR_MUST_CHECK enum cr_status cr_store_account_find(struct cr_store *s, const struct cr_user *user,
                                                    struct cr_account_row *out);
 CR_MUST_CHECK enum cr_status cr_store_account_change(struct cr_store *s, const struct cr_user *user,

@@ -335,6 +335,14 @@ static enum cr_status fault_engine_remove(struct cr_store *s, const struct cr_en
     return st == CR_OK ? cr_store_engine_remove(inner_of(s), identity, beat) : st;
 }
 
+static enum cr_status fault_key_add(struct cr_store *s, const unsigned char bytes[CR_KEY_BYTES],
+                                    cr_span_ms wait, const struct cr_ending *ending,
+                                    struct cr_log_row *out_row)
+{
+    enum cr_status st = before(s, CALL_WRITE);
+    return st == CR_OK ? cr_store_key_add(inner_of(s), bytes, wait, ending, out_row) : st;
+}
+
 static enum cr_status fault_keys(struct cr_store *s, struct cr_key *out, size_t capacity,
                                  size_t *out_count)
 {
@@ -487,6 +495,7 @@ static const struct cr_store_ops fault_ops = {
     .engine_list = fault_engine_list,
     .engine_remove = fault_engine_remove,
     .keys = fault_keys,
+    .key_add = fault_key_add,
     .account_find = fault_account_find,
     .account_change = fault_account_change,
     .account_list = fault_account_list,

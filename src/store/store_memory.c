@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 
 /* The named ones. Global because a name is looked up in the process; guarded by the mutex. */
 static struct memory *named_first;
@@ -174,6 +175,7 @@ static bool log_row_is_about(const struct cr_log_row *row, const struct cr_sessi
     switch (row->kind) {
     case CR_LOG_FIRST:
     case CR_LOG_SESSION_CHANGED:
+    case CR_LOG_KEY_ADDED:
         return false;
     case CR_LOG_SESSION_ENDED:
         return cr_session_id_equal(&row->session, id);
@@ -224,21 +226,11 @@ static enum cr_status memory_log_rotations(struct cr_store *store, const struct 
     return cr_memory_leave(&call, st);
 }
 
-/* ---- identity and keys */
+/* ---- identity */
 
 static enum cr_status memory_identity(struct cr_store *store, struct cr_ending_id *out)
 {
     *out = ((const struct memory_handle *)store)->memory->identity;
-    return CR_OK;
-}
-
-static enum cr_status memory_keys(struct cr_store *store, struct cr_key *out, size_t capacity,
-                                  size_t *out_count)
-{
-    if (capacity < 1)
-        return CR_E_LIMIT;
-    out[0] = ((const struct memory_handle *)store)->memory->key;
-    *out_count = 1;
     return CR_OK;
 }
 
@@ -298,6 +290,19 @@ static struct cr_row_key lease_key(const struct cr_row *row)
     return (struct cr_row_key){lease->name, strlen(lease->name)};
 }
 
+static struct cr_row_key key_key(const struct cr_row *row)
+{
+    const struct cr_key *key = &((const struct key_item *)row)->key;
+    return (struct cr_row_key){&key->number, sizeof key->number};
+}
+
+static void key_destroy(struct cr_row *row)
+{
+    struct key_item *item = (struct key_item *)row;
+    cr_bytes_wipe(item, sizeof *item);
+    free(item);
+}
+
 static void plain_destroy(struct cr_row *row)
 {
     free(row);
@@ -309,6 +314,7 @@ static const struct cr_rows_kind log_kind = {log_key, log_group, plain_destroy};
 static const struct cr_rows_kind account_kind = {account_key, NULL, plain_destroy};
 static const struct cr_rows_kind engine_kind = {engine_key, NULL, plain_destroy};
 static const struct cr_rows_kind lease_kind = {lease_key, NULL, plain_destroy};
+static const struct cr_rows_kind key_kind = {key_key, NULL, key_destroy};
 
 /* ---- making and unmaking */
 
@@ -324,6 +330,7 @@ static void memory_free(struct memory *memory)
     cr_rows_fini(&memory->engines);
     cr_rows_fini(&memory->leases);
     cr_rows_fini(&memory->debts);
+    cr_rows_fini(&memory->keys);
     pthread_cond_destroy(&memory->batch_ended);
     pthread_mutex_destroy(&memory->mutex);
     free(memory->name);
@@ -345,6 +352,8 @@ static enum cr_status tables_init(struct memory *memory)
         st = cr_rows_init(&memory->leases, &lease_kind);
     if (st == CR_OK)
         st = cr_rows_init(&memory->debts, &cr_memory_debt_kind);
+    if (st == CR_OK)
+        st = cr_rows_init(&memory->keys, &key_kind);
     return st;
 }
 
@@ -360,14 +369,13 @@ static enum cr_status memory_new(const char *name, const struct cr_store_env *en
     pthread_cond_init(&memory->batch_ended, NULL);
     memory->env = *env;
     memory->counters = (struct memory_counters){.global_generation = 1, .log_first = 1};
-    memory->key.number = 1;
     if (name != NULL && (memory->name = strdup(name)) == NULL)
         goto out;
     st = tables_init(memory);
     if (st == CR_OK)
         st = cr_random_fill(env->random, &memory->identity, sizeof memory->identity);
     if (st == CR_OK)
-        st = cr_random_fill(env->random, memory->key.bytes, sizeof memory->key.bytes);
+        st = cr_memory_key_first(memory);
     if (st == CR_OK)
         st = cr_memory_log_add(memory, &first, &first);
     cr_undo_keep(&memory->undo);
@@ -455,13 +463,13 @@ static void memory_destroy(struct cr_store *store)
         .log_about = memory_log_about, .log_rotations = memory_log_rotations,                      \
         .engine_register = cr_memory_engine_register, .engine_poll = cr_memory_engine_poll,        \
         .engine_list = cr_memory_engine_list, .engine_remove = cr_memory_engine_remove,            \
-        .keys = memory_keys, .account_find = cr_memory_account_find,                               \
-        .account_change = cr_memory_account_change, .account_list = cr_memory_account_list,        \
-        .lease_take = cr_memory_lease_take, .lease_renew = cr_memory_lease_renew,                  \
-        .lease_give = cr_memory_lease_give, .lease_read = cr_memory_lease_read,                    \
-        .debt_put = cr_memory_debt_put, .debt_find = cr_memory_debt_find,                          \
-        .debt_list = cr_memory_debt_list, .debt_forget = cr_memory_debt_forget,                    \
-        .reader = memory_reader, .destroy = memory_destroy,                                        \
+        .keys = cr_memory_keys, .key_add = cr_memory_key_add,                                      \
+        .account_find = cr_memory_account_find, .account_change = cr_memory_account_change,        \
+        .account_list = cr_memory_account_list, .lease_take = cr_memory_lease_take,                \
+        .lease_renew = cr_memory_lease_renew, .lease_give = cr_memory_lease_give,                  \
+        .lease_read = cr_memory_lease_read, .debt_put = cr_memory_debt_put,                        \
+        .debt_find = cr_memory_debt_find, .debt_list = cr_memory_debt_list,                        \
+        .debt_forget = cr_memory_debt_forget, .reader = memory_reader, .destroy = memory_destroy,  \
     }
 
 static const struct cr_store_ops own_ops = MEMORY_OPS(true);

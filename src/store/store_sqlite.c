@@ -141,6 +141,7 @@ static const struct cr_store_ops sqlite_ops = {
     .engine_list = cr_sqlite_engine_list,
     .engine_remove = cr_sqlite_engine_remove,
     .keys = cr_sqlite_keys,
+    .key_add = cr_sqlite_key_add,
     .account_find = cr_sqlite_account_find,
     .account_change = cr_sqlite_account_change,
     .account_list = cr_sqlite_account_list,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fields that hold several values: sessions, explanations, statistics, accounts.
+ * Fields that hold several values: sessions, explanations, statistics, accounts, keys.
  *
  * Such a field is a row of items, each a u64 or a u32 length with its bytes, in an order that never
  * changes. A later version appends items: a reader passes over those behind the ones it knows, and
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cloakroom/account.h>
+#include <cloakroom/key.h>
 
 #include "base/assert.h"
 #include "wire/bits.h"
@@ -403,6 +404,33 @@ bool cr_field_limit_count(const struct cr_field *field, struct cr_limit_count *o
     read.evicted = read_u64(&r);
     if (r.failed)
         return false;
+    *out = read;
+    return true;
+}
+
+void cr_builder_key_state(struct cr_builder *b, const struct cr_key_state *key)
+{
+    struct writer w;
+    w.count = 0;
+    write_u64(&w, key->number);
+    write_u64(&w, (uint64_t)key->since);
+    write_u64(&w, (uint64_t)key->until);
+    write_u64(&w, key->waits);
+    cr_builder_bytes(b, CR_TAG_KEY_STATE, w.bytes, w.count);
+}
+
+bool cr_field_key_state(const struct cr_field *field, struct cr_key_state *out)
+{
+    struct reader r = {.bytes = field->bytes, .left = field->length};
+    struct cr_key_state read = {.size = out->size};
+    uint64_t number = read_u64(&r);
+    read.since = read_time(&r);
+    read.until = read_time(&r);
+    uint64_t waits = read_u64(&r);
+    if (r.failed || waits > 1 || number < 1 || number > CR_KEY_LIST_MAX)
+        return false;
+    read.number = (uint32_t)number;
+    read.waits = waits == 1;
     *out = read;
     return true;
 }

@@ -55,6 +55,8 @@ enum cr_op {
     CR_OP_ACCOUNT_LIST = 27,
     CR_OP_LOOKUP = 28,     /* own table, not mapped */
     CR_OP_FILL_BEGIN = 29, /* own table, not mapped */
+    CR_OP_KEY_LIST = 30,
+    CR_OP_KEY_ROTATE = 31, /* reply: TAG_VERSION the number, TAG_BOUND until it signs */
     CR_OP_LIMIT_SHOW = 34,
     CR_OP_LIMIT_EXPLAIN = 35, /* TAG_USER, TAG_ADDRESS, or both */
     CR_OP_LIMIT_TOP = 36,
@@ -112,6 +114,7 @@ enum cr_tag {
     CR_TAG_RETRY = 45,       /* u64, ms */
     CR_TAG_LIMIT = 46,       /* repeated */
     CR_TAG_LIMIT_COUNT = 47, /* u64s in a row */
+    CR_TAG_KEY_STATE = 48,   /* repeated */
     CR_TAG_END_OF_LIST
 };
 
@@ -213,5 +216,8 @@ CR_MUST_CHECK bool cr_field_limit_count(const struct cr_field *field, struct cr_
 struct cr_account;
 void cr_builder_account(struct cr_builder *b, const struct cr_account *account);
 CR_MUST_CHECK bool cr_field_account(const struct cr_field *field, struct cr_account *out);
+struct cr_key_state;
+void cr_builder_key_state(struct cr_builder *b, const struct cr_key_state *key);
+CR_MUST_CHECK bool cr_field_key_state(const struct cr_field *field, struct cr_key_state *out);
 
 #endif

@@ -52,6 +52,8 @@ static const struct cr_op_row op_rows[] = {
     ROW(LIMIT_EXPLAIN, OPERATOR, false, 0),
     ROW(LIMIT_TOP, OPERATOR, false, CR_TAG_COUNT),
     ROW(LIMIT_RESET, OPERATOR, false, 0),
+    ROW(KEY_LIST, OPERATOR, false, 0),
+    ROW(KEY_ROTATE, OPERATOR, false, 0),
     ROW(SEGMENT, AGENT, false, CR_TAG_CACHE),
     ROW(LOCK_TRUST, AGENT, false, CR_TAG_LOCK, CR_TAG_BOOT),
 };
@@ -134,6 +136,7 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_RETRY] = U64,
     [CR_TAG_LIMIT] = REPEATED(1, 1024),
     [CR_TAG_LIMIT_COUNT] = BETWEEN(1, 1024),
+    [CR_TAG_KEY_STATE] = REPEATED(1, 1024),
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

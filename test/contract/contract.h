@@ -23,7 +23,8 @@ struct contract_part {
     size_t count;
 };
 extern const struct contract_part contract_sessions, contract_login, contract_endings, contract_log,
-    contract_engines, contract_accounts, contract_leases, contract_debts, contract_batches;
+    contract_engines, contract_accounts, contract_leases, contract_debts, contract_batches,
+    contract_keys;
 #define CONTRACT_PART(tests)                                                                       \
     {                                                                                              \
         tests, sizeof(tests) / sizeof(tests)[0]                                                    \

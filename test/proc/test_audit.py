@@ -97,6 +97,9 @@ def each_event_is_written_once_with_who_what_and_when():
         rows = audited.wait(3, "account")
         assert [row["action"] for row in rows] == ["add", "disable", "enable"], rows
         assert {row["user"] for row in rows} == {"bob"}, rows
+        audited.cli("key", "rotate")
+        row, = audited.wait(1, "key")
+        assert (row["key"], row["outcome"], row["via"]) == ("2", "done", "operator"), row
         connection.close()
 
 

@@ -744,7 +744,8 @@ static void each_role_may_do_what_it_may_and_nothing_else(void)
         {CR_OP_FILL, "ao"},           {CR_OP_INVALIDATE, "ao"},    {CR_OP_LOCK_TAKE, "ao"},
         {CR_OP_LOCK_GIVE, "ao"},      {CR_OP_ACCOUNT_ADD, "o"},    {CR_OP_ACCOUNT_PASSWORD, "o"},
         {CR_OP_ACCOUNT_DISABLE, "o"}, {CR_OP_ACCOUNT_REMOVE, "o"}, {CR_OP_ACCOUNT_LIST, "o"},
-        {CR_OP_LOOKUP, "ao"},         {CR_OP_FILL_BEGIN, "ao"},
+        {CR_OP_LOOKUP, "ao"},         {CR_OP_FILL_BEGIN, "ao"},    {CR_OP_KEY_LIST, "o"},
+        {CR_OP_KEY_ROTATE, "o"},
     };
     for (size_t i = 0; i < ROWS(rows); i++) {
         const struct cr_op_row *row = cr_op_row((uint16_t)rows[i].op);
@@ -796,7 +797,7 @@ static void what_is_no_request_is_refused(void)
 {
     CHECK_STATUS(admit_plain(CR_OP_STATS, CR_OK, 1, 0), CR_OK);
     CHECK_STATUS(admit_plain(0, CR_OK, 1, 0), CR_E_PROTOCOL);
-    CHECK_STATUS(admit_plain(30, CR_OK, 1, 0), CR_E_PROTOCOL);
+    CHECK_STATUS(admit_plain(39, CR_OK, 1, 0), CR_E_PROTOCOL);
     CHECK_STATUS(admit_plain(0xffff, CR_OK, 1, 0), CR_E_PROTOCOL);
     CHECK_STATUS(admit_plain(CR_OP_SEGMENT, CR_OK, 1, 0), CR_E_PROTOCOL); /* the agent's to say */
     CHECK_STATUS(admit_plain(CR_OP_LOCK_TRUST, CR_OK, 1, 0), CR_E_PROTOCOL);

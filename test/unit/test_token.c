@@ -29,6 +29,7 @@ struct fixture {
 static bool setup(struct fixture *f)
 {
     cr_random_seeded_init(&f->random, tap_random());
+    memset(f->keys, 0, sizeof f->keys);
     for (uint32_t i = 0; i < 3; i++) {
         f->keys[i].number = 21 * (i + 1); /* 63 is the highest there is */
         if (!CHECK_STATUS(cr_random_fill(&f->random.random, f->keys[i].bytes, CR_KEY_BYTES), CR_OK))
@@ -37,6 +38,26 @@ static bool setup(struct fixture *f)
     cr_keyring_init(&f->ring, "realm", f->keys, 3);
     return CHECK_STATUS(cr_session_id_make(&f->random.random, NOW, &f->id), CR_OK) &&
            CHECK_STATUS(cr_token_make(&f->ring, &f->random.random, &f->id, 4095, &f->token), CR_OK);
+}
+
+static void a_key_that_waits_checks_tokens_and_makes_none(void)
+{
+    struct fixture f;
+    struct cr_keyring waits, older;
+    struct cr_token token;
+    if (!setup(&f))
+        return;
+    f.keys[2].signs_in = 1;
+    cr_keyring_init(&waits, "realm", f.keys, 3);
+    CHECK(cr_token_is_genuine(&waits, &f.token));
+    CHECK_STATUS(cr_token_make(&waits, &f.random.random, &f.id, 0, &token), CR_OK);
+    cr_keyring_init(&older, "realm", f.keys, 2);
+    CHECK(cr_token_is_genuine(&older, &token)); /* of the one before */
+    CHECK(cr_token_names_key(&older, &token));
+    CHECK(!cr_token_is_genuine(&older, &f.token));
+    CHECK(!cr_token_names_key(&older, &f.token));
+    token.text[0] = 'x';
+    CHECK(cr_token_names_key(&older, &token)); /* no token: no key to wait for */
 }
 
 static void a_token_has_the_layout_that_its_header_draws(void)
@@ -357,6 +378,7 @@ static void a_seal_shows_nothing_of_the_successor(void)
 }
 
 static const struct tap_test tests[] = {
+    TAP_TEST(a_key_that_waits_checks_tokens_and_makes_none),
     TAP_TEST(a_token_has_the_layout_that_its_header_draws),
     TAP_TEST(a_token_of_known_key_and_bytes_is_known),
     TAP_TEST(the_hash_is_sha256_of_the_55_characters),

@@ -36,6 +36,11 @@ struct debt {
     cr_time_ms at;          /* by `boot` */
 };
 
+struct key {
+    struct cr_key key;
+    cr_time_ms settled_at; /* no session made later has a token made with it; 0: not so yet */
+};
+
 struct state {
     struct cr_record sessions[SESSIONS_MAX];
     size_t session_count;
@@ -51,6 +56,8 @@ struct state {
     size_t lease_count;
     struct debt debts[DEBTS_MAX];
     size_t debt_count;
+    struct key keys[CR_KEYS_MAX]; /* newest last */
+    size_t key_count;
     uint64_t global_generation, log_number;
 };
 
@@ -64,7 +71,6 @@ struct list {
     size_t handle_count;
     struct list_env env;
     struct cr_ending_id identity;
-    struct cr_key key;
     struct state committed, working, before; /* before: as the call under way found `working` */
     struct data *data;
 };
@@ -664,6 +670,26 @@ static bool is_long_dead(const struct state *state, const struct cr_record *reco
 
 static void debts_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count);
 
+/* Keys whose tokens can only be of sessions that are gone. */
+static void keys_sweep(struct cr_store *store, struct state *state)
+{
+    cr_time_ms now = now_of(store);
+    for (size_t i = 0; i + 1 < state->key_count;) {
+        struct key *key = &state->keys[i];
+        bool used = state->keys[i + 1].key.since > now - CR_KEY_WAIT_MS_MAX;
+        if (!used && key->settled_at == 0)
+            key->settled_at = now;
+        for (size_t j = 0; !used && j < state->session_count; j++)
+            used = state->sessions[j].created_at <= key->settled_at;
+        if (used) {
+            i++;
+            continue;
+        }
+        state->key_count--;
+        memmove(key, key + 1, (state->key_count - i) * sizeof *key);
+    }
+}
+
 static enum cr_status list_sweep(struct cr_store *store, size_t limit, size_t *out_count)
 {
     struct state *state = change_begin(store);
@@ -682,6 +708,7 @@ static enum cr_status list_sweep(struct cr_store *store, size_t limit, size_t *o
         log_count++;
     state->log_count -= log_count;
     memmove(state->log, state->log + log_count, state->log_count * sizeof state->log[0]);
+    keys_sweep(store, state);
     *out_count = count + log_count;
     debts_sweep(store, state, limit, out_count);
     return change_end(store, CR_OK);
@@ -1043,14 +1070,43 @@ static enum cr_status list_identity(struct cr_store *store, struct cr_ending_id 
     return CR_OK;
 }
 
+/* As cr_key, newest last; `out` has room for all. */
+static void keys_copy(struct cr_store *store, const struct state *state, struct cr_key *out)
+{
+    for (size_t i = 0; i < state->key_count; i++)
+        out[i] = state->keys[i].key;
+    cr_keys_judge(out, state->key_count, now_of(store));
+}
+
 static enum cr_status list_keys(struct cr_store *store, struct cr_key *out, size_t capacity,
                                 size_t *out_count)
 {
-    if (capacity == 0)
-        return CR_E_LIMIT;
-    out[0] = list_of(store)->key;
-    *out_count = 1;
-    return CR_OK;
+    const struct state *state = read_begin(store);
+    if (state->key_count > capacity)
+        return read_end(store, CR_E_LIMIT);
+    keys_copy(store, state, out);
+    *out_count = state->key_count;
+    return read_end(store, CR_OK);
+}
+
+static enum cr_status list_key_add(struct cr_store *store, const unsigned char bytes[CR_KEY_BYTES],
+                                   cr_span_ms wait, const struct cr_ending *ending,
+                                   struct cr_log_row *out_row)
+{
+    struct state *state = change_begin(store);
+    struct cr_key keys[CR_KEYS_MAX];
+    if (log_repeated(state, &ending->identity, out_row))
+        return change_end(store, CR_OK);
+    keys_copy(store, state, keys);
+    uint32_t number = cr_key_number_next(keys, state->key_count);
+    if (number == 0)
+        return change_end(store, CR_E_LIMIT);
+    struct key *key = &state->keys[state->key_count++];
+    *key = (struct key){.key = {.number = number, .since = now_of(store) + wait}};
+    memcpy(key->key.bytes, bytes, CR_KEY_BYTES);
+    *out_row = row_for(CR_LOG_KEY_ADDED, ending);
+    out_row->generation = number;
+    return change_end(store, log_add(store, state, out_row));
 }
 
 static enum cr_status list_reader(struct cr_store *store, struct cr_store **out_reader)
@@ -1121,6 +1177,7 @@ static const struct cr_store_ops list_ops = {
     .engine_list = list_engine_list,
     .engine_remove = list_engine_remove,
     .keys = list_keys,
+    .key_add = list_key_add,
     .account_find = list_account_find,
     .account_change = list_account_change,
     .account_list = list_account_list,
@@ -1167,11 +1224,13 @@ static enum cr_status list_fill(struct cr_store *store)
     struct list *list = list_of(store);
     const struct list_env *env = &list->env;
     struct cr_log_row first = {.kind = CR_LOG_FIRST};
-    list->key.number = 1;
+    struct cr_key *key = &list->committed.keys[list->committed.key_count++].key;
+    key->number = 1;
+    key->since = now_of(store);
     list->committed.global_generation = 1;
     enum cr_status st = env->random(env->context, &list->identity, sizeof list->identity);
     if (st == CR_OK)
-        st = env->random(env->context, list->key.bytes, sizeof list->key.bytes);
+        st = env->random(env->context, key->bytes, sizeof key->bytes);
     return st == CR_OK ? log_add(store, &list->committed, &first) : st;
 }
 
