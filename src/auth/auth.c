@@ -31,7 +31,7 @@
 
 _Static_assert(CR_PASSWORD_HASH_CHARS_MAX + 1 >= crypto_pwhash_STRBYTES, "a hash fits its row");
 
-enum job_kind { JOB_LOGIN, JOB_ADD, JOB_PASSWORD };
+enum job_kind { JOB_LOGIN, JOB_CHANGE, JOB_ADD, JOB_PASSWORD };
 enum job_stage { JOB_READING, JOB_HASHING, JOB_LEAVING };
 
 struct job {
@@ -43,15 +43,17 @@ struct job {
     void *context;
     struct cr_account_row row; /* as read, or to be added */
     bool is_known;
+    /* What the account's hash becomes: of a new password, or of the same at today's cost (E6). */
+    char fresh[CR_PASSWORD_HASH_CHARS_MAX + 1];
     enum cr_status hashed; /* CR_OK; CR_DENIED: it does not match; or why it could not be done */
     struct cr_create_request request;
     struct cr_work work;
     struct cr_store_call call;
     struct cr_throttle_ticket ticket; /* of a login */
     char device[CR_DEVICE_CHARS + 1]; /* of one whose password was right; "": none */
-    size_t password_bytes;
+    size_t password_bytes, fresh_bytes;
     size_t bytes;         /* of all this */
-    unsigned char tail[]; /* the password, then what the request points to */
+    unsigned char tail[]; /* the password, the new one, then what the request points to */
 };
 
 struct cr_auth {
@@ -103,7 +105,7 @@ static void job_leave(struct job *job)
 {
     job->stage = JOB_LEAVING;
     job->auth->hashing--;
-    cr_bytes_wipe(job->tail, job->password_bytes);
+    cr_bytes_wipe(job->tail, job->password_bytes + job->fresh_bytes);
 }
 
 static size_t text_bytes(const char *text)
@@ -122,29 +124,29 @@ static const void *tail_add(unsigned char **at, const void *bytes, size_t count)
     return start;
 }
 
-/* Copies all that it is given. CR_BUSY: too many wait. `request` may be NULL. */
+/* Copies all that it is given. CR_BUSY: too many wait. */
 static enum cr_status job_create(struct cr_auth *auth, enum job_kind kind,
-                                 const struct cr_user *user, const void *password,
-                                 size_t password_bytes, const struct cr_create_request *request,
-                                 struct job **out_job)
+                                 const struct cr_auth_login *login, struct job **out_job)
 {
-    static const struct cr_create_request none;
-    const struct cr_create_request *from = request == NULL ? &none : request;
+    const struct cr_create_request *from = login->request;
     if (auth->hashing >= auth->options.queue_max + auth->options.threads)
         return CR_BUSY;
-    size_t bytes = sizeof(struct job) + password_bytes + from->rights_bytes + from->data_bytes +
-                   text_bytes(from->address) + text_bytes(from->agent);
+    size_t bytes = sizeof(struct job) + login->password_bytes + login->fresh_bytes +
+                   from->rights_bytes + from->data_bytes + text_bytes(from->address) +
+                   text_bytes(from->agent);
     struct job *job = calloc(1, bytes);
     if (job == NULL)
         return CR_E_NO_MEMORY;
     job->bytes = bytes;
     job->auth = auth;
     job->kind = kind;
-    job->row.user = *user;
+    job->row.user = from->user;
     job->request = *from;
-    job->password_bytes = password_bytes;
+    job->password_bytes = login->password_bytes;
+    job->fresh_bytes = login->fresh_bytes;
     unsigned char *at = job->tail;
-    (void)tail_add(&at, password, password_bytes);
+    (void)tail_add(&at, login->password, login->password_bytes);
+    (void)tail_add(&at, login->fresh, login->fresh_bytes);
     job->request.rights = tail_add(&at, from->rights, from->rights_bytes);
     job->request.data = tail_add(&at, from->data, from->data_bytes);
     job->request.address = tail_add(&at, from->address, text_bytes(from->address));
@@ -179,23 +181,53 @@ static enum cr_status password_verify(const char *hash, const void *password, si
     return errno == ENOMEM ? CR_E_NO_MEMORY : CR_E_CORRUPT;
 }
 
+static enum cr_status password_hash(const struct cr_auth *auth, const void *password, size_t bytes,
+                                    char *out)
+{
+    return crypto_pwhash_str_alg(out, password, bytes, auth->options.passes,
+                                 auth->options.memory_bytes, crypto_pwhash_ALG_ARGON2ID13) == 0
+               ? CR_OK
+               : CR_E_NO_MEMORY;
+}
+
+/* It costs less to guess than what is made today, and in no way more. */
+static bool hash_is_weaker(const struct cr_auth *auth, const char *hash)
+{
+    unsigned long kib = 0, passes = 0;
+    if (sscanf(hash, "$argon2id$v=19$m=%lu,t=%lu", &kib, &passes) != 2)
+        return true;
+    unsigned long kib_now = (unsigned long)(auth->options.memory_bytes / 1024);
+    unsigned long passes_now = auth->options.passes;
+    return kib <= kib_now && passes <= passes_now && (kib < kib_now || passes < passes_now);
+}
+
+/* What there is to hash besides. A hash that cannot be renewed is no reason to refuse a login. */
+static void fresh_hash(const struct cr_auth *auth, struct job *job)
+{
+    const unsigned char *password = job->tail;
+    if (job->kind == JOB_CHANGE)
+        job->hashed =
+            password_hash(auth, password + job->password_bytes, job->fresh_bytes, job->fresh);
+    else if (hash_is_weaker(auth, job->row.hash) &&
+             password_hash(auth, password, job->password_bytes, job->fresh) != CR_OK)
+        job->fresh[0] = '\0';
+}
+
 static void pool_run(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
 {
     const struct cr_auth *auth = context;
     CR_ASSERT(count == 1);
     struct job *job = job_of_work(batch[0]);
     const char *password = (const char *)job->tail;
-    if (job->kind == JOB_LOGIN) {
+    if (job->kind == JOB_LOGIN || job->kind == JOB_CHANGE) {
         job->hashed = password_verify(job->is_known ? job->row.hash : auth->decoy, password,
                                       job->password_bytes);
         if (job->hashed == CR_OK && (!job->is_known || job->row.disabled))
             job->hashed = CR_DENIED;
+        if (job->hashed == CR_OK)
+            fresh_hash(auth, job);
     } else {
-        job->hashed = crypto_pwhash_str_alg(job->row.hash, password, job->password_bytes,
-                                            auth->options.passes, auth->options.memory_bytes,
-                                            crypto_pwhash_ALG_ARGON2ID13) == 0
-                          ? CR_OK
-                          : CR_E_NO_MEMORY;
+        job->hashed = password_hash(auth, password, job->password_bytes, job->row.hash);
     }
 }
 
@@ -221,7 +253,7 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
     done(to, &passed);
 }
 
-static void login_proceed(struct job *job)
+static void login_create(struct job *job)
 {
     /* What was taken is given back. Without random bytes there is just no cookie. */
     if (cr_throttle_device(&job->ticket, job->device) != CR_OK)
@@ -233,6 +265,26 @@ static void login_proceed(struct job *job)
     cr_engine_create_session(job->auth->engine, &job->request, login_created, job);
 }
 
+static void renewed(void *context, const struct cr_engine_answer *answer)
+{
+    struct job *job = context;
+    (void)answer; /* renewed or not: the next login tries again */
+    if (job->auth == NULL)
+        job_end(job, CR_UNAVAILABLE);
+    else
+        login_create(job);
+}
+
+static void login_proceed(struct job *job)
+{
+    struct cr_account_change change = {
+        .hash = job->fresh, .keep_sessions = true, .expect_hash = job->row.hash};
+    if (job->fresh[0] == '\0')
+        login_create(job);
+    else
+        cr_engine_account_change(job->auth->engine, &job->row.user, &change, renewed, job);
+}
+
 static void account_changed(void *context, const struct cr_engine_answer *answer)
 {
     struct job *job = context;
@@ -240,6 +292,54 @@ static void account_changed(void *context, const struct cr_engine_answer *answer
     void *to = job->context;
     job_free(job);
     done(to, answer);
+}
+
+static enum cr_status find_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    struct cr_account_row row;
+    enum cr_status st = cr_store_account_find(store, &job->row.user, &row);
+    if (st == CR_OK) {
+        job->row = row;
+        job->is_known = true;
+    }
+    cr_bytes_wipe(&row, sizeof row);
+    return st;
+}
+
+/* The generation is that of the password which this job has set, or there is no session. */
+static void change_found(struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    if (job->auth == NULL || (call->status != CR_OK && call->status != CR_UNKNOWN_USER))
+        job_end(job, CR_UNAVAILABLE);
+    else if (call->status != CR_OK || job->row.disabled || strcmp(job->row.hash, job->fresh) != 0)
+        job_end(job, CR_DENIED);
+    else
+        login_create(job);
+}
+
+static void change_made(void *context, const struct cr_engine_answer *answer)
+{
+    struct job *job = context;
+    if (answer->status != CR_OK) {
+        struct cr_engine_answer passed = *answer;
+        if (passed.status == CR_CONFLICT || passed.status == CR_UNKNOWN_USER)
+            passed.status = CR_DENIED;
+        account_changed(context, &passed);
+        return;
+    }
+    job->call = (struct cr_store_call){.run = find_run, .done = change_found};
+    if (job->auth == NULL || !cr_engine_store_read(job->auth->engine, &job->call))
+        job_end(job, CR_UNAVAILABLE);
+}
+
+static void change_proceed(struct job *job)
+{
+    struct cr_account_change change = {.hash = job->fresh,
+                                       .expect_hash = job->row.hash,
+                                       .ending = {.reason = CR_REASON_PASSWORD, .by = "the user"}};
+    cr_engine_account_change(job->auth->engine, &job->row.user, &change, change_made, job);
 }
 
 /* A new account is an ending too: sessions of this name may be older than it. */
@@ -267,6 +367,9 @@ static void hash_done(struct cr_work *work)
     case JOB_LOGIN:
         login_proceed(job);
         break;
+    case JOB_CHANGE:
+        change_proceed(job);
+        break;
     case JOB_ADD:
     case JOB_PASSWORD:
         account_proceed(job);
@@ -283,19 +386,6 @@ static void job_hash(struct job *job)
 }
 
 /* ---- login */
-
-static enum cr_status find_run(struct cr_store *store, struct cr_store_call *call)
-{
-    struct job *job = job_of_call(call);
-    struct cr_account_row row;
-    enum cr_status st = cr_store_account_find(store, &job->row.user, &row);
-    if (st == CR_OK) {
-        job->row = row;
-        job->is_known = true;
-    }
-    cr_bytes_wipe(&row, sizeof row);
-    return st;
-}
 
 static void find_done(struct cr_store_call *call)
 {
@@ -324,34 +414,68 @@ static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status
         job_end(job, CR_BUSY);
 }
 
-void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
-                   const void *password, size_t password_bytes, const void *device,
-                   size_t device_chars, cr_engine_done *done, void *context)
+/* Characters, not bytes: those that continue a UTF-8 character do not count (E8). */
+static size_t password_chars(const unsigned char *password, size_t bytes)
+{
+    size_t chars = 0;
+    for (size_t i = 0; i < bytes; i++)
+        chars += (password[i] & 0xc0) != 0x80;
+    return chars;
+}
+
+/* Whether it may be an account's new one. */
+static enum cr_status password_fits(const void *password, size_t bytes)
+{
+    if (password_chars(password, bytes) < PASSWORD_CHARS_MIN)
+        return CR_E_INVALID;
+    return bytes <= CR_PASSWORD_BYTES_MAX ? CR_OK : CR_E_LIMIT;
+}
+
+static enum cr_status login_check(const struct cr_auth_login *login)
+{
+    if (login->fresh != NULL) {
+        enum cr_status st = password_fits(login->fresh, login->fresh_bytes);
+        if (st != CR_OK)
+            return st;
+    }
+    /* Nobody has such a one, whoever it is. */
+    bool fits = login->password_bytes <= CR_PASSWORD_BYTES_MAX && login->request->user.length > 0;
+    return fits ? CR_OK : CR_DENIED;
+}
+
+static enum cr_status ticket_take(struct cr_auth *auth, const struct cr_auth_login *login,
+                                  struct cr_throttle_ticket *ticket)
+{
+    return cr_throttle_begin(auth->throttle, ticket, &login->request->user, login->request->address,
+                             login->device, login->device_chars);
+}
+
+void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
+                   void *context)
 {
     struct job *job;
     struct cr_throttle_ticket ticket;
-    if (password_bytes > CR_PASSWORD_BYTES_MAX || request->user.length == 0) {
-        answer_status(done, context, CR_DENIED); /* nobody has such a one, whoever it is */
+    enum cr_status st = login_check(login);
+    if (st != CR_OK) {
+        answer_status(done, context, st);
         return;
     }
     /* A job is wanted for the ticket to stand in, and a refusal must not cost a place. */
-    enum cr_status st = cr_throttle_begin(auth->throttle, &ticket, &request->user, request->address,
-                                          device, device_chars);
+    st = ticket_take(auth, login, &ticket);
     cr_throttle_end(&ticket, false);
     if (st == CR_LIMITED) {
         struct cr_engine_answer answer = {.status = st, .retry_after = ticket.retry_after};
         done(context, &answer);
         return;
     }
-    st = job_create(auth, JOB_LOGIN, &request->user, password, password_bytes, request, &job);
+    st = job_create(auth, login->fresh != NULL ? JOB_CHANGE : JOB_LOGIN, login, &job);
     if (st != CR_OK) {
         answer_status(done, context, st);
         return;
     }
     job->done = done;
     job->context = context;
-    st = cr_throttle_begin(auth->throttle, &job->ticket, &request->user, request->address, device,
-                           device_chars);
+    st = ticket_take(auth, login, &job->ticket);
     CR_ASSERT(st == CR_OK); /* the clock only forgives */
     cr_throttle_take(&job->ticket, limit_taken);
 }
@@ -363,27 +487,17 @@ struct cr_throttle *cr_auth_throttle(struct cr_auth *auth)
 
 /* ---- accounts */
 
-/* Characters, not bytes: those that continue a UTF-8 character do not count (E8). */
-static size_t password_chars(const unsigned char *password, size_t bytes)
-{
-    size_t chars = 0;
-    for (size_t i = 0; i < bytes; i++)
-        chars += (password[i] & 0xc0) != 0x80;
-    return chars;
-}
-
 static void password_set(struct cr_auth *auth, enum job_kind kind, const struct cr_user *user,
                          const void *password, size_t password_bytes, cr_engine_done *done,
                          void *context)
 {
     struct job *job;
-    enum cr_status st = CR_OK;
-    if (user->length == 0 || password_chars(password, password_bytes) < PASSWORD_CHARS_MIN)
-        st = CR_E_INVALID;
-    else if (password_bytes > CR_PASSWORD_BYTES_MAX)
-        st = CR_E_LIMIT;
+    const struct cr_create_request request = {.user = *user};
+    const struct cr_auth_login as_login = {
+        .request = &request, .password = password, .password_bytes = password_bytes};
+    enum cr_status st = user->length == 0 ? CR_E_INVALID : password_fits(password, password_bytes);
     if (st == CR_OK)
-        st = job_create(auth, kind, user, password, password_bytes, NULL, &job);
+        st = job_create(auth, kind, &as_login, &job);
     if (st != CR_OK) {
         answer_status(done, context, st);
         return;

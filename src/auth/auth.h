@@ -27,13 +27,27 @@ CR_MUST_CHECK enum cr_status cr_auth_create(struct cr_engine *engine,
                                             struct cr_auth **out_auth);
 void cr_auth_destroy(struct cr_auth *auth); /* before the engine; accepts NULL */
 
-/* Unknown, wrong and disabled answer CR_DENIED after the same work. `request->user` is who. A
- * change of the account since the password was read makes it CR_CONFLICT -> CR_DENIED. Copies and
- * wipes. CR_LIMITED with retry_after: the limits (throttle.h) are taken from before anything is
- * hashed. `device` may be NULL; with CR_OK a new one comes with the answer. */
-void cr_auth_login(struct cr_auth *auth, const struct cr_create_request *request,
-                   const void *password, size_t password_bytes, const void *device,
-                   size_t device_chars, cr_engine_done *done, void *context);
+struct cr_auth_login {
+    const struct cr_create_request *request; /* `request->user` is who */
+    const void *password, *fresh;            /* fresh: the new password; NULL: it stays */
+    size_t password_bytes, fresh_bytes;
+    const void *device; /* a device cookie; NULL: none */
+    size_t device_chars;
+};
+/*
+ * Unknown, wrong and disabled answer CR_DENIED after the same work. A change of the account since
+ * the password was read makes it CR_CONFLICT -> CR_DENIED. Copies and wipes. CR_LIMITED with
+ * retry_after: the limits (throttle.h) are taken from before anything is hashed. With CR_OK a new
+ * device cookie comes with the answer. A hash that costs less than one of today is renewed (E6).
+ *
+ * With `fresh`, the user's own change: once `password` was found right, `fresh` is set, which ends
+ * all sessions of the user, and one made of `request` in their stead (D3). Only what was checked is
+ * replaced: another change meanwhile makes this CR_DENIED. CR_E_INVALID, CR_E_LIMIT: `fresh` is too
+ * short or too long; nothing was checked. CR_PENDING: it is set, not yet everywhere, and no session
+ * was made.
+ */
+void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
+                   void *context);
 
 struct cr_throttle *cr_auth_throttle(struct cr_auth *auth);
 

@@ -164,8 +164,14 @@ static void do_login_password(struct request *request, const struct cr_message *
     else if (request->service->options.auth == NULL)
         cr_request_status(request, CR_E_INVALID, "there are no accounts here");
     else
-        cr_auth_login(request->service->options.auth, &create, password->bytes, password->length,
-                      device != NULL ? device->bytes : NULL, device != NULL ? device->length : 0,
+        cr_auth_login(request->service->options.auth,
+                      &(struct cr_auth_login){
+                          .request = &create,
+                          .password = password->bytes,
+                          .password_bytes = password->length,
+                          .device = device != NULL ? device->bytes : NULL,
+                          .device_chars = device != NULL ? device->length : 0,
+                      },
                       cr_reply_login, request);
     cr_token_wipe(&create.anonymous);
 }

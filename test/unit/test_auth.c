@@ -167,7 +167,9 @@ static void login_start(struct place *p, const char *name, const void *password,
 {
     struct cr_create_request request = {.user = user_of(name), .policy = CR_POLICY_KEEP};
     *a = (struct answer){0};
-    cr_auth_login(p->auth, &request, password, bytes, NULL, 0, answered, a);
+    struct cr_auth_login login = {
+        .request = &request, .password = password, .password_bytes = bytes};
+    cr_auth_login(p->auth, &login, answered, a);
 }
 
 static enum cr_status login_bytes(struct place *p, const char *name, const void *password,
@@ -395,6 +397,120 @@ static void a_login_that_began_with_the_old_password_fails(void)
     }
 }
 
+static void change_start(struct place *p, const char *name, const char *old, const char *fresh,
+                         struct answer *a)
+{
+    struct cr_create_request request = {.user = user_of(name), .policy = CR_POLICY_KEEP};
+    *a = (struct answer){0};
+    struct cr_auth_login login = {.request = &request,
+                                  .password = old,
+                                  .password_bytes = strlen(old),
+                                  .fresh = fresh,
+                                  .fresh_bytes = strlen(fresh)};
+    cr_auth_login(p->auth, &login, answered, a);
+}
+
+/* E11, D3. */
+static void a_user_changes_the_password_with_the_old_one(void)
+{
+    struct place p;
+    struct answer before, a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    login_start(&p, "anna", "correct horse", 13, &before);
+    change_start(&p, "anna", "wrong horse", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_DENIED);
+    change_start(&p, "nobody", "correct horse", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_DENIED);
+    change_start(&p, "anna", "correct horse", "short", &a);
+    CHECK_STATUS(a.status, CR_E_INVALID);
+    CHECK_STATUS(validate(&p, &before.token), CR_OK);
+    change_start(&p, "anna", "correct horse", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_OK);
+    CHECK_STATUS(validate(&p, &a.token), CR_OK);
+    CHECK_STATUS(validate(&p, &before.token), CR_ENDED);
+    CHECK_STATUS(login(&p, "anna", "correct horse"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    place_close(&p);
+}
+
+/* D11: of two changes that were checked against one password, only the first is made. */
+static void a_change_that_began_with_the_old_password_fails(void)
+{
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    p.loop.is_holding = true;
+    change_start(&p, "anna", "correct horse", "thief's own", &a);
+    p.loop.is_holding = false;
+    CHECK_STATUS(set_password(&p, "anna", "battery staple"), CR_OK);
+    held_run(&p.loop, p.loop.work[0]);
+    CHECK_STATUS(a.status, CR_DENIED);
+    CHECK_STR(a.token.text, "");
+    CHECK_STATUS(login(&p, "anna", "thief's own"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    place_close(&p);
+}
+
+static void cost_set(struct place *p, size_t memory_bytes, unsigned passes)
+{
+    struct cr_auth_options options = {.memory_bytes = memory_bytes, .passes = passes};
+    cr_auth_destroy(p->auth);
+    p->auth = NULL;
+    CHECK_STATUS(cr_auth_create(p->engine, &options, &p->auth), CR_OK);
+}
+
+struct hash_read {
+    struct cr_store_call call;
+    struct cr_account_row row;
+};
+
+static enum cr_status hash_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct cr_user anna = user_of("anna");
+    return cr_store_account_find(store, &anna, &((struct hash_read *)call)->row);
+}
+
+static void hash_done(struct cr_store_call *call)
+{
+    CHECK_STATUS(call->status, CR_OK);
+}
+
+static void anna_hash(struct place *p, char out[CR_PASSWORD_HASH_CHARS_MAX + 1])
+{
+    struct hash_read read = {.call = {.run = hash_run, .done = hash_done}};
+    CHECK(cr_engine_store_read(p->engine, &read.call));
+    memcpy(out, read.row.hash, CR_PASSWORD_HASH_CHARS_MAX + 1);
+}
+
+/* E6. */
+static void a_hash_is_renewed_at_login_when_the_cost_has_risen(void)
+{
+    char weak[CR_PASSWORD_HASH_CHARS_MAX + 1], now[CR_PASSWORD_HASH_CHARS_MAX + 1];
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    anna_hash(&p, weak);
+    cost_set(&p, 20u << 20, 3);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    anna_hash(&p, now);
+    CHECK_STR(now, weak);
+    login_start(&p, "anna", "correct horse", 13, &a);
+    CHECK_STATUS(a.status, CR_OK);
+    anna_hash(&p, now);
+    CHECK(strstr(now, "$m=20480,t=3,") != NULL);
+    CHECK_STATUS(login(&p, "anna", "correct horse"), CR_OK);
+    CHECK_STATUS(validate(&p, &a.token), CR_OK); /* it ends nothing */
+    cost_set(&p, 19u << 20, 2);                  /* and it is never made weaker */
+    CHECK_STATUS(login(&p, "anna", "correct horse"), CR_OK);
+    memcpy(weak, now, sizeof weak);
+    anna_hash(&p, now);
+    CHECK_STR(now, weak);
+    place_close(&p);
+}
+
 static void a_login_that_nothing_disturbed_while_it_hashed_succeeds(void)
 {
     struct place p;
@@ -557,6 +673,9 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_password_has_8_characters_to_1024_bytes),
     TAP_TEST(changing_disabling_and_removing_end_the_sessions),
     TAP_TEST(a_login_that_began_with_the_old_password_fails),
+    TAP_TEST(a_user_changes_the_password_with_the_old_one),
+    TAP_TEST(a_change_that_began_with_the_old_password_fails),
+    TAP_TEST(a_hash_is_renewed_at_login_when_the_cost_has_risen),
     TAP_TEST(a_login_that_nothing_disturbed_while_it_hashed_succeeds),
     TAP_TEST(hashing_is_bounded_and_validations_do_not_wait_for_it),
     TAP_TEST(an_end_of_the_process_answers_who_waits),
