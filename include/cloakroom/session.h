@@ -64,6 +64,11 @@ struct cr_login_options {
     const struct cr_token
         *anonymous;     /* a session to turn into the user's: its data moves, it ends */
     const char *device; /* of cr_login_password: the device cookie that the browser sent, or NULL */
+    /* cr_login_password only: set this password once the given one was found right. All sessions of
+     * the user end, and this is a new one. CR_E_INVALID: shorter than 8 characters. CR_PENDING: it
+     * is set. NULL: the password stays. */
+    const void *new_password;
+    size_t new_password_bytes;
 };
 
 /* A login: exactly these three. `size` of the session inside is set by the library. */

@@ -61,6 +61,7 @@ struct cr_http_exchange {
     struct cr_cursor cursor;
     bool bearer, by_form;        /* of a login */
     struct cr_login_note note;   /* of a login */
+    bool renews, changes;        /* a login that is a re-authentication, or a change of password */
     struct cr_user user;         /* of a login: as it was typed */
     struct cr_session_id target; /* of an ending */
     bool others;                 /* an ending of all but this one */
@@ -87,6 +88,10 @@ cr_http_step cr_http_session_end_post;
 cr_http_step cr_http_others_end_post;
 cr_http_step cr_http_verify;
 cr_http_step cr_http_login_page;
+cr_http_step cr_http_reauth_post;
+cr_http_step cr_http_reauth_page;
+cr_http_step cr_http_password_post;
+cr_http_step cr_http_password_page;
 cr_http_step cr_http_home_page;
 cr_http_step cr_http_style_get;
 cr_http_step cr_http_icon_get;
@@ -149,6 +154,13 @@ void cr_http_device_set(struct cr_http_exchange *x, const char *device);
 const char *cr_http_device_name(const struct cr_http_site *site);
 bool cr_http_has_type(const struct cr_http_exchange *x, const char *type);
 
+/* login.c */
+
+#define CR_HTTP_FRESH_MS ((cr_span_ms)5 * 60 * 1000)
+/* The password was given within CR_HTTP_FRESH_MS (ASVS E11). False: it was not, and the reply, 403
+ * with the way to give it, is there. After cr_http_authenticate. */
+CR_MUST_CHECK bool cr_http_fresh(struct cr_http_exchange *x);
+
 /* guard.c */
 
 /* What the route asks for is there. False: it is not, and the reply is there. */
@@ -178,6 +190,8 @@ void cr_http_json_session(struct cr_text *out, const struct cr_session *session,
                           const struct cr_session_id *current);
 
 /* html.c */
+/* `changes`: the form of POST /password, else of POST /reauth. `notice` may be NULL. */
+void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char *notice);
 void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user);
 void cr_http_html_home(struct cr_http_exchange *x);
 void cr_http_html_message(struct cr_http_exchange *x, const char *title, const char *text);

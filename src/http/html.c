@@ -65,6 +65,53 @@ void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const ch
     page_end(out);
 }
 
+static void password_input(struct cr_text *out, const char *name, const char *label,
+                           const char *complete, const char *more)
+{
+    cr_text_html(out,
+                 "<label for=\"%s\">%s</label>\n"
+                 "<input id=\"%s\" name=\"%s\" type=\"password\" autocomplete=\"%s\" "
+                 "maxlength=\"1024\" required",
+                 name, label, name, name, complete);
+    cr_text_str(out, more);
+    cr_text_str(out, ">\n");
+}
+
+void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char *notice)
+{
+    struct cr_text *out = &x->body;
+    const char *title = changes ? "Change your password" : "Confirm that it is you";
+    char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    char user[CR_USER_BYTES_MAX + 1];
+    cr_label_copy(user, sizeof user, (const char *)x->session.user.bytes, x->session.user.length);
+    cr_http_form_token(&x->credential.token, form_token);
+    page_begin(out, title, "narrow");
+    cr_text_str(out, "<main>\n");
+    brand(out);
+    cr_text_html(out, "<h1>%s</h1>\n", title);
+    if (notice != NULL)
+        cr_text_html(out, "<p class=\"notice\" role=\"alert\">%s</p>\n", notice);
+    cr_text_html(out,
+                 "<form method=\"post\" action=\"%s\" class=\"login\">\n"
+                 "<input type=\"hidden\" name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">\n"
+                 /* So that a password manager knows whose. */
+                 "<label for=\"user\">User</label>\n"
+                 "<input id=\"user\" value=\"%s\" autocomplete=\"username\" readonly>\n",
+                 changes ? "/password" : "/reauth", form_token, user);
+    password_input(out, "password", changes ? "Current password" : "Password", "current-password",
+                   " autofocus");
+    if (changes)
+        password_input(out, "new_password", "New password, at least 8 characters", "new-password",
+                       " minlength=\"8\"");
+    cr_text_html(out, "<button class=\"main\">%s</button>\n</form>\n",
+                 changes ? "Change password" : "Confirm");
+    if (changes)
+        cr_text_str(out, "<p class=\"aside\">This ends your sessions on all other devices.</p>\n");
+    cr_text_str(out, "<p class=\"aside\"><a href=\"/\">Back to your devices</a></p>\n</main>\n");
+    page_end(out);
+    cr_bytes_wipe(form_token, sizeof form_token);
+}
+
 void cr_http_html_message(struct cr_http_exchange *x, const char *title, const char *text)
 {
     struct cr_text *out = &x->body;
@@ -189,6 +236,7 @@ static void home_header(struct home *home)
     brand(home->out);
     cr_text_html(home->out, "<p class=\"who\"><span class=\"as\">Logged in as </span>%s</p>\n",
                  home->user);
+    cr_text_str(home->out, "<a href=\"/password\">Change password</a>\n");
     form_begin(home, "/logout", "", "");
     cr_text_str(home->out, "<button>Log out</button></form>\n</header>\n");
 }

@@ -29,9 +29,22 @@ static enum cr_http_progress login_page(struct cr_http_exchange *x, unsigned sta
     return cr_http_reply_body(x, status, page_type);
 }
 
+/* The page of POST /password and POST /reauth. */
+static enum cr_http_progress password_page(struct cr_http_exchange *x, unsigned status,
+                                           const char *notice)
+{
+    cr_text_clear(&x->body);
+    if (status == 503)
+        cr_http_header_add(x, "Retry-After", "1");
+    cr_http_html_password(x, x->changes, notice);
+    return cr_http_reply_body(x, status, page_type);
+}
+
 static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned status,
                                           const char *why)
 {
+    if (x->by_form && x->renews)
+        return password_page(x, status, why);
     return x->by_form ? login_page(x, status, why) : cr_http_problem(x, status, why);
 }
 
@@ -81,7 +94,9 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
         .by = "a log-in in the same browser",
         .authority = &x->credential.token,
     };
-    if (x->bearer || !x->credential.by_cookie || !x->credential.parsed)
+    /* A new password has ended it already. */
+    if (x->changes || !x->credential.parsed ||
+        (!x->renews && (x->bearer || !x->credential.by_cookie)))
         return login_answer(x);
     cr_token_id(&x->credential.token, &earlier);
     enum cr_status st = cr_end_begin(x->room, &earlier, &options, &call);
@@ -99,6 +114,14 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     if (x->status == CR_OK)
         return earlier_end(x);
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
+    if (x->renews && (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER))
+        return login_refuse(x, 403, "The password is wrong.");
+    if (x->changes && x->status == CR_E_INVALID)
+        return login_refuse(x, 400, "The new password is shorter than 8 characters.");
+    if (x->changes && (x->status == CR_PENDING || x->status == CR_E_UNKNOWN_OUTCOME))
+        return login_refuse(x, 503,
+                            "The new password may be set already, and not be known everywhere yet: "
+                            "log in with it in a moment.");
     if (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER)
         return login_refuse(x, 401, "The user or the password is wrong.");
     /* Whatever was used up, and whether there is such a user or not. */
@@ -110,12 +133,13 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     if (x->status == CR_CONFLICT)
         return login_refuse(x, 409, "This user's sessions were ended meanwhile: try again.");
     if (x->by_form)
-        return login_page(x, 503, "You cannot be logged in just now: try again in a moment.");
+        return login_refuse(x, 503, "You cannot be logged in just now: try again in a moment.");
     return cr_http_problem_status(x, x->status);
 }
 
 static enum cr_http_progress login_begin(struct cr_http_exchange *x,
-                                         const struct cr_http_form_field *password)
+                                         const struct cr_http_form_field *password,
+                                         const struct cr_http_form_field *fresh)
 {
     char agent[CR_AGENT_CHARS_MAX + 1];
     char device[CR_DEVICE_CHARS + 1];
@@ -124,13 +148,16 @@ static enum cr_http_progress login_begin(struct cr_http_exchange *x,
     cr_label_copy(agent, sizeof agent, sent.bytes, sent.count);
     struct cr_login_options options = {
         .size = sizeof options,
-        .policy = x->site->on_login,
+        /* Who confirms a password is not one device more. */
+        .policy = x->renews ? CR_POLICY_KEEP : x->site->on_login,
         .keep_count = x->site->keep_count,
         .idle = x->site->idle,
         .absolute = x->site->absolute,
         .address = x->request.peer,
         .agent = agent,
         .device = device[0] != '\0' ? device : NULL,
+        .new_password = fresh != NULL ? fresh->bytes : NULL,
+        .new_password_bytes = fresh != NULL ? fresh->count : 0,
     };
     struct cr_call *call = NULL;
     enum cr_status st = CR_UNAVAILABLE;
@@ -185,10 +212,117 @@ enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
     else if (st != CR_OK)
         progress = cr_http_problem_status(x, st);
     else
-        progress = login_begin(x, cr_http_form_get(&form, "password"));
+        progress = login_begin(x, cr_http_form_get(&form, "password"), NULL);
 out:
     cr_http_form_fini(&form);
     return progress;
+}
+
+/* --- The password again, and a new one --- */
+
+static enum cr_http_progress nobody(struct cr_http_exchange *x)
+{
+    if (x->status != CR_NOT_FOUND && x->status != CR_ENDED)
+        return cr_http_problem_status(x, x->status);
+    return x->route->page || x->by_form ? cr_http_redirect(x, "/login")
+                                        : cr_http_unauthenticated(x);
+}
+
+/* NULL, or what is wrong with it. */
+static const char *password_read(struct cr_http_exchange *x, const struct cr_http_form *form)
+{
+    const struct cr_http_form_field *password = cr_http_form_get(form, "password");
+    const struct cr_http_form_field *fresh = cr_http_form_get(form, "new_password");
+    if (password == NULL || (x->changes && fresh == NULL))
+        return x->changes ? "Both `password` and `new_password` are needed."
+                          : "`password` is needed.";
+    if (password->count == 0 || password->count > CR_PASSWORD_BYTES_MAX)
+        return "`password` is empty, or longer than 1024 bytes.";
+    if (x->changes && fresh->count > CR_PASSWORD_BYTES_MAX)
+        return "The new password is longer than 1024 bytes.";
+    return NULL;
+}
+
+/* The new session takes the place of the one that asks (ASVS A5, D3). */
+static enum cr_http_progress renewal_begin(struct cr_http_exchange *x)
+{
+    static const char *const names[] = {"password", "new_password", NULL};
+    struct cr_http_form form;
+    enum cr_http_progress progress;
+    if (x->session.user.length == 0) {
+        x->status = CR_NOT_FOUND;
+        return nobody(x);
+    }
+    x->user = x->session.user;
+    x->bearer = !x->credential.by_cookie;
+    cr_http_form_init(&form, names);
+    enum cr_status st = x->by_form ? cr_http_form_urlencoded(&form, x->body_sent)
+                                   : cr_http_form_json(&form, x->body_sent);
+    const char *wrong = st == CR_OK          ? password_read(x, &form)
+                        : st == CR_E_INVALID ? form.wrong
+                                             : NULL;
+    if (wrong != NULL)
+        progress = login_refuse(x, 400, wrong);
+    else if (st != CR_OK)
+        progress = cr_http_problem_status(x, st);
+    else
+        progress = login_begin(x, cr_http_form_get(&form, "password"),
+                               x->changes ? cr_http_form_get(&form, "new_password") : NULL);
+    cr_http_form_fini(&form);
+    return progress;
+}
+
+enum cr_http_progress cr_http_reauth_post(struct cr_http_exchange *x)
+{
+    x->renews = true;
+    x->by_form = cr_http_has_type(x, "application/x-www-form-urlencoded");
+    if (!x->by_form && !cr_http_has_type(x, "application/json"))
+        return cr_http_problem(x, 415, "Send JSON, or a form.");
+    return cr_http_authenticate(x, renewal_begin, nobody);
+}
+
+enum cr_http_progress cr_http_password_post(struct cr_http_exchange *x)
+{
+    x->changes = true;
+    return cr_http_reauth_post(x);
+}
+
+static enum cr_http_progress renewal_page(struct cr_http_exchange *x)
+{
+    if (x->session.user.length > 0)
+        return password_page(x, 200, NULL);
+    x->status = CR_NOT_FOUND;
+    return nobody(x);
+}
+
+enum cr_http_progress cr_http_reauth_page(struct cr_http_exchange *x)
+{
+    return cr_http_authenticate(x, renewal_page, nobody);
+}
+
+enum cr_http_progress cr_http_password_page(struct cr_http_exchange *x)
+{
+    x->changes = true;
+    return cr_http_reauth_page(x);
+}
+
+bool cr_http_fresh(struct cr_http_exchange *x)
+{
+    cr_span_ms since = cr_clock_wall(x->site->clock) - x->session.authenticated_at;
+    if (since <= CR_HTTP_FRESH_MS)
+        return true;
+    /* RFC 9470, but 403: the session is a good one. */
+    cr_http_header_add(x, "WWW-Authenticate",
+                       "Bearer error=\"insufficient_user_authentication\", max_age=300");
+    if (x->route->page || cr_http_has_type(x, "application/x-www-form-urlencoded"))
+        (void)password_page(x, 403,
+                            "You gave your password more than 5 minutes ago. Give it again, then "
+                            "repeat what you wanted to do.");
+    else
+        (void)cr_http_problem(x, 403,
+                              "The password was given more than 5 minutes ago: send it to POST "
+                              "/reauth, then ask again.");
+    return false;
 }
 
 /* --- The page --- */

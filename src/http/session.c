@@ -256,6 +256,13 @@ static enum cr_http_progress end_begin(struct cr_http_exchange *x)
     return cr_http_wait(x, st, call, ended);
 }
 
+/* Another session than one's own: who found a screen unlocked cannot (ASVS D5). */
+static enum cr_http_progress other_end_begin(struct cr_http_exchange *x)
+{
+    bool own = !x->others && cr_session_id_equal(&x->target, &x->session.id);
+    return own || cr_http_fresh(x) ? end_begin(x) : CR_HTTP_REPLY;
+}
+
 static enum cr_http_progress logout_begin(struct cr_http_exchange *x)
 {
     x->target = x->session.id;
@@ -287,7 +294,7 @@ enum cr_http_progress cr_http_session_delete(struct cr_http_exchange *x)
 {
     if (cr_session_id_parse(x->segment.bytes, x->segment.count, &x->target) != CR_OK)
         return cr_http_problem_status(x, CR_NOT_FOUND);
-    return end_start(x, end_begin);
+    return end_start(x, other_end_begin);
 }
 
 enum cr_http_progress cr_http_session_end_post(struct cr_http_exchange *x)
@@ -298,7 +305,7 @@ enum cr_http_progress cr_http_session_end_post(struct cr_http_exchange *x)
 enum cr_http_progress cr_http_others_end_post(struct cr_http_exchange *x)
 {
     x->others = true;
-    return end_start(x, end_begin);
+    return end_start(x, other_end_begin);
 }
 
 enum cr_http_progress cr_http_sessions_delete(struct cr_http_exchange *x)

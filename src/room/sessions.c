@@ -262,6 +262,11 @@ static struct cr_call *password_make(struct cr_room *room, const struct cr_user 
     put_user(call, user);
     put_device(call, options);
     cr_builder_bytes(&call->request, CR_TAG_PASSWORD, password, password_bytes);
+    size_t known =
+        offsetof(struct cr_login_options, new_password_bytes) + sizeof options->new_password_bytes;
+    if (options->size >= known && options->new_password != NULL)
+        cr_builder_bytes(&call->request, CR_TAG_PASSWORD_NEW, options->new_password,
+                         options->new_password_bytes);
     put_login(call, options);
     return call;
 }

@@ -159,6 +159,7 @@ static void do_login_password(struct request *request, const struct cr_message *
     struct login_texts texts;
     const struct cr_field *password = cr_message_field(message, CR_TAG_PASSWORD);
     const struct cr_field *device = cr_message_field(message, CR_TAG_DEVICE);
+    const struct cr_field *fresh = cr_message_field(message, CR_TAG_PASSWORD_NEW);
     if (!login_of(message, &texts, &create) || !policy_of(message, &create) || password == NULL)
         request_invalid(request);
     else if (request->service->options.auth == NULL)
@@ -169,6 +170,8 @@ static void do_login_password(struct request *request, const struct cr_message *
                           .request = &create,
                           .password = password->bytes,
                           .password_bytes = password->length,
+                          .fresh = fresh != NULL ? fresh->bytes : NULL,
+                          .fresh_bytes = fresh != NULL ? fresh->length : 0,
                           .device = device != NULL ? device->bytes : NULL,
                           .device_chars = device != NULL ? device->length : 0,
                       },

@@ -109,12 +109,13 @@ enum cr_tag {
     CR_TAG_IDENTITY = 40, /* 16 bytes: of the store */
     CR_TAG_PID = 41,      /* u64 */
     CR_TAG_REALM = 42,
-    CR_TAG_KIND = 43,        /* u64: 0 sessions, 1 the application's own table */
-    CR_TAG_DEVICE = 44,      /* a device cookie: CR_DEVICE_CHARS bytes; longer is none */
-    CR_TAG_RETRY = 45,       /* u64, ms */
-    CR_TAG_LIMIT = 46,       /* repeated */
-    CR_TAG_LIMIT_COUNT = 47, /* u64s in a row */
-    CR_TAG_KEY_STATE = 48,   /* repeated */
+    CR_TAG_KIND = 43,         /* u64: 0 sessions, 1 the application's own table */
+    CR_TAG_DEVICE = 44,       /* a device cookie: CR_DEVICE_CHARS bytes; longer is none */
+    CR_TAG_RETRY = 45,        /* u64, ms */
+    CR_TAG_LIMIT = 46,        /* repeated */
+    CR_TAG_LIMIT_COUNT = 47,  /* u64s in a row */
+    CR_TAG_KEY_STATE = 48,    /* repeated */
+    CR_TAG_PASSWORD_NEW = 49, /* with LOGIN_PASSWORD: set it instead of TAG_PASSWORD */
     CR_TAG_END_OF_LIST
 };
 

@@ -608,6 +608,169 @@ static void another_users_session_is_one_that_there_is_not(void)
     world_close(&w);
 }
 
+/* --- The password again, and a new one --- */
+
+/* A form with the token of `session`; the reply is valid until the next. */
+static const struct cr_http_reply *form_post(struct world *w, const char *path,
+                                             const struct cr_token *session, const char *fields)
+{
+    char form[CR_HTTP_FORM_TOKEN_CHARS + 1], body[256];
+    cr_http_form_token(session, form);
+    snprintf(body, sizeof body, "form_token=%s%s", form, fields);
+    return ASK(w, POST(path, .token = session->text, .type = FORM, .body = body));
+}
+
+/* ASVS D3, D11, E11. */
+static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token here = login(&w, "alice", NULL), there = login(&w, "alice", NULL);
+    struct cr_token bob = login(&w, "bob", NULL);
+    const struct cr_http_reply *reply =
+        ASK(&w, POST("/password", .token = here.text, .type = JSON,
+                     .body = "{\"password\":\"wrong\",\"new_password\":\"battery staple\"}"));
+    CHECK_UINT(reply->status, 403);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    reply = ASK(&w, POST("/password", .token = here.text, .type = JSON,
+                         .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"short\"}"));
+    CHECK_UINT(reply->status, 400);
+    reply = ASK(&w, POST("/password", .token = here.text, .type = JSON,
+                         .body = "{\"password\":\"" PASSWORD "\"}"));
+    CHECK_UINT(reply->status, 400);
+    CHECK_UINT(session_status(&w, &here), 200);
+    CHECK_UINT(session_status(&w, &there), 200);
+    reply = form_post(&w, "/password", &here,
+                      "&password=correct+horse+battery&new_password=battery+staple");
+    struct cr_token after = cookie_token(reply);
+    CHECK_UINT(reply->status, 303);
+    CHECK_STR(header_of(reply, "Location"), "/");
+    CHECK_UINT(session_status(&w, &after), 200);
+    CHECK_UINT(session_status(&w, &here), 401);
+    CHECK_UINT(session_status(&w, &there), 401);
+    CHECK_UINT(session_status(&w, &bob), 200);
+    CHECK_UINT(ASK(&w, POST("/login", .type = JSON,
+                            .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}"))
+                   ->status,
+               401);
+    CHECK_UINT(ASK(&w, POST("/login", .type = JSON,
+                            .body = "{\"user\":\"alice\",\"password\":\"battery staple\"}"))
+                   ->status,
+               200);
+    world_close(&w);
+}
+
+/* ASVS F1. */
+static void a_new_password_is_not_set_from_another_page(void)
+{
+    static const char body[] = "password=correct+horse+battery&new_password=battery+staple";
+    static const char *const paths[] = {"/password", "/reauth"};
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    for (size_t i = 0; i < 2; i++) {
+        tap_row(paths[i]);
+        CHECK_UINT(ASK(&w, POST(paths[i], .token = token.text, .type = FORM, .body = body))->status,
+                   403);
+        CHECK_UINT(ASK(&w, POST(paths[i], .token = token.text, .type = JSON,
+                                .body = "{\"password\":\"" PASSWORD "\"}", .name = "Sec-Fetch-Site",
+                                .value = "cross-site"))
+                       ->status,
+                   403);
+        CHECK_UINT(ASK(&w, POST(paths[i], .type = JSON, .body = "{\"password\":\"x\"}"))->status,
+                   401);
+        CHECK_UINT(session_status(&w, &token), 200);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* ASVS D5, E11. */
+static void ending_another_session_needs_a_password_given_lately(void)
+{
+    char target[128];
+    struct world w;
+    struct cr_clock_fake clock;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token here = login(&w, "alice", NULL), there = login(&w, "alice", NULL);
+    snprintf(target, sizeof target, "/sessions/%s", session_id(&w, &there).text);
+    cr_clock_fake_init(&clock, cr_clock_wall(cr_clock_system()));
+    cr_clock_fake_advance(&clock, CR_HTTP_FRESH_MS + 60000);
+    w.site.clock = &clock.clock;
+    const struct cr_http_reply *reply =
+        ASK(&w, .method = "DELETE", .target = target, .token = here.text, .type = JSON);
+    CHECK_UINT(reply->status, 403);
+    CHECK(strstr(header_of(reply, "WWW-Authenticate"), "insufficient_user_authentication") != NULL);
+    CHECK(body_has(reply, "POST /reauth"));
+    CHECK_UINT(ASK(&w, .method = "DELETE", .target = "/sessions?except=current", .token = here.text,
+                   .type = JSON)
+                   ->status,
+               403);
+    reply = form_post(&w, "/sessions/end-others", &here, "");
+    CHECK_UINT(reply->status, 403);
+    CHECK(body_has(reply, "action=\"/reauth\""));
+    CHECK_UINT(session_status(&w, &there), 200);
+    CHECK_UINT(form_post(&w, "/reauth", &here, "&password=wrong")->status, 403);
+    CHECK_UINT(session_status(&w, &here), 200);
+    reply = form_post(&w, "/reauth", &here, "&password=correct+horse+battery");
+    struct cr_token fresh = cookie_token(reply);
+    CHECK_UINT(reply->status, 303);
+    CHECK_UINT(session_status(&w, &here), 401); /* A5 */
+    CHECK_UINT(session_status(&w, &there), 200);
+    w.site.clock = cr_clock_system(); /* by which the password was given just now */
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = target, .token = fresh.text, .type = JSON)->status,
+        200);
+    CHECK_UINT(session_status(&w, &there), 401);
+    world_close(&w);
+}
+
+/* ASVS D6. */
+static void to_log_out_needs_no_password(void)
+{
+    struct world w;
+    struct cr_clock_fake clock;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    cr_clock_fake_init(&clock, cr_clock_wall(cr_clock_system()) + 2 * CR_HTTP_FRESH_MS);
+    w.site.clock = &clock.clock;
+    CHECK_UINT(form_post(&w, "/logout", &token, "")->status, 303);
+    CHECK_UINT(session_status(&w, &token), 401);
+    world_close(&w);
+}
+
+/* ASVS F1, F8. */
+static void the_pages_of_the_password_have_the_sessions_form(void)
+{
+    static const char *const paths[] = {"/password", "/reauth"};
+    char form[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    cr_http_form_token(&token, form);
+    for (size_t i = 0; i < 2; i++) {
+        tap_row(paths[i]);
+        const struct cr_http_reply *reply = ASK(&w, GET(paths[i], .token = token.text));
+        CHECK_UINT(reply->status, 200);
+        CHECK(body_has(reply, form));
+        CHECK(body_has(reply, "value=\"alice\""));
+        CHECK(!body_has(reply, "<script"));
+        CHECK(!body_has(reply, "style="));
+        reply = ASK(&w, GET(paths[i]));
+        CHECK_UINT(reply->status, 303);
+        CHECK_STR(header_of(reply, "Location"), "/login");
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
 /* --- Where a change comes from --- */
 
 struct guard_case {
@@ -940,6 +1103,11 @@ static const struct tap_test tests[] = {
     TAP_TEST(logging_out_ends_the_session_and_cleans_the_browser),
     TAP_TEST(a_list_has_the_users_own_devices),
     TAP_TEST(a_person_ends_one_or_all_others),
+    TAP_TEST(a_new_password_needs_the_old_one_and_ends_all_other_sessions),
+    TAP_TEST(a_new_password_is_not_set_from_another_page),
+    TAP_TEST(ending_another_session_needs_a_password_given_lately),
+    TAP_TEST(to_log_out_needs_no_password),
+    TAP_TEST(the_pages_of_the_password_have_the_sessions_form),
     TAP_TEST(another_users_session_is_one_that_there_is_not),
     TAP_TEST(a_change_by_cookie_proves_that_it_comes_from_our_page),
     TAP_TEST(the_form_token_may_come_in_a_header),
