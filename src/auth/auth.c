@@ -193,9 +193,14 @@ static enum cr_status password_hash(const struct cr_auth *auth, const void *pass
 /* It costs less to guess than what is made today, and in no way more. */
 static bool hash_is_weaker(const struct cr_auth *auth, const char *hash)
 {
-    unsigned long kib = 0, passes = 0;
-    if (sscanf(hash, "$argon2id$v=19$m=%lu,t=%lu", &kib, &passes) != 2)
+    static const char head[] = "$argon2id$v=19$m=";
+    char *end;
+    if (strncmp(hash, head, sizeof head - 1) != 0)
         return true;
+    unsigned long kib = strtoul(hash + sizeof head - 1, &end, 10);
+    if (strncmp(end, ",t=", 3) != 0)
+        return true;
+    unsigned long passes = strtoul(end + 3, NULL, 10);
     unsigned long kib_now = (unsigned long)(auth->options.memory_bytes / 1024);
     unsigned long passes_now = auth->options.passes;
     return kib <= kib_now && passes <= passes_now && (kib < kib_now || passes < passes_now);

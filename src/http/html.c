@@ -80,7 +80,7 @@ static void password_input(struct cr_text *out, const char *name, const char *la
 void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char *notice)
 {
     struct cr_text *out = &x->body;
-    const char *title = changes ? "Change your password" : "Confirm that it is you";
+    const char *title = changes ? "Change password" : "Confirm that it is you";
     char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
     char user[CR_USER_BYTES_MAX + 1];
     cr_label_copy(user, sizeof user, (const char *)x->session.user.bytes, x->session.user.length);
