@@ -38,6 +38,7 @@ const struct cr_command *cr_commands(void);
 int cr_command_run(const struct cr_command *table, int argc, char **argv);
 
 int cr_cmd_agent(int argc, char **argv);
+int cr_cmd_backup(int argc, char **argv);
 int cr_cmd_config_check(int argc, char **argv);
 int cr_cmd_config_example(int argc, char **argv);
 int cr_cmd_config_show(int argc, char **argv);
@@ -50,6 +51,7 @@ int cr_cmd_lock(int argc, char **argv);
 int cr_cmd_serve(int argc, char **argv);
 int cr_cmd_key_list(int argc, char **argv);
 int cr_cmd_key_rotate(int argc, char **argv);
+int cr_cmd_restore(int argc, char **argv);
 int cr_cmd_session_end(int argc, char **argv);
 int cr_cmd_session_explain(int argc, char **argv);
 int cr_cmd_session_list(int argc, char **argv);

@@ -64,6 +64,8 @@ static const struct cr_command commands[] = {
     {"session", "COMMAND", "look at sessions, and end them", NULL, session_commands, false},
     {"limit", "COMMAND", "the limits of log-ins", NULL, limit_commands, false},
     {"key", "COMMAND", "the keys that tokens are made with", NULL, key_commands, false},
+    {"backup", "FILE", "copy the store, also while it is in use", cr_cmd_backup, NULL, false},
+    {"restore", "FILE", "make a store out of a backup", cr_cmd_restore, NULL, false},
     {"lock", "NAME -- COMMAND [ARGUMENT...]", "run a command while holding a named lock",
      cr_cmd_lock, NULL, false},
     {"config", "COMMAND", "show what can be set, and check a settings file", cr_cmd_config_show,

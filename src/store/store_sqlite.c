@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "store/sqlite.h"
+#include "store/sqlite_copy.h"
 #include "store/sqlite_lock.h"
 
 /* Readers wait so long for a writer that restarts the log; nobody else is in anybody's way. */
@@ -254,6 +255,37 @@ static enum cr_status wal_set(struct cr_sqlite *s)
     return cr_sqlite_status(code);
 }
 
+/* What was ended since the copy was made is live in it: all of it ends before anybody is let in. */
+static enum cr_status copied_end(struct cr_sqlite *s)
+{
+    const struct cr_ending ending = {.reason = CR_REASON_EVERYBODY, .by = "the store was restored"};
+    struct cr_log_row row;
+    enum cr_status st = sqlite_begin(&s->store);
+    if (st != CR_OK)
+        return st;
+    st = cr_sqlite_end_all(&s->store, &ending, &row);
+    if (st == CR_OK)
+        st = cr_sqlite_status(
+            sqlite3_exec(s->db, "DROP TABLE " CR_SQLITE_COPY_MARK, NULL, NULL, NULL));
+    if (st == CR_OK)
+        return sqlite_commit(&s->store);
+    sqlite_rollback(&s->store);
+    return st;
+}
+
+static enum cr_status copied_look(struct cr_sqlite *s, bool *out_copied)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(
+        s->db, "SELECT 1 FROM sqlite_schema WHERE name = '" CR_SQLITE_COPY_MARK "'", -1, &statement,
+        NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    *out_copied = code == SQLITE_ROW;
+    sqlite3_finalize(statement);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? CR_OK : cr_sqlite_status(code);
+}
+
 static enum cr_status writer_open(struct cr_sqlite *s, struct cr_error *out_error)
 {
     enum cr_status st = cr_sqlite_touch(s->path, out_error);
@@ -277,6 +309,11 @@ static enum cr_status writer_open(struct cr_sqlite *s, struct cr_error *out_erro
     struct cr_query query;
     cr_query_open(&query, s, SQL_ROLLBACK);
     st = cr_query_close(&query, cr_sqlite_status(query.code));
+    bool copied = false;
+    if (st == CR_OK)
+        st = copied_look(s, &copied);
+    if (st == CR_OK && copied)
+        st = copied_end(s);
     return st == CR_OK ? st : writer_error(s, st, out_error);
 }
 

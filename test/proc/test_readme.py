@@ -48,6 +48,7 @@ def shell_blocks_run():
         if not script:
             continue
         folder = scratch.folder("page")
+        (folder / "var").mkdir()
         (folder / "password.txt").write_text("a password to begin with\n")
         watched = scratch.free_port()
         with scratch.Server(arguments=["--ops-listen", f"127.0.0.1:{watched}"]) as server:
@@ -74,6 +75,7 @@ def readme_says_what_it_should(ran):
     assert devices.count('"id"') == 1 and '"current":true' in devices, devices
     assert "carol" in answers("user list")[0]
     assert "only one of us" in answers(" lock nightly")[0]
+    assert "all sessions were ended" in answers(" restore ")[0]
     checked = answers("config check")[0]
     assert "cache.memory = 256M" in checked and "CLOAKROOM__CACHE__MEMORY\n" in checked, checked
     assert "--workers\n" in checked and "The settings are right." in checked, checked
