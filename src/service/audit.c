@@ -24,6 +24,7 @@ struct cr_request_note {
     enum cr_role role;
     char peer[CR_BY_CHARS_MAX + 1];
     bool disable;
+    bool changes; /* a log-in that sets a new password */
 };
 
 static bool is_audited(uint16_t op)
@@ -74,6 +75,7 @@ void cr_request_note(struct request *request, const struct cr_message *message)
     note->role = request->client->options.role;
     memcpy(note->peer, request->client->label, sizeof note->peer);
     note->disable = cr_message_u64(message, CR_TAG_DISABLED, 1) != 0;
+    note->changes = cr_message_field(message, CR_TAG_PASSWORD_NEW) != NULL;
 }
 
 /* --- An event under way --- */
@@ -218,6 +220,7 @@ static const char *account_action(const struct request *request)
     case CR_OP_ACCOUNT_ADD:
         return "add";
     case CR_OP_ACCOUNT_PASSWORD:
+    case CR_OP_LOGIN_PASSWORD:
         return "password";
     case CR_OP_ACCOUNT_REMOVE:
         return "remove";
@@ -315,8 +318,14 @@ void cr_audit_login(const struct request *request, const struct cr_engine_answer
 {
     bool happened = answer->status == CR_OK || answer->status == CR_PENDING;
     bool is_login = request->op == CR_OP_LOGIN || request->op == CR_OP_LOGIN_PASSWORD;
+    bool changes = request->note != NULL && request->note->changes;
     if (request->service->options.audit == NULL || !is_audited(request->op))
         return;
+    /* A new password that is none: nothing was looked at. */
+    if (changes && (answer->status == CR_E_INVALID || answer->status == CR_E_LIMIT))
+        return;
+    if (changes && (happened || answer->status == CR_E_UNKNOWN_OUTCOME))
+        give_account(request, answer);
     if (happened && answer->record != NULL)
         give_made(request, answer);
     else if (!happened && is_login)

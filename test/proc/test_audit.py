@@ -103,6 +103,33 @@ def each_event_is_written_once_with_who_what_and_when():
         connection.close()
 
 
+def a_change_of_password_is_an_event_whoever_makes_it():
+    """ASVS D3, H6."""
+    fresh = "quite another password"
+    with Audited() as audited:
+        connection = scratch.Connection(audited.server.port)
+        _, token = audited.server.login(connection)
+
+        def change(old, new):
+            return connection.ask("POST", "/password", token,
+                                  {"password": old, "new_password": new})[0]
+
+        assert change(audited.server.password, "short") == 400
+        assert change("wrong, but long enough", fresh) == 403
+        audited.wait(1, "failure")
+        assert not audited.events("account")
+        assert change(audited.server.password, fresh) == 200
+        connection.close()
+        row, = audited.wait(1, "account")
+        assert (row["action"], row["user"], row["via"]) == ("password", "alice", "http"), row
+        audited.wait(2, "login")
+        audited.cli("user", "passwd", "alice", input="a third password, long\n")
+        rows = audited.wait(2, "account")
+        assert (rows[1]["action"], rows[1]["via"]) == ("password", "operator"), rows[1]
+        said = audited.path.read_text() + audited.server.said()
+        assert fresh not in said and "a third password" not in said
+
+
 def a_refusal_by_the_limits_is_an_event_of_its_own():
     """ASVS E1, H6."""
     with Audited(workers=1) as audited:
@@ -216,6 +243,7 @@ def a_file_that_cannot_be_opened_refuses_the_start():
 
 tap.main([
     each_event_is_written_once_with_who_what_and_when,
+    a_change_of_password_is_an_event_whoever_makes_it,
     a_refusal_by_the_limits_is_an_event_of_its_own,
     a_reload_opens_the_file_anew_and_is_an_event,
     no_secret_is_in_any_output,
