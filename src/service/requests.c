@@ -351,13 +351,15 @@ static void do_list(struct request *request, const struct cr_message *message)
         }
         user = request->authority_user;
     }
-    if (cr_message_field(message, CR_TAG_ID) != NULL && !cr_message_id(message, &after)) {
+    /* Where a page goes on is a time and an id, or nothing. */
+    cr_time_ms created_at = (cr_time_ms)cr_message_u64(message, CR_TAG_CREATED, 0);
+    bool has_id = cr_message_field(message, CR_TAG_ID) != NULL;
+    if ((has_id && !cr_message_id(message, &after)) || (created_at != 0 && !has_id)) {
         request_invalid(request);
         return;
     }
-    cr_engine_list(engine_of(request), &user,
-                   (cr_time_ms)cr_message_u64(message, CR_TAG_CREATED, 0), &after, (size_t)count,
-                   cr_reply_list, request);
+    cr_engine_list(engine_of(request), &user, created_at, &after, (size_t)count, cr_reply_list,
+                   request);
 }
 
 static void do_explain(struct request *request, const struct cr_message *message)

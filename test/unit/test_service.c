@@ -395,6 +395,11 @@ static void a_bearer_lists_itself_and_ends_all_but_itself(void)
     put_token(&b, CR_TAG_AUTHORITY, &anna.token);
     cr_builder_text(&b, CR_TAG_USER, "ben");
     CHECK_STATUS(ask(&http, &b), CR_DENIED);
+    /* A page that goes on after a time, but after no session: found by fuzzing. */
+    ask_begin(&http, &b, CR_OP_LIST);
+    put_token(&b, CR_TAG_AUTHORITY, &anna.token);
+    cr_builder_u64(&b, CR_TAG_CREATED, 1);
+    CHECK_STATUS(ask(&http, &b), CR_E_INVALID);
     /* The id that it names does not matter: the one that it proves to hold stays. */
     ask_begin(&http, &b, CR_OP_END_OTHERS);
     put_token(&b, CR_TAG_AUTHORITY, &anna.token);
