@@ -58,34 +58,36 @@ static struct cr_http_form_field *form_field(struct cr_http_form *form, const ch
     return NULL;
 }
 
+/* -1: none. Browsers write %XX in upper case, some programs in lower. */
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* Decodes in place and ends with a NUL, for which `text` has room. False: a broken %XX. */
 static bool percent_decode(char *text, size_t count, size_t *out_count)
 {
     size_t to = 0;
     for (size_t from = 0; from < count; from++) {
-        unsigned char byte = (unsigned char)text[from];
+        char byte = text[from];
         if (byte == '%') {
-            if (count - from < 3 || !cr_hex_decode(text + from + 1, 2, &byte))
+            int high = count - from >= 3 ? hex_digit(text[from + 1]) : -1;
+            int low = count - from >= 3 ? hex_digit(text[from + 2]) : -1;
+            if (high < 0 || low < 0)
                 return false;
+            byte = (char)(high << 4 | low);
             from += 2;
         } else if (byte == '+') {
             byte = ' ';
         }
-        text[to++] = (char)byte;
+        text[to++] = byte;
     }
     text[to] = '\0';
     *out_count = to;
     return true;
-}
-
-/* Browsers write %XX in upper case, cr_hex_decode reads lower case. */
-static void hex_lower(char *text, size_t count)
-{
-    for (size_t i = 0; i + 2 < count; i++)
-        if (text[i] == '%')
-            for (size_t k = i + 1; k <= i + 2; k++)
-                if (text[k] >= 'A' && text[k] <= 'F')
-                    text[k] = (char)(text[k] + ('a' - 'A'));
 }
 
 static enum cr_status form_wrong(struct cr_http_form *form, const char *name, const char *what)
@@ -123,7 +125,6 @@ enum cr_status cr_http_form_urlencoded(struct cr_http_form *form, struct cr_http
         return st;
     if (text.count > 0)
         memcpy(form->memory, text.bytes, text.count);
-    hex_lower(form->memory, text.count);
     char *pair = form->memory, *end = pair + text.count;
     while (st == CR_OK && pair < end) {
         char *next = memchr(pair, '&', (size_t)(end - pair));

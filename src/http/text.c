@@ -55,8 +55,9 @@ failed:
 
 void cr_text_put(struct cr_text *text, const char *bytes, size_t count)
 {
-    char *room = text_reserve(text, count);
-    if (room == NULL || count == 0)
+    /* Nothing has no place in a text that has no memory yet. */
+    char *room = count > 0 ? text_reserve(text, count) : NULL;
+    if (room == NULL)
         return;
     memcpy(room, bytes, count);
     text->count += count;

@@ -32,6 +32,7 @@ struct put_case {
 static void what_came_from_outside_stays_text(void)
 {
     static const struct put_case rows[] = {
+        PUT(cr_text_put, "", ""), /* an address in no memory, found by fuzzing */
         PUT(cr_text_json, "plain", "\"plain\""),
         PUT(cr_text_json, "", "\"\""),
         PUT(cr_text_json, "a\"b\\c", "\"a\\\"b\\\\c\""),
@@ -175,6 +176,19 @@ static void a_form_is_taken_apart(void)
     tap_row(NULL);
 }
 
+/* Found by fuzzing: the letters after a % were folded, also those of the next field's name. */
+static void what_stands_in_a_field_that_is_passed_over_changes_no_other(void)
+{
+    static const char *const added[] = {"add", NULL};
+    static const char body[] = "x=%&Add=1";
+    struct cr_http_form form;
+    cr_http_form_init(&form, added);
+    CHECK_STATUS(cr_http_form_urlencoded(&form, (struct cr_http_text){body, sizeof body - 1}),
+                 CR_OK);
+    CHECK(cr_http_form_get(&form, "add") == NULL);
+    cr_http_form_fini(&form);
+}
+
 static void a_json_object_is_taken_apart(void)
 {
     static const struct form_case rows[] = {
@@ -242,6 +256,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_time_is_written_as_rfc_3339_has_it),
     TAP_TEST(text_past_its_bound_fails_and_keeps_what_it_has),
     TAP_TEST(a_form_is_taken_apart),
+    TAP_TEST(what_stands_in_a_field_that_is_passed_over_changes_no_other),
     TAP_TEST(a_json_object_is_taken_apart),
     TAP_TEST(devices_are_called_what_people_call_them),
 };
