@@ -72,6 +72,10 @@ static void query_debt(struct cr_query *query, struct cr_debt_row *out, bool *ou
     cr_query_bytes(query, boot_id, sizeof boot_id);
     cr_boot_ns boot_at = cr_query_uint(query);
     cr_time_ms wall_at = cr_query_int(query);
+    if (wall_at < 0) { /* before there was any */
+        query->is_bad = true;
+        wall_at = 0;
+    }
     bool same_boot = memcmp(boot_id, s->env.boot_id, sizeof boot_id) == 0;
     cr_span_ms passed = same_boot ? cr_boot_between(boot_at, cr_clock_boot(s->env.clock))
                                   : cr_sqlite_now(s) - wall_at;
