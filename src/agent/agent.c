@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,7 +46,7 @@ struct agent {
     struct cr_service *service;
     struct cr_peers *peers;
     struct cr_audit *audit; /* NULL: none */
-    struct cr_timer exit_timer;
+    struct cr_timer exit_timer, beat_timer;
     int lock_fd;
     bool stopping;
 };
@@ -202,6 +203,16 @@ static void exit_fired(struct cr_timer *timer)
     cr_loop_uv_stop(agent->loop);
 }
 
+/* Whoever does not read it finds it full, and the agent goes on. */
+static void beat_fired(struct cr_timer *timer)
+{
+    struct agent *agent =
+        (struct agent *)(void *)((char *)timer - offsetof(struct agent, beat_timer));
+    (void)!write(agent->options->ready_fd, "\n", 1);
+    cr_timer_set(agent->loop, timer,
+                 cr_boot_add(cr_clock_boot(agent->loop->clock), agent->options->beat));
+}
+
 static void agent_census(void *context, size_t count)
 {
     struct agent *agent = context;
@@ -348,6 +359,7 @@ static void agent_fini(struct agent *agent)
     cr_audit_close(agent->audit);
     if (agent->loop != NULL) {
         cr_timer_stop(agent->loop, &agent->exit_timer);
+        cr_timer_stop(agent->loop, &agent->beat_timer);
         cr_loop_uv_destroy(agent->loop);
     }
     cr_agent_state_unlock(agent->lock_fd);
@@ -362,7 +374,18 @@ static void ready_tell(const struct cr_agent_options *options, enum cr_status st
         (void)dprintf(options->ready_fd, "READY=1\n");
     else
         (void)dprintf(options->ready_fd, "%d %s\n", (int)status, error->text);
-    close(options->ready_fd);
+    if (status != CR_OK || options->beat == 0)
+        close(options->ready_fd);
+}
+
+static void beat_start(struct agent *agent)
+{
+    const struct cr_agent_options *options = agent->options;
+    if (options->ready_fd < 0 || options->beat == 0)
+        return;
+    (void)fcntl(options->ready_fd, F_SETFL, O_NONBLOCK);
+    (void)fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC);
+    beat_fired(&agent->beat_timer);
 }
 
 /* Whoever started us waits for the line on ready_fd and for this process, and is then rid of both:
@@ -380,6 +403,7 @@ int cr_agent_main(const struct cr_agent_options *options)
     struct cr_error error = {.size = sizeof error};
     struct agent agent = {.options = options, .lock_fd = -1};
     agent.exit_timer.fire = exit_fired;
+    agent.beat_timer.fire = beat_fired;
     CR_ASSERT(options->store != NULL && options->state != NULL);
     if (options->automatic)
         agent_detach();
@@ -392,6 +416,7 @@ int cr_agent_main(const struct cr_agent_options *options)
     if (st == CR_OK) {
         audit_start(&agent);
         ready_tell(options, st, &error);
+        beat_start(&agent);
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
         cr_loop_uv_run(agent.loop);
     }

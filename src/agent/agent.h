@@ -44,6 +44,8 @@ struct cr_agent_options {
     cr_span_ms auto_exit; /* 0: CR_AGENT_AUTO_EXIT_MS */
     int ready_fd; /* -1: none. Gets one line and is closed: "READY=1", or why the start failed: the
                      number of a cr_status, a blank, and its text */
+    cr_span_ms beat; /* not 0: ready_fd stays open, and gets an empty line as often while the
+                        agent's loop goes round */
     /* SIGHUP: read the settings anew. False: they are bad, and the old ones stay (the callee has
      * said so). NULL: nothing to read. */
     bool (*reload)(void *context, struct cr_agent_settings *out_settings);

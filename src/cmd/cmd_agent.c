@@ -14,7 +14,16 @@
 #include "base/log.h"
 #include "cmd/command.h"
 
-enum { KEY_AUTO = 0x200, KEY_READY, KEY_SERVED, KEY_REALM, KEY_BYTES, KEY_IDLE, KEY_ABSOLUTE };
+enum {
+    KEY_AUTO = 0x200,
+    KEY_READY,
+    KEY_SERVED,
+    KEY_REALM,
+    KEY_BYTES,
+    KEY_IDLE,
+    KEY_ABSOLUTE,
+    KEY_BEAT
+};
 
 #define HANDED_OVER_BYTES ((size_t)64 * 1024)
 
@@ -23,6 +32,7 @@ struct agent_input {
     bool automatic;
     bool served; /* by `serve`, which has read the settings and hands them over */
     int ready_fd;
+    long beat_ms;
     const char *realm, *cache_bytes, *idle, *absolute;
 };
 
@@ -35,6 +45,9 @@ static error_t agent_parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_READY:
         in->ready_fd = (int)strtol(argument, NULL, 10);
+        return 0;
+    case KEY_BEAT:
+        in->beat_ms = strtol(argument, NULL, 10);
         return 0;
     case KEY_SERVED:
         in->served = true;
@@ -189,6 +202,7 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .app_mode = (unsigned)settings->socket_mode,
         .automatic = context->in.automatic,
         .ready_fd = context->in.ready_fd,
+        .beat = context->in.beat_ms,
         .reload = agent_reload,
         .context = context,
     };
@@ -203,6 +217,7 @@ int cr_cmd_agent(int argc, char **argv)
     static const struct argp_option options[] = {
         {.name = "auto", .key = KEY_AUTO, .flags = OPTION_HIDDEN},
         {.name = "ready-fd", .key = KEY_READY, .arg = "FD", .flags = OPTION_HIDDEN},
+        {.name = "beat-ms", .key = KEY_BEAT, .arg = "N", .flags = OPTION_HIDDEN},
         {.name = "served", .key = KEY_SERVED, .flags = OPTION_HIDDEN},
         {.name = "realm", .key = KEY_REALM, .arg = "NAME", .flags = OPTION_HIDDEN},
         {.name = "cache-bytes", .key = KEY_BYTES, .arg = "N", .flags = OPTION_HIDDEN},

@@ -104,6 +104,7 @@ static json_t *check_json(const struct cr_settings *settings, const char *policy
     static const char *const kinds[] = {[CR_ORIGIN_DEFAULT] = "default",
                                         [CR_ORIGIN_PROFILE] = "profile",
                                         [CR_ORIGIN_FILE] = "file",
+                                        [CR_ORIGIN_CREDENTIAL] = "credential",
                                         [CR_ORIGIN_ENVIRONMENT] = "environment",
                                         [CR_ORIGIN_OPTION] = "option"};
     size_t count;

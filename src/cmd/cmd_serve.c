@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `cloakroom serve`: from settings to a supervisor, and the first account. */
+#include <errno.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,10 +14,13 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/secret.h"
+#include "server/listen.h"
+#include "base/manager.h"
 #include "server/server.h"
 
 #define FIRST_USER "admin"
 #define AGENT_ARGUMENTS_MAX 16
+#define METRICS_SOCKET "metrics" /* FileDescriptorName= of the one for /metrics */
 
 struct serving {
     struct cr_place place;
@@ -26,6 +32,11 @@ struct serving {
     char ops_socket[PATH_MAX + 16];
     char listen[CR_SETTING_TEXT_CHARS_MAX + 1]; /* cut up at its commas */
     const char *addresses[CR_SERVER_LISTEN_MAX];
+    struct cr_manager manager;
+    int sockets[CR_SERVER_LISTEN_MAX]; /* that are open already, at their addresses; -1: none */
+    char socket_texts[CR_MANAGER_SOCKETS_MAX][64];
+    struct cr_child_user agent_user, worker_user;
+    char user_names[2][64];
     size_t address_count;
 };
 
@@ -130,20 +141,165 @@ static bool agent_ready(void *context)
 
 /* ---- serving */
 
+static bool address_add(struct serving *s, const char *text, int open)
+{
+    if (s->address_count == CR_SERVER_LISTEN_MAX) {
+        cr_complain("server.listen takes at most %d addresses", CR_SERVER_LISTEN_MAX);
+        return false;
+    }
+    s->sockets[s->address_count] = open;
+    s->addresses[s->address_count++] = text;
+    return true;
+}
+
+/* The address of a socket that the service manager has opened. */
+static bool socket_address(struct serving *s, size_t index)
+{
+    struct cr_listen_address address;
+    const struct cr_manager_socket *handed = &s->manager.sockets[index];
+    if (cr_listen_address_of(handed->fd, &address) != CR_OK) {
+        cr_complain("descriptor %d, which was handed over, is not a TCP socket that listens: "
+                    "cloakroom.socket takes ListenStream=ADDRESS:PORT",
+                    handed->fd);
+        return false;
+    }
+    cr_listen_text(&address, s->socket_texts[index], sizeof s->socket_texts[index]);
+    return true;
+}
+
+/* All but those for metrics. */
+static bool addresses_inherit(struct serving *s)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < s->manager.socket_count; i++) {
+        if (strcmp(s->manager.sockets[i].name, METRICS_SOCKET) == 0)
+            continue;
+        found++;
+        if (!socket_address(s, i) || !address_add(s, s->socket_texts[i], s->manager.sockets[i].fd))
+            return false;
+    }
+    if (found == 0)
+        cr_complain("server.listen is systemd, and no socket was handed over: start it by "
+                    "cloakroom.socket (systemctl enable --now cloakroom.socket), or name an "
+                    "address such as 127.0.0.1:8080");
+    return found > 0;
+}
+
+static bool is_said(const struct serving *s, const char *row)
+{
+    return s->place.settings.origins[cr_setting_find(row)].kind != CR_ORIGIN_DEFAULT;
+}
+
+static bool is_handed_over(const struct serving *s, bool for_metrics)
+{
+    for (size_t i = 0; i < s->manager.socket_count; i++)
+        if ((strcmp(s->manager.sockets[i].name, METRICS_SOCKET) == 0) == for_metrics)
+            return true;
+    return false;
+}
+
+static void unused_say(const char *row)
+{
+    cr_complain("a socket that was handed over stays unused: %s names another address, and not "
+                "systemd",
+                row);
+}
+
+/* Sockets that are handed over are used where no other address was asked for. */
 static bool addresses_cut(struct serving *s)
 {
     char *rest = s->listen;
+    bool handed_over = is_handed_over(s, false);
+    bool is_used = false;
+    if (handed_over && !is_said(s, "server.listen"))
+        return addresses_inherit(s);
     memcpy(s->listen, s->place.settings.listen, sizeof s->listen);
     for (char *word = strsep(&rest, ","); word != NULL; word = strsep(&rest, ",")) {
         word += strspn(word, " ");
         word[strcspn(word, " ")] = '\0';
-        if (s->address_count == CR_SERVER_LISTEN_MAX) {
-            cr_complain("server.listen takes at most %d addresses", CR_SERVER_LISTEN_MAX);
+        bool inherits = strcmp(word, "systemd") == 0;
+        if (inherits && is_used)
+            continue;
+        is_used = is_used || inherits;
+        if (!(inherits ? addresses_inherit(s) : address_add(s, word, -1)))
             return false;
-        }
-        s->addresses[s->address_count++] = word;
     }
+    if (handed_over && !is_used)
+        unused_say("server.listen");
     return true;
+}
+
+/* Where /metrics is. */
+static bool monitor_find(struct serving *s, const char **out_listen, int *out_fd)
+{
+    const char *listen = s->place.settings.ops_listen;
+    bool handed_over = is_handed_over(s, true);
+    *out_fd = -1;
+    *out_listen = listen[0] != '\0' ? listen : NULL;
+    if (strcmp(listen, "systemd") != 0 && !(handed_over && *out_listen == NULL)) {
+        if (handed_over)
+            unused_say("ops.listen");
+        return true;
+    }
+    for (size_t i = 0; i < s->manager.socket_count; i++) {
+        if (strcmp(s->manager.sockets[i].name, METRICS_SOCKET) != 0)
+            continue;
+        *out_fd = s->manager.sockets[i].fd;
+        *out_listen = s->socket_texts[i];
+        return socket_address(s, i);
+    }
+    cr_complain("ops.listen is systemd, and no socket called " METRICS_SOCKET
+                " was handed over: start it by cloakroom-metrics.socket, or name a loopback "
+                "address such as 127.0.0.1:9464");
+    return false;
+}
+
+/* False: said why. *out_user is NULL where no other user is asked for. */
+static bool user_find(const char *row, const char *name, char *buffer, struct cr_child_user *user,
+                      const struct cr_child_user **out_user)
+{
+    const struct passwd *found;
+    *out_user = NULL;
+    if (name[0] == '\0')
+        return true;
+    errno = 0;
+    found = getpwnam(name);
+    if (found == NULL) {
+        cr_complain("%s: there is no user '%s' on this host", row, name);
+        return false;
+    }
+    if (found->pw_uid == geteuid())
+        return true;
+    if (!cr_child_user_allowed()) {
+        cr_complain("%s: only root, or who has CAP_SETUID and CAP_SETGID, can start processes as "
+                    "'%s': start the server so, or leave this unset",
+                    row, name);
+        return false;
+    }
+    memcpy(buffer, name, strlen(name) + 1);
+    *user = (struct cr_child_user){buffer, found->pw_uid, found->pw_gid};
+    *out_user = user;
+    return true;
+}
+
+/* Root makes the directory that the agent takes for its own only when it belongs to it. */
+static bool state_give(const char *state, const struct cr_child_user *user)
+{
+    char parent[PATH_MAX];
+    struct stat about;
+    const char *slash = strrchr(state, '/');
+    if (slash != NULL && slash != state) {
+        snprintf(parent, sizeof parent, "%.*s", (int)(slash - state), state);
+        (void)mkdir(parent, 0755);
+    }
+    if ((mkdir(state, 0700) == 0 || errno == EEXIST) && lstat(state, &about) == 0 &&
+        S_ISDIR(about.st_mode) &&
+        (about.st_uid == user->uid ||
+         (about.st_uid == 0 && lchown(state, user->uid, user->gid) == 0)))
+        return true;
+    cr_complain("agent.user: cannot make %s a directory of '%s': name another with --state", state,
+                user->name);
+    return false;
 }
 
 /* What the agent is told: the file, and the options that outweigh it, also when it is read again.
@@ -213,6 +369,7 @@ int cr_cmd_serve(int argc, char **argv)
         .settings = rows};
     static struct serving s; /* large, and there until the end */
     const char *arguments[AGENT_ARGUMENTS_MAX];
+    cr_manager_take(&s.manager);
     cr_form_read(&form, argc, argv, &s.place, NULL);
     const struct cr_settings *settings = &s.place.settings;
     if (s.place.config != NULL && realpath(s.place.config, s.config) != NULL)
@@ -224,6 +381,14 @@ int cr_cmd_serve(int argc, char **argv)
         cr_complain("serve needs the store itself, not the socket of an agent");
         return CR_EXIT_USAGE;
     }
+    const struct cr_child_user *agent_user;
+    const struct cr_child_user *worker_user;
+    if (!user_find("agent.user", settings->agent_user, s.user_names[0], &s.agent_user,
+                   &agent_user) ||
+        !user_find("server.user", settings->server_user, s.user_names[1], &s.worker_user,
+                   &worker_user) ||
+        (agent_user != NULL && !state_give(s.state, agent_user)))
+        return CR_EXIT_USAGE;
     s.running = *settings;
     if (!cr_settings_pack(&s.running, s.packed, sizeof s.packed)) {
         cr_complain("the settings are too much to be handed to the agent");
@@ -233,6 +398,10 @@ int cr_cmd_serve(int argc, char **argv)
     cr_log_open("serve", (enum cr_log_level)settings->log_level, settings->log_json != 0);
     struct cr_server_options options = {.listen = s.addresses,
                                         .listen_count = s.address_count,
+                                        .listen_fds = s.sockets,
+                                        .manager = &s.manager,
+                                        .agent_user = agent_user,
+                                        .worker_user = worker_user,
                                         .workers = (unsigned)settings->workers,
                                         .store = s.store,
                                         .state = s.state,
@@ -253,7 +422,8 @@ int cr_cmd_serve(int argc, char **argv)
     snprintf(s.ops_socket, sizeof s.ops_socket, "%s/%s", s.state, CR_SERVER_OPS_SOCKET);
     options.ops_socket = settings->ops_socket[0] != '\0' ? settings->ops_socket : s.ops_socket;
     options.ops_socket_mode = (unsigned)settings->ops_socket_mode;
-    options.ops_listen = settings->ops_listen[0] != '\0' ? settings->ops_listen : NULL;
+    if (!monitor_find(&s, &options.ops_listen, &options.ops_listen_fd))
+        return CR_EXIT_USAGE;
     cr_descriptors_raise();
     return cr_server_main(&options);
 }

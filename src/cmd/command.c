@@ -337,6 +337,8 @@ enum cr_status cr_place_settings(const struct cr_place *place, struct cr_setting
     if (config != NULL)
         st = cr_settings_read(&settings, config, out_error);
     if (st == CR_OK)
+        st = cr_settings_credentials(&settings, getenv("CREDENTIALS_DIRECTORY"), out_error);
+    if (st == CR_OK)
         st = cr_settings_environment(&settings, environ, out_error);
     if (st == CR_OK)
         st = cr_place_options(place, &settings, out_error);

@@ -11,9 +11,9 @@
  *
  * Everything that is wrong in it is told with file and line, and nothing of it is taken then.
  *
- * Each value knows where it comes from. What is taken later outweighs: default, file, environment,
- * option. A password (in the store's URL) may only stand in a file that others cannot read:
- * arguments and environments are seen by too many.
+ * Each value knows where it comes from. What is taken later outweighs: default, file, credential,
+ * environment, option. A password (in the store's URL) may only stand in a file that others cannot
+ * read: arguments and environments are seen by too many.
  */
 #ifndef CMD_SETTINGS_H
 #define CMD_SETTINGS_H
@@ -38,6 +38,7 @@ enum cr_origin_kind {
     CR_ORIGIN_DEFAULT,
     CR_ORIGIN_PROFILE, /* follows from session.profile */
     CR_ORIGIN_FILE,
+    CR_ORIGIN_CREDENTIAL, /* a file that the service manager hands over, of the setting's name */
     CR_ORIGIN_ENVIRONMENT,
     CR_ORIGIN_OPTION
 };
@@ -54,12 +55,14 @@ struct cr_settings {
     int64_t behind_tls; /* 0, 1 */
     int64_t connections;
     char clear_site_data[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char server_user[CR_SETTING_TEXT_CHARS_MAX + 1];
     char ops_socket[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t ops_socket_mode;
     char ops_listen[CR_SETTING_TEXT_CHARS_MAX + 1];
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t socket_mode;
+    char agent_user[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t cache; /* enum cr_cache */
     int64_t cache_bytes;
     int64_t huge_pages; /* enum cr_huge_pages */
@@ -143,6 +146,13 @@ CR_MUST_CHECK enum cr_status cr_settings_read(struct cr_settings *settings, cons
 CR_MUST_CHECK enum cr_status cr_settings_parse(struct cr_settings *settings, const char *path,
                                                const char *bytes, size_t count,
                                                struct cr_error *out_error);
+
+/* What is secret, from the files of `directory` ($CREDENTIALS_DIRECTORY) that have a setting's
+ * name: store.url. Their first line counts. NULL: there is none. All of it or nothing: CR_E_INVALID
+ * with the file's name, also where others may read it; CR_E_IO. */
+CR_MUST_CHECK enum cr_status cr_settings_credentials(struct cr_settings *settings,
+                                                     const char *directory,
+                                                     struct cr_error *out_error);
 
 /* What CLOAKROOM__SECTION__KEY says, in `environment` (as environ; NULL at the end). All of it or
  * nothing: CR_E_INVALID with the variable's name, also for one that names no setting. */

@@ -42,6 +42,9 @@ void cr_setting_origin_show(const struct cr_settings *settings, size_t index, ch
     case CR_ORIGIN_FILE:
         snprintf(out, capacity, "%s:%d", settings->file, origin->line);
         break;
+    case CR_ORIGIN_CREDENTIAL:
+        snprintf(out, capacity, "credential %s", row->name);
+        break;
     case CR_ORIGIN_ENVIRONMENT:
         length = (size_t)snprintf(out, capacity, "%s", CR_SETTING_ENVIRONMENT);
         for (const char *c = row->name; *c != '\0' && length + 2 < capacity; c++) {

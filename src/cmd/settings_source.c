@@ -244,6 +244,52 @@ enum cr_status cr_settings_read(struct cr_settings *settings, const char *path,
     return st;
 }
 
+/* ---- credentials */
+
+static enum cr_status credential_take(struct cr_settings *settings, size_t index, const char *path,
+                                      struct cr_error *out_error)
+{
+    char *bytes = NULL;
+    size_t count = 0;
+    size_t row_count;
+    bool open_to_others = false;
+    struct cr_error error = {.size = sizeof error};
+    const char *name = cr_setting_rows(&row_count)[index].name;
+    const struct cr_setting_origin origin = {CR_ORIGIN_CREDENTIAL, 0};
+    enum cr_status st = file_take(path, &bytes, &count, &open_to_others, out_error);
+    if (st != CR_OK)
+        return st;
+    bytes[count] = '\0';
+    bytes[strcspn(bytes, "\r\n")] = '\0';
+    if (open_to_others)
+        st = cr_setting_refuse(out_error, "%s is open to others: chmod 600 %s", path, path);
+    else if (cr_setting_put(settings, index, bytes, origin, &error) != CR_OK)
+        st = cr_setting_refuse(out_error, "%s: credential %s: %.600s", path, name, error.text);
+    cr_bytes_wipe(bytes, count);
+    free(bytes);
+    return st;
+}
+
+enum cr_status cr_settings_credentials(struct cr_settings *settings, const char *directory,
+                                       struct cr_error *out_error)
+{
+    struct cr_settings copy = *settings;
+    char path[NAME_CHARS_MAX + CR_SETTING_TEXT_CHARS_MAX];
+    size_t count;
+    const struct cr_setting *rows = cr_setting_rows(&count);
+    for (size_t i = 0; directory != NULL && directory[0] == '/' && i < count; i++) {
+        if (rows[i].kind != CR_SETTING_URL ||
+            snprintf(path, sizeof path, "%s/%s", directory, rows[i].name) >= (int)sizeof path ||
+            access(path, F_OK) != 0)
+            continue;
+        enum cr_status st = credential_take(&copy, i, path, out_error);
+        if (st != CR_OK)
+            return st;
+    }
+    *settings = copy;
+    return CR_OK;
+}
+
 /* ---- the environment */
 
 /* CLOAKROOM__CACHE__HUGE_PAGES */

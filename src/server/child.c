@@ -3,13 +3,17 @@
 #include "server/child.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/capability.h>
 
 #include "base/assert.h"
 
@@ -31,13 +35,34 @@ static const char *program_path(const char *program, char *buffer, size_t capaci
     return access(buffer, X_OK) == 0 ? buffer : self;
 }
 
+bool cr_child_user_allowed(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+    const unsigned wanted = 1U << CAP_SETUID | 1U << CAP_SETGID;
+    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & wanted) == wanted;
+}
+
+/* Capabilities that a service manager gave us as another user than root would outlast exec. */
+static bool rights_drop(const struct cr_child_user *user)
+{
+    if (user != NULL && (initgroups(user->name, user->gid) != 0 ||
+                         setresgid(user->gid, user->gid, user->gid) != 0 ||
+                         setresuid(user->uid, user->uid, user->uid) != 0))
+        return false;
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+           prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
 _Noreturn static void child_become(const struct cr_child_command *command, const char *path,
                                    pid_t parent)
 {
     sigset_t none;
     int input = command->input >= 0 ? command->input : open("/dev/null", O_RDONLY | O_CLOEXEC);
-    /* Before it is looked whether the parent is still there: one of the two notices its death. */
-    if (prctl(PR_SET_PDEATHSIG, command->death_signal) != 0 || getppid() != parent)
+    /* First: the kernel forgets the signal when the user changes. That before it is looked whether
+     * the parent is still there: one of the two notices its death. */
+    if (!rights_drop(command->user) || prctl(PR_SET_PDEATHSIG, command->death_signal) != 0 ||
+        getppid() != parent)
         _exit(127);
     (void)setpgid(0, 0);
     (void)sigemptyset(&none);

@@ -17,19 +17,32 @@ struct cr_child {
     unsigned failures; /* in a row, each soon after the start */
 };
 
-/* How to run it. */
-struct cr_child_command {
-    const char *program;          /* NULL: the present one */
-    const char *const *arguments; /* argv, ended by NULL */
-    int input;                    /* its standard input; -1: nothing to read */
-    int death_signal;             /* what it gets when the caller dies */
-    int inherited;                /* becomes its descriptor 3 */
+/* As whom, where it is not the caller. */
+struct cr_child_user {
+    const char *name; /* whose groups it gets */
+    uid_t uid;
+    gid_t gid;
 };
 
-/* It has no signals blocked, is no part of the terminal's
- * foreground group, and no other descriptor of ours. CR_E_IO. */
+/* How to run it. */
+struct cr_child_command {
+    const char *program;              /* NULL: the present one */
+    const char *const *arguments;     /* argv, ended by NULL */
+    int input;                        /* its standard input; -1: nothing to read */
+    int death_signal;                 /* what it gets when the caller dies */
+    int inherited;                    /* becomes its descriptor 3 */
+    const struct cr_child_user *user; /* NULL: the caller's */
+};
+
+/* It has no signals blocked, is no part of the terminal's foreground group, has no other descriptor
+ * of ours, none of the capabilities that were given to us, and can never get more rights than it
+ * has. CR_E_IO. */
 CR_MUST_CHECK enum cr_status cr_child_start(struct cr_child *child,
                                             const struct cr_child_command *command, cr_boot_ns now);
+
+/* Whether this process may start one as somebody else: root may, and who has CAP_SETUID and
+ * CAP_SETGID. */
+CR_MUST_CHECK bool cr_child_user_allowed(void);
 
 /* Whether it has ended; *out_status is waitpid's. Sets when to start it again. */
 CR_MUST_CHECK bool cr_child_ended(struct cr_child *child, cr_boot_ns now, int *out_status);

@@ -16,6 +16,7 @@ enum cr_control_kind {
     CR_CONTROL_DRAIN = 3,  /* to the worker: finish what is under way, and exit */
     CR_CONTROL_READY = 4,  /* from the worker: it serves; the page on which it counts */
     CR_CONTROL_LONELY = 5, /* from the worker: its connection to the agent has ended */
+    CR_CONTROL_ALIVE = 7,  /* from the worker: it goes round, as every `settings.beat` */
     CR_CONTROL_PAGE = 6,   /* to the ops worker: the page of worker `settings.number` */
 };
 
@@ -31,6 +32,7 @@ struct cr_worker_settings {
     cr_span_ms idle, absolute;
     char clear_site_data[128];
     unsigned connections_max;
+    cr_span_ms beat; /* CR_CONTROL_ALIVE comes as often; 0: never */
     bool unconfined;
     enum cr_log_level log_level;
     bool log_json;

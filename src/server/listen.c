@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,48 @@ enum cr_status cr_listen_open(struct cr_listen_address *address, size_t count, i
             (void)close(out_fds[--i]);
         errno = saved;
         return st;
+    }
+    return CR_OK;
+}
+
+enum cr_status cr_listen_address_of(int fd, struct cr_listen_address *out)
+{
+    struct cr_listen_address address = {0};
+    int listens = 0, kind = 0;
+    socklen_t bytes = sizeof listens;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) != 0 || listens == 0)
+        return CR_E_INVALID;
+    bytes = sizeof kind;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &bytes) != 0 || kind != SOCK_STREAM)
+        return CR_E_INVALID;
+    address.socket_bytes = sizeof address.socket;
+    if (getsockname(fd, &address.socket.any, &address.socket_bytes) != 0)
+        return CR_E_INVALID;
+    if (address.socket.any.sa_family == AF_INET)
+        address.loopback = (ntohl(address.socket.v4.sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+    else if (address.socket.any.sa_family == AF_INET6)
+        address.loopback = IN6_IS_ADDR_LOOPBACK(&address.socket.v6.sin6_addr);
+    else
+        return CR_E_INVALID;
+    *out = address;
+    return CR_OK;
+}
+
+enum cr_status cr_listen_share(int fd, size_t count, int *out_fds)
+{
+    struct cr_listen_address address;
+    int flags = fcntl(fd, F_GETFL);
+    if (cr_listen_address_of(fd, &address) != CR_OK)
+        return CR_E_INVALID;
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return CR_E_IO;
+    for (size_t i = 0; i < count; i++) {
+        out_fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (out_fds[i] >= 0)
+            continue;
+        while (i > 0)
+            (void)close(out_fds[--i]);
+        return CR_E_IO;
     }
     return CR_OK;
 }

@@ -27,6 +27,14 @@ CR_MUST_CHECK enum cr_status cr_listen_parse(const char *text, struct cr_listen_
 CR_MUST_CHECK enum cr_status cr_listen_open(struct cr_listen_address *address, size_t count,
                                             int *out_fds);
 
+/* The same of a socket that somebody else has opened: `count` descriptors of one socket, so that
+ * whoever has a moment takes the next connection. `fd` stays the caller's. CR_E_INVALID: it is not
+ * a TCP socket that listens. */
+CR_MUST_CHECK enum cr_status cr_listen_share(int fd, size_t count, int *out_fds);
+
+/* The address of such a socket. CR_E_INVALID. */
+CR_MUST_CHECK enum cr_status cr_listen_address_of(int fd, struct cr_listen_address *out);
+
 /* A Unix socket at `path`, with the permissions `mode`; a socket that nobody listens on any more is
  * replaced. CR_BUSY: somebody does. CR_CONFLICT: something else than a socket stands there.
  * CR_E_LIMIT: the path is longer than a socket's may be. CR_E_IO with errno. */

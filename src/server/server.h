@@ -13,6 +13,8 @@
 #include <cloakroom/session.h>
 
 #include "base/log.h"
+#include "server/child.h"
+#include "base/manager.h"
 
 #define CR_SERVER_WORKERS_MAX 64
 #define CR_SERVER_LISTEN_MAX 8
@@ -21,12 +23,18 @@
 struct cr_server_options {
     const char *const *listen; /* numeric addresses: "127.0.0.1:8080", "[::1]:8080" */
     size_t listen_count;       /* 1 to CR_SERVER_LISTEN_MAX */
-    unsigned workers;          /* 1 to CR_SERVER_WORKERS_MAX */
+    const int
+        *listen_fds;  /* the socket at each of them that is open already, or -1; NULL: none is */
+    unsigned workers; /* 1 to CR_SERVER_WORKERS_MAX */
 
     /* The agent is run as `PROGRAM agent --store - --state STATE --ready-fd FD` and then
      * agent_arguments (NULL at the end), with the store's URL on its standard input, and after that
      * line agent_settings (NULL: nothing), as it is at the time. */
-    const char *program; /* NULL: /proc/self/exe */
+    const char *program;              /* NULL: /proc/self/exe */
+    const struct cr_manager *manager; /* who has started us; NULL: nobody who listens */
+    /* As whom agent and ops worker run, and as whom HTTP workers. NULL: as who calls this, who must
+     * be root or have CAP_SETUID and CAP_SETGID where it is not NULL. */
+    const struct cr_child_user *agent_user, *worker_user;
     const char *store;
     const char *state;
     const char *const *agent_arguments;
@@ -44,6 +52,7 @@ struct cr_server_options {
     const char *ops_socket;   /* a Unix socket for the admin API */
     unsigned ops_socket_mode; /* 0600, or 0660: the group that the socket then has, too */
     const char *ops_listen;   /* loopback address for /metrics, /healthz, /readyz; NULL: none */
+    int ops_listen_fd;        /* the socket there that is open already, or -1 */
 
     unsigned connections_max; /* of a worker; 0: 1000 */
     bool unconfined;          /* serve also where the kernel does not let workers be confined */

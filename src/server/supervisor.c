@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,12 +32,18 @@
 #include "server/child.h"
 #include "server/control.h"
 #include "server/listen.h"
+#include "base/manager.h"
 
 /* A predecessor that was killed leaves its sockets and its agent's lock this much later at most. */
 #define PREDECESSOR_MS 3000
 #define RETRY_MS 50          /* between two tries to reach the agent */
 #define WORKER_STOP_MS 12000 /* its own bound, and something on top */
 #define AGENT_STOP_MS 10000
+/* Parts of the time in which a service manager wants to hear of us: each process of ours is to be
+ * heard of eight times, and was well half of it ago at the latest. */
+#define WATCHDOG_BEATS 8
+#define WATCHDOG_SILENCE 2
+#define WATCHDOG_FEEDS 4
 
 enum stage {
     STAGE_AGENT,
@@ -57,7 +62,8 @@ struct worker_slot {
     cr_boot_ns agent_due; /* not before */
     int listen[CR_SERVER_LISTEN_MAX];
     size_t listen_count;
-    int page; /* on which it counts; -1: not come yet */
+    int page;         /* on which it counts; -1: not come yet */
+    cr_boot_ns heard; /* that it goes round */
 };
 
 /* The ops worker stands behind the HTTP workers. */
@@ -77,6 +83,7 @@ struct supervisor {
     int agent_ready; /* the pipe that says so; -1: nothing is awaited */
     bool agent_serves;
     bool agent_reloads; /* it is to be told as soon as it serves: before, SIGHUP would end it */
+    cr_boot_ns agent_heard;
     char agent_line[1024];
     size_t agent_line_count;
     char agent_socket[108], operator_socket[108];
@@ -86,6 +93,11 @@ struct supervisor {
     bool has_ops_socket; /* at options->ops_socket, and ours to remove */
     struct cr_listen_address monitor;
     struct cr_shm counted; /* struct cr_http_processes, which the ops worker reads */
+
+    struct cr_manager manager;
+    cr_boot_ns feed_due;
+    char beat_text[24]; /* how often the agent is to be heard of, in milliseconds */
+    bool hungry;        /* it is not told that we are well: we are not */
 };
 
 static bool is_ops(const struct supervisor *s, const struct worker_slot *worker)
@@ -118,30 +130,17 @@ static void fd_close(int *fd)
     *fd = -1;
 }
 
+/* How often each process of ours is to be heard of; 0: nobody wants to know. */
+static cr_span_ms beat_of(const struct supervisor *s)
+{
+    cr_span_ms beat = s->manager.watchdog / WATCHDOG_BEATS;
+    return s->manager.watchdog > 0 && beat == 0 ? 1 : beat;
+}
+
 static void fail(struct supervisor *s)
 {
     s->failed = true;
     s->stage = STAGE_GONE;
-}
-
-/* Tells systemd, where it is what started us. */
-static void notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (path == NULL || (path[0] != '/' && path[0] != '@') ||
-        strlen(path) >= sizeof address.sun_path)
-        return;
-    size_t count = strlen(path);
-    memcpy(address.sun_path, path, count);
-    if (path[0] == '@')
-        address.sun_path[0] = '\0';
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
-                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count));
-    (void)close(fd);
 }
 
 /* --- The agent --- */
@@ -152,7 +151,8 @@ static void notify(const char *state)
 static bool agent_arguments(const struct supervisor *s, const char *out[AGENT_ARGUMENTS_MAX])
 {
     const char *const first[] = {"cloakroom", "agent",           "--store",    "-",
-                                 "--state",   s->options->state, "--ready-fd", "3"};
+                                 "--state",   s->options->state, "--ready-fd", "3",
+                                 "--beat-ms", s->beat_text};
     size_t count = sizeof first / sizeof first[0];
     memcpy(out, first, sizeof first);
     for (const char *const *more = s->options->agent_arguments; more != NULL && *more != NULL;
@@ -197,6 +197,7 @@ static enum cr_status agent_start(struct supervisor *s)
         .input = input,
         .death_signal = SIGTERM,
         .inherited = ready[1],
+        .user = s->options->agent_user,
     };
     st = cr_child_start(&s->agent, &command, s->now);
     if (st != CR_OK)
@@ -226,6 +227,9 @@ static bool ops_listen(struct supervisor *s)
            cr_clock_boot(cr_clock_system()) < last)
         (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     s->has_ops_socket = st == CR_OK;
+    const struct cr_child_user *user = options->agent_user;
+    if (st == CR_OK && user != NULL && lchown(options->ops_socket, user->uid, user->gid) != 0)
+        st = CR_E_IO;
     if (st != CR_OK)
         cr_log(CR_LOG_ERROR, "cannot listen on %s: %s; --ops-socket names another place",
                options->ops_socket,
@@ -254,9 +258,26 @@ static void agent_serves(struct supervisor *s)
     s->stage = STAGE_WORKERS;
 }
 
-/* Its one line: "READY=1", or a number and why not. */
+/* After its first line: that it goes round. */
+static void agent_beat_take(struct supervisor *s)
+{
+    char beats[64];
+    ssize_t count = read(s->agent_ready, beats, sizeof beats);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (count > 0)
+        s->agent_heard = s->now;
+    else
+        fd_close(&s->agent_ready); /* its end is about to be noticed */
+}
+
+/* Its first line: "READY=1", or a number and why not. */
 static void agent_line_take(struct supervisor *s)
 {
+    if (s->agent_serves) {
+        agent_beat_take(s);
+        return;
+    }
     ssize_t count = read(s->agent_ready, s->agent_line + s->agent_line_count,
                          sizeof s->agent_line - 1 - s->agent_line_count);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
@@ -267,10 +288,13 @@ static void agent_line_take(struct supervisor *s)
         if (strchr(s->agent_line, '\n') == NULL && s->agent_line_count < sizeof s->agent_line - 1)
             return;
     }
-    fd_close(&s->agent_ready);
     s->agent_line[s->agent_line_count] = '\0';
     s->agent_line[strcspn(s->agent_line, "\n")] = '\0';
-    if (strcmp(s->agent_line, "READY=1") == 0)
+    bool ready = strcmp(s->agent_line, "READY=1") == 0;
+    if (!ready || beat_of(s) == 0)
+        fd_close(&s->agent_ready);
+    s->agent_heard = s->now;
+    if (ready)
         agent_serves(s);
 }
 
@@ -342,6 +366,7 @@ static enum cr_status worker_hand_over(const struct supervisor *s, struct worker
                 .idle = options->idle,
                 .absolute = options->absolute,
                 .connections_max = options->connections_max > 0 ? options->connections_max : 1000,
+                .beat = beat_of(s),
                 .unconfined = options->unconfined,
                 .log_level = options->log_level,
                 .log_json = options->log_json,
@@ -372,6 +397,7 @@ static enum cr_status worker_start(struct supervisor *s, struct worker_slot *wor
         .input = -1,
         .death_signal = SIGKILL,
         .inherited = ends[1],
+        .user = is_ops(s, worker) ? s->options->agent_user : s->options->worker_user,
     };
     enum cr_status st = cr_child_start(&worker->child, &command, s->now);
     (void)close(ends[1]);
@@ -402,7 +428,9 @@ static void all_ready(struct supervisor *s)
         cr_log(CR_LOG_WARN,
                "plain HTTP on loopback, for development: the cookie has another name "
                "and is sent without Secure; behind a proxy that speaks TLS, set --behind-tls yes");
-    notify("READY=1");
+    cr_manager_tell(&s->manager, "READY=1\nSTATUS=%u workers serve on %s", s->options->workers,
+                    text);
+    s->feed_due = s->now;
     if (s->options->serving != NULL)
         s->options->serving(s->options->context);
 }
@@ -426,6 +454,7 @@ static void worker_ready(struct supervisor *s, struct worker_slot *worker,
                          struct cr_control *message)
 {
     worker->ready = true;
+    worker->heard = s->now;
     if (message->fd_count > 0) {
         fd_close(&worker->page);
         worker->page = message->fds[0];
@@ -448,7 +477,10 @@ static void worker_listen_to(struct supervisor *s, struct worker_slot *worker)
             worker_ready(s, worker, &message);
         for (size_t i = 0; i < message.fd_count; i++)
             fd_close(&message.fds[i]); /* what was not taken */
-        worker->wants_agent = true;    /* READY and LONELY alike */
+        worker->heard = s->now;
+        if (message.kind == CR_CONTROL_ALIVE)
+            continue;
+        worker->wants_agent = true; /* READY and LONELY alike */
         if (s->stage == STAGE_WORKERS)
             all_ready(s);
     }
@@ -501,7 +533,7 @@ static void drain(struct supervisor *s)
     if (s->stage >= STAGE_DRAINING)
         return;
     static const struct cr_control message = {.kind = CR_CONTROL_DRAIN};
-    notify("STOPPING=1");
+    cr_manager_tell(&s->manager, "STOPPING=1");
     s->stage = STAGE_DRAINING;
     s->give_up = cr_boot_add(s->now, WORKER_STOP_MS);
     for (unsigned i = 0; i < s->slot_count; i++)
@@ -526,15 +558,70 @@ static void stop_go_on(struct supervisor *s)
     }
 }
 
+/* --- The service manager's watchdog --- */
+
+static unsigned long long monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+}
+
+static bool is_silent(const struct supervisor *s, cr_boot_ns heard)
+{
+    return s->now > cr_boot_add(heard, s->manager.watchdog / WATCHDOG_SILENCE);
+}
+
+/* Empty: all are well. */
+static void sick_write(const struct supervisor *s, char *out, size_t capacity)
+{
+    out[0] = '\0';
+    if (!s->agent_serves)
+        (void)snprintf(out, capacity, "the agent does not serve");
+    else if (is_silent(s, s->agent_heard))
+        (void)snprintf(out, capacity, "the agent does not answer");
+    for (unsigned i = 0; i < s->slot_count && out[0] == '\0'; i++) {
+        const struct worker_slot *worker = &s->workers[i];
+        const char *what = !worker->ready                ? "does not serve"
+                           : is_silent(s, worker->heard) ? "does not answer"
+                                                         : NULL;
+        if (what != NULL && is_ops(s, worker))
+            (void)snprintf(out, capacity, "the ops worker %s", what);
+        else if (what != NULL)
+            (void)snprintf(out, capacity, "worker %u %s", i + 1, what);
+    }
+}
+
+/* A process that died is started again by us; one that hangs is for the manager, who starts all of
+ * us again when it has not been told for long enough that we are well. The way to the end has
+ * bounds of its own. */
+static void watchdog_feed(struct supervisor *s)
+{
+    char sick[64] = "";
+    if (s->manager.watchdog == 0 || s->stage < STAGE_SERVING || s->now < s->feed_due)
+        return;
+    s->feed_due = cr_boot_add(s->now, s->manager.watchdog / WATCHDOG_FEEDS);
+    if (s->stage == STAGE_SERVING)
+        sick_write(s, sick, sizeof sick);
+    if (sick[0] != '\0' && !s->hungry)
+        cr_log(CR_LOG_WARN, "%s: the service manager's watchdog is told nothing meanwhile", sick);
+    s->hungry = sick[0] != '\0';
+    if (!s->hungry)
+        cr_manager_tell(&s->manager, "WATCHDOG=1");
+}
+
 /* --- The loop --- */
 
+/* READY follows also when the settings are bad: what serves is what served before. */
 static void reload(struct supervisor *s)
 {
-    if (s->options->reload != NULL && !s->options->reload(s->options->context))
-        return;
-    s->agent_reloads = !s->agent_serves;
-    if (s->agent_serves && s->agent.pid != 0)
-        (void)kill(s->agent.pid, SIGHUP);
+    cr_manager_tell(&s->manager, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_us());
+    if (s->options->reload == NULL || s->options->reload(s->options->context)) {
+        s->agent_reloads = !s->agent_serves;
+        if (s->agent_serves && s->agent.pid != 0)
+            (void)kill(s->agent.pid, SIGHUP);
+    }
+    cr_manager_tell(&s->manager, "READY=1");
 }
 
 static void signals_take(struct supervisor *s)
@@ -597,6 +684,8 @@ static void earlier(cr_boot_ns *due, cr_boot_ns other)
 static int poll_timeout(struct supervisor *s)
 {
     cr_boot_ns due = s->stage >= STAGE_DRAINING ? s->give_up : CR_BOOT_NEVER;
+    if (s->manager.watchdog > 0 && s->stage >= STAGE_SERVING)
+        earlier(&due, s->feed_due);
     if (s->agent.pid == 0)
         earlier(&due, s->agent.due);
     for (unsigned i = 0; i < s->slot_count; i++) {
@@ -634,6 +723,7 @@ static void supervise(struct supervisor *s)
         }
         ended_take(s);
         stop_go_on(s);
+        watchdog_feed(s);
     }
 }
 
@@ -644,10 +734,14 @@ static enum cr_status address_open(struct supervisor *s, size_t index)
 {
     int fds[CR_SERVER_WORKERS_MAX];
     enum cr_status st;
+    int open = s->options->listen_fds != NULL ? s->options->listen_fds[index] : -1;
     cr_boot_ns last = cr_boot_add(s->started, PREDECESSOR_MS);
-    while ((st = cr_listen_open(&s->addresses[index], s->options->workers, fds)) != CR_OK &&
-           errno == EADDRINUSE && cr_clock_boot(cr_clock_system()) < last)
-        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    if (open >= 0)
+        st = cr_listen_share(open, s->options->workers, fds);
+    else
+        while ((st = cr_listen_open(&s->addresses[index], s->options->workers, fds)) != CR_OK &&
+               errno == EADDRINUSE && cr_clock_boot(cr_clock_system()) < last)
+            (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     for (unsigned i = 0; i < s->options->workers && st == CR_OK; i++)
         s->workers[i].listen[index] = fds[i];
     return st;
@@ -679,16 +773,21 @@ static bool monitor_open(struct supervisor *s)
     ops->listen_count = 1; /* the Unix socket, when there is an agent */
     if (s->options->ops_listen == NULL)
         return true;
-    enum cr_status st;
+    enum cr_status st = CR_E_IO;
     cr_boot_ns last = cr_boot_add(s->started, PREDECESSOR_MS);
-    while ((st = cr_listen_open(&s->monitor, 1, &ops->listen[1])) != CR_OK && errno == EADDRINUSE &&
-           cr_clock_boot(cr_clock_system()) < last)
-        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    if (s->options->ops_listen_fd >= 0)
+        st = cr_listen_share(s->options->ops_listen_fd, 1, &ops->listen[1]);
+    else
+        while ((st = cr_listen_open(&s->monitor, 1, &ops->listen[1])) != CR_OK &&
+               errno == EADDRINUSE && cr_clock_boot(cr_clock_system()) < last)
+            (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     if (st == CR_OK)
         ops->listen_count = 2;
     else
-        cr_log(CR_LOG_ERROR, "cannot listen on %s: %s; choose another --ops-listen",
-               s->options->ops_listen, strerror(errno));
+        cr_log(CR_LOG_ERROR, "cannot listen on %s: %s; %s", s->options->ops_listen, strerror(errno),
+               errno == EAFNOSUPPORT ? "this service may open no address itself: leave ops.listen "
+                                       "unset, and start cloakroom-metrics.socket"
+                                     : "choose another --ops-listen");
     return st == CR_OK;
 }
 
@@ -720,13 +819,17 @@ static bool listen_all(struct supervisor *s)
             return false;
         }
         if (address_open(s, i) != CR_OK) {
-            cr_log(CR_LOG_ERROR, "cannot listen on %s: %s%s", text, strerror(errno),
-                   errno == EADDRINUSE      ? "; end what serves there, or choose another --listen"
-                   : errno == EACCES        ? "; ports below 1024 are for root: choose another "
-                                              "--listen, such as 127.0.0.1:8080"
-                   : errno == EADDRNOTAVAIL ? "; this host has no such address (0.0.0.0 is all of "
-                                              "them)"
-                                            : "");
+            cr_log(
+                CR_LOG_ERROR, "cannot listen on %s: %s%s", text, strerror(errno),
+                errno == EADDRINUSE ? "; end what serves there, or choose another --listen"
+                : errno == EACCES   ? "; ports below 1024 are for root: choose another "
+                                      "--listen, such as 127.0.0.1:8080"
+                : errno == EAFNOSUPPORT
+                    ? "; this service may open no address itself: leave server.listen unset, and "
+                      "name it in `systemctl edit cloakroom.socket`"
+                : errno == EADDRNOTAVAIL ? "; this host has no such address (0.0.0.0 is all of "
+                                           "them)"
+                                         : "");
             return false;
         }
     }
@@ -792,6 +895,9 @@ int cr_server_main(const struct cr_server_options *options)
     if (s == NULL)
         return 1;
     s->options = options;
+    if (options->manager != NULL)
+        s->manager = *options->manager;
+    (void)snprintf(s->beat_text, sizeof s->beat_text, "%lld", (long long)beat_of(s));
     s->started = s->now = cr_clock_boot(cr_clock_system());
     s->signals = s->agent_ready = s->counted.fd = -1;
     s->slot_count = options->workers + 1;

@@ -52,6 +52,7 @@ struct worker {
     bool supervisor_gone;
     bool draining;
     cr_boot_ns drain_until;
+    cr_boot_ns beat_due;
     char who[24];
 };
 
@@ -235,6 +236,7 @@ static void control_take(struct worker *worker)
         case CR_CONTROL_START:
         case CR_CONTROL_READY:
         case CR_CONTROL_LONELY:
+        case CR_CONTROL_ALIVE:
             CR_ASSERT(false);
         }
     }
@@ -260,6 +262,16 @@ static void agent_await(struct worker *worker)
         (void)poll(&control, 1, TICK_MS);
         control_take(worker);
     }
+}
+
+/* Says that the loop goes round. To a supervisor that does not listen it is said the next time. */
+static void worker_beat(struct worker *worker)
+{
+    cr_boot_ns now = cr_clock_boot(worker->clock);
+    if (worker->settings.beat == 0 || now < worker->beat_due)
+        return;
+    worker->beat_due = cr_boot_add(now, worker->settings.beat);
+    (void)!worker_tell(CR_CONTROL_ALIVE);
 }
 
 static bool worker_goes_on(const struct worker *worker)
@@ -299,6 +311,7 @@ static void worker_loop(struct worker *worker)
         for (size_t i = 0; i < worker->front_count; i++)
             cr_front_run(worker->fronts[i], worker->room);
         worker_count(worker);
+        worker_beat(worker);
     }
 }
 
