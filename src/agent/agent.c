@@ -415,6 +415,8 @@ int cr_agent_main(const struct cr_agent_options *options)
         cr_log(CR_LOG_ERROR, "the agent does not start: %s", error.text);
     if (st == CR_OK) {
         audit_start(&agent);
+        if (options->serves != NULL)
+            options->serves(options->context);
         ready_tell(options, st, &error);
         beat_start(&agent);
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);

@@ -49,6 +49,8 @@ struct cr_agent_options {
     /* SIGHUP: read the settings anew. False: they are bad, and the old ones stay (the callee has
      * said so). NULL: nothing to read. */
     bool (*reload)(void *context, struct cr_agent_settings *out_settings);
+    /* Once, when its doors are open, and before ready_fd is told. NULL: nobody wants to know. */
+    void (*serves)(void *context);
     void *context;
 };
 

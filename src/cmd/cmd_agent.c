@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "base/log.h"
 #include "cmd/command.h"
+#include "cmd/doctor.h"
 
 enum {
     KEY_AUTO = 0x200,
@@ -74,6 +75,7 @@ struct agent_context {
     struct agent_input in;
     struct cr_settings running;
     char config[PATH_MAX]; /* its real path: an automatic agent leaves the directory */
+    const char *store, *state;
 };
 
 /* The settings, and what our own programs said over them. */
@@ -118,6 +120,22 @@ static enum cr_status settings_from_stdin(const struct cr_place *place, struct c
     return st;
 }
 
+/* Nothing rests on it: without it `cloakroom doctor` has less to tell. */
+static void about_write(const struct agent_context *context)
+{
+    if (!cr_about_write(context->state, &context->running))
+        cr_log(CR_LOG_WARN, "%s/%s cannot be written: %s", context->state, CR_ABOUT_FILE,
+               strerror(errno));
+}
+
+static void agent_serves(void *argument)
+{
+    const struct agent_context *context = argument;
+    about_write(context);
+    if (!context->in.served) /* `serve` says it, when its workers are there too */
+        cr_doctor_log(&context->place, context->store, context->state, (long)getpid());
+}
+
 static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
 {
     struct agent_context *context = argument;
@@ -132,6 +150,7 @@ static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
     cr_settings_take_over(&context->running, &settings, "server.", taken, restart, sizeof taken);
     if (!context->in.served) /* `serve` has said it */
         cr_place_changes_say(taken, restart);
+    about_write(context);
     *out_settings =
         (struct cr_agent_settings){.cache = (enum cr_cache)context->running.cache,
                                    .cache_bytes = (size_t)context->running.cache_bytes,
@@ -204,8 +223,11 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .ready_fd = context->in.ready_fd,
         .beat = context->in.beat_ms,
         .reload = agent_reload,
+        .serves = agent_serves,
         .context = context,
     };
+    context->store = store;
+    context->state = state;
     cr_log_open("agent", (enum cr_log_level)settings->log_level, settings->log_json != 0);
     return cr_agent_main(&options);
 }

@@ -373,7 +373,7 @@ static bool directories_make(char *path)
 }
 
 /* The store that is meant when none is named: below the user's state directory. */
-static bool default_store(char *out_url, size_t capacity)
+static bool default_store(bool makes, char *out_url, size_t capacity)
 {
     char path[PATH_CHARS_MAX];
     const char *state = getenv("XDG_STATE_HOME");
@@ -388,7 +388,7 @@ static bool default_store(char *out_url, size_t capacity)
     if (length <= 0 || length >= (int)sizeof path ||
         snprintf(out_url, capacity, "sqlite://%s/cloakroom.db", path) >= (int)capacity)
         return false;
-    return directories_make(path);
+    return !makes || directories_make(path);
 }
 
 /* cloakroom:///PATH: whoever names the socket has said which door. */
@@ -444,12 +444,12 @@ static struct cr_room *open_direct(const char *url, const char *state, const cha
     return NULL;
 }
 
-bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capacity,
-                   char *out_state, size_t state_capacity)
+static bool place_find(const struct cr_place *place, bool makes, char *out_url, size_t url_capacity,
+                       char *out_state, size_t state_capacity)
 {
     snprintf(out_url, url_capacity, "%s", place->settings.store);
     snprintf(out_state, state_capacity, "%s", place->settings.state);
-    if (out_url[0] == '\0' && !default_store(out_url, url_capacity)) {
+    if (out_url[0] == '\0' && !default_store(makes, out_url, url_capacity)) {
         cr_complain("which store? Name it with --store URL");
         return false;
     }
@@ -473,6 +473,18 @@ bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capac
     else
         cr_complain("no place for the sockets of %s: name a directory with --state", shown);
     return false;
+}
+
+bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capacity,
+                   char *out_state, size_t state_capacity)
+{
+    return place_find(place, true, out_url, url_capacity, out_state, state_capacity);
+}
+
+bool cr_place_where(const struct cr_place *place, char *out_url, size_t url_capacity,
+                    char *out_state, size_t state_capacity)
+{
+    return place_find(place, false, out_url, url_capacity, out_state, state_capacity);
 }
 
 struct cr_room *cr_place_open(const struct cr_place *place, int *out_exit)

@@ -42,6 +42,7 @@ int cr_cmd_backup(int argc, char **argv);
 int cr_cmd_config_check(int argc, char **argv);
 int cr_cmd_config_example(int argc, char **argv);
 int cr_cmd_config_show(int argc, char **argv);
+int cr_cmd_doctor(int argc, char **argv);
 int cr_cmd_help(int argc, char **argv);
 int cr_cmd_limit_explain(int argc, char **argv);
 int cr_cmd_limit_reset(int argc, char **argv);
@@ -117,6 +118,9 @@ extern const char *const cr_place_rows[];
  * False, and said why. *out_url may be that of an agent's socket; *out_state is empty then. */
 CR_MUST_CHECK bool cr_place_find(const struct cr_place *place, char *out_url, size_t url_capacity,
                                  char *out_state, size_t state_capacity);
+/* The same, and makes no directory for a store that nobody has named. */
+CR_MUST_CHECK bool cr_place_where(const struct cr_place *place, char *out_url, size_t url_capacity,
+                                  char *out_state, size_t state_capacity);
 
 /* Opens the operator's door of the agent that serves the place; where none runs, the store itself.
  * Says on standard error why it failed. *out_exit is what to exit with then. NULL: it failed. */

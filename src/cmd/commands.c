@@ -70,6 +70,7 @@ static const struct cr_command commands[] = {
      cr_cmd_lock, NULL, false},
     {"config", "COMMAND", "show what can be set, and check a settings file", cr_cmd_config_show,
      config_commands, false},
+    {"doctor", "", "what runs, what protects it, and what is wrong", cr_cmd_doctor, NULL, false},
     {"ops-worker", "", "", cr_cmd_worker, NULL, true},
     {"worker", "", "", cr_cmd_worker, NULL, true},
     {"version", "", "show the version", cr_cmd_version, NULL, false},
