@@ -163,6 +163,7 @@ struct form_input {
     const struct cr_form *form;
     struct cr_place *place;
     void *input;
+    const char *command; /* "cloakroom user add" */
 };
 
 static bool option_is_known(const struct argp_option *options, const char *word, size_t length)
@@ -265,11 +266,35 @@ static void form_options(const struct cr_form *form, struct argp_option out[OPTI
     out[count] = (struct argp_option){0};
 }
 
+void cr_command_page(const char *command, char *out, size_t capacity)
+{
+    const char *word = strchr(command, ' ');
+    size_t length = word == NULL ? 0 : strcspn(word + 1, " ");
+    bool has_page = word != NULL && strcmp(word, " version") != 0 && strcmp(word, " help") != 0;
+    snprintf(out, capacity, "`man cloakroom%s%.*s` says more.", has_page ? "-" : "",
+             has_page ? (int)length : 0, has_page ? word + 1 : "");
+}
+
+/* What argp prints below everything else. It frees the text. */
+static char *form_help(int key, const char *text, void *input)
+{
+    const struct form_input *in = input;
+    char page[128];
+    union { /* argp's text goes back as it came, and its declaration is older than const */
+        const char *given;
+        char *back;
+    } kept = {text};
+    if (key != ARGP_KEY_HELP_EXTRA || in == NULL)
+        return kept.back;
+    cr_command_page(in->command, page, sizeof page);
+    return strdup(page);
+}
+
 void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_place *place,
                   void *input)
 {
     struct argp_option options[OPTIONS_MAX];
-    struct form_input in = {form, place, input};
+    struct form_input in = {form, place, input, argv[0]};
     form_options(form, options);
     struct argp own = {.options = form->options, .parser = form->parser};
     struct argp_child children[2] = {{.argp = form->parser == NULL ? NULL : &own}};
@@ -277,6 +302,7 @@ void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_p
                         .parser = form_parse,
                         .args_doc = form->words_text,
                         .doc = form->text,
+                        .help_filter = form_help,
                         .children = children};
     memset(place, 0, sizeof *place);
     argp_err_exit_status = CR_EXIT_USAGE;

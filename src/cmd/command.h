@@ -37,6 +37,9 @@ const struct cr_command *cr_commands(void);
 /* Runs what argv names in `table`. argv[0] is what stands before it ("cloakroom"). */
 int cr_command_run(const struct cr_command *table, int argc, char **argv);
 
+/* "`man cloakroom-user` says more.", for "cloakroom user add". */
+void cr_command_page(const char *command, char *out, size_t capacity);
+
 int cr_cmd_agent(int argc, char **argv);
 int cr_cmd_backup(int argc, char **argv);
 int cr_cmd_config_check(int argc, char **argv);

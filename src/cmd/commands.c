@@ -93,11 +93,14 @@ static size_t table_count(const struct cr_command *table)
 
 static void usage_print(FILE *out, const struct cr_command *table, const char *before)
 {
+    char page[NAME_CHARS_MAX];
     fprintf(out, "Usage: %s COMMAND [ARGUMENT...]\n\n", before);
     for (const struct cr_command *c = table; c->name != NULL; c++)
         if (!c->is_hidden)
             fprintf(out, "  %-10s %s\n", c->name, c->summary);
-    fprintf(out, "\n`%s COMMAND --help` shows a command's options and examples.\n", before);
+    cr_command_page(before, page, sizeof page);
+    fprintf(out, "\n`%s COMMAND --help` shows a command's options and examples.\n%s\n", before,
+            page);
 }
 
 static bool asks_for_help(const char *word)

@@ -27,13 +27,33 @@ validate again         the session has ended
 """
 
 
-def build(name, *flags, language=(), library="-lcloakroom"):
+PAGE_SAID = """\
+user               CR_OK
+login, phone       CR_OK
+login, laptop      CR_OK
+create, anonymous  CR_OK
+validate           CR_OK
+validate, three    CR_OK
+  a user           CR_OK
+  a user           CR_OK
+  a visitor        CR_OK
+end, phone         CR_OK
+validate, phone    CR_ENDED
+validate, laptop   CR_OK
+invalidate, anna   CR_OK
+validate, laptop   CR_ENDED
+lock               CR_OK
+lock is held       CR_OK
+"""
+
+
+def build(name, *flags, language=(), library="-lcloakroom", source=SOURCE):
     """Path of the program; `flags` go to pkg-config."""
     program = installed.folder("example") / name
     found = shlex.split(scratch.run(["pkg-config", "--cflags", "--libs", *flags, "cloakroom"],
                                     installed.env))
     found = [library if word == "-lcloakroom" else word for word in found]
-    scratch.run(["cc", *language, SOURCE, *found, "-o", program], installed.env)
+    scratch.run(["cc", *language, source, *found, "-o", program], installed.env)
     return program
 
 
@@ -54,6 +74,17 @@ def the_example_runs_with_the_library_linked_into_it():
     program = build("hello-static", "--static", language=STRICT, library="-l:libcloakroom.a")
     assert "libcloakroom" not in scratch.run(["ldd", program], installed.env)
     the_example_says_what_happens(program)
+
+
+def the_manual_pages_example_says_what_happens():
+    page = (scratch.ROOT / "man" / "libcloakroom.3").read_text(encoding="utf-8")
+    source = installed.folder("page") / "worker.c"
+    source.write_text(page.split(".Bd -literal\n")[1].split(".Ed\n")[0].replace("\\e", "\\"),
+                      encoding="utf-8")
+    program = build("worker", language=STRICT, source=source)
+    store = installed.folder("store") / "worker.db"
+    said = installed.try_out([program, f"sqlite://{store}"])
+    assert said == PAGE_SAID, said
 
 
 def the_example_runs_twice_over_one_store_and_joins_the_same_agent():
@@ -88,6 +119,7 @@ def every_public_header_is_installed_and_compiles_alone_as_c_and_as_cpp():
 tap.main([
     the_example_runs_with_the_shared_library,
     the_example_runs_with_the_library_linked_into_it,
+    the_manual_pages_example_says_what_happens,
     the_example_runs_twice_over_one_store_and_joins_the_same_agent,
     the_example_says_how_it_is_called_and_why_a_store_cannot_be_opened,
     every_public_header_is_installed_and_compiles_alone_as_c_and_as_cpp,
