@@ -81,9 +81,12 @@ static long long kibibytes_after(const char *text, const char *label)
     return number < 0 || number > LLONG_MAX / 1024 ? CR_DOCTOR_UNKNOWN : number * 1024;
 }
 
-static void user_name(long uid, char out[CR_DOCTOR_NAME_CHARS_MAX + 1])
+/* By number where nobody is to wait for a directory of users, as after a start. */
+static void user_name(const struct cr_doctor_facts *facts, long uid,
+                      char out[CR_DOCTOR_NAME_CHARS_MAX + 1])
 {
-    const struct passwd *known = uid < 0 ? NULL : getpwuid((uid_t)uid);
+    const struct passwd *known =
+        uid < 0 || facts->agent == CR_DOCTOR_NOT_ASKED ? NULL : getpwuid((uid_t)uid);
     if (known == NULL)
         snprintf(out, CR_DOCTOR_NAME_CHARS_MAX + 1, "%ld", uid);
     else
@@ -253,7 +256,7 @@ static void process_add(struct cr_doctor_facts *facts, enum cr_doctor_role role,
     process->seccomp = number_after(text, "Seccomp:");
     process->no_new_privileges = number_after(text, "NoNewPrivs:");
     process->locked_bytes = kibibytes_after(text, "VmLck:");
-    user_name(process->uid, process->user);
+    user_name(facts, process->uid, process->user);
     snprintf(path, sizeof path, "/proc/%ld/limits", pid);
     (void)text_read(path, text, sizeof text);
     process->core_max = number_after(text, "Max core file size");
@@ -425,9 +428,7 @@ static void agent_look(const struct cr_doctor_question *question, struct cr_doct
     else
         snprintf(socket, sizeof socket, "%s/%s", facts->state, CR_AGENT_OPERATOR_SOCKET);
     facts->agent_pid = question->agent_pid;
-    if (question->agent_pid != 0)
-        facts->agent = CR_DOCTOR_NOT_ASKED;
-    else
+    if (question->agent_pid == 0)
         agent_ask(socket, facts);
     if (facts->agent == CR_DOCTOR_NO_AGENT || facts->agent == CR_DOCTOR_FORBIDDEN)
         return;
@@ -498,7 +499,9 @@ void cr_doctor_gather(const struct cr_doctor_question *question, struct cr_docto
     ssize_t length = readlink("/proc/self/exe", out_facts->program, sizeof out_facts->program - 1);
     out_facts->program[length > 0 ? length : 0] = '\0';
     out_facts->uid = (long)geteuid();
-    user_name(out_facts->uid, out_facts->user);
+    if (question->agent_pid != 0)
+        out_facts->agent = CR_DOCTOR_NOT_ASKED;
+    user_name(out_facts, out_facts->uid, out_facts->user);
     settings_look(question->place, out_facts);
     store_look(question->store, out_facts);
     state_look(question, out_facts);

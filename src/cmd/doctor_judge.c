@@ -161,11 +161,21 @@ static const struct cr_doctor_process *process_of(const struct cr_doctor_facts *
     return NULL;
 }
 
-/* Who is to have the files: the agent, or who would start it. */
-static long owner_of(const struct cr_doctor_facts *facts)
+static bool agent_is_seen(const struct cr_doctor_facts *facts)
 {
     const struct cr_doctor_process *agent = process_of(facts, CR_DOCTOR_AGENT);
-    return agent != NULL && agent->uid >= 0 ? agent->uid : facts->uid;
+    return agent != NULL && agent->uid >= 0;
+}
+
+/* Who is to have the files: the agent's user. Where none runs, whose the store is says who that
+ * will be; and without a store, who asks. */
+static long owner_of(const struct cr_doctor_facts *facts)
+{
+    if (agent_is_seen(facts))
+        return process_of(facts, CR_DOCTOR_AGENT)->uid;
+    bool has_store = facts->store_kind == CR_DOCTOR_SQLITE && facts->store_file.path[0] != '\0' &&
+                     facts->store_file.error == 0;
+    return has_store ? facts->store_file.uid : facts->uid;
 }
 
 /* ---- settings */
@@ -225,7 +235,7 @@ static void store_modes_judge(struct judge *j)
                  everybody ? "everybody on this host" : "its group", file->path, file->mode),
              "chmod 600 %s", word_of(file->path, word));
     }
-    if (file->error == 0 && file->uid != owner_of(facts) && facts->uid == 0) {
+    if (file->error == 0 && file->uid != owner_of(facts)) {
         is_well = false;
         mend(say(j, CR_DOCTOR_WRONG, "store-owner",
                  "%s belongs to uid %ld, and the agent is uid %ld", file->path, file->uid,
@@ -361,7 +371,7 @@ static void sockets_judge(struct judge *j)
                  directory->path, directory->mode),
              "chmod go-w %s", word_of(directory->path, word));
     }
-    if (directory->error == 0 && directory->uid != owner_of(facts) && facts->uid != 0) {
+    if (directory->error == 0 && directory->uid != owner_of(facts)) {
         is_well = false;
         mend(say(j, CR_DOCTOR_WRONG, "state-owner",
                  "%s belongs to uid %ld, who could stand in for the agent", directory->path,
@@ -432,6 +442,10 @@ static void agent_judge(struct judge *j)
         mend(say(j, CR_DOCTOR_NOTE, "version", "it is version %s, and this program %s",
                  facts->about.version, CR_VERSION_TEXT),
              "restart it");
+    if (facts->agent_pid != 0 && !agent_is_seen(facts))
+        mend(say(j, CR_DOCTOR_NOTE, "agent-hidden",
+                 "/proc shows nothing of it here, and so nothing of what protects it"),
+             "run this as root");
     if (facts->agent_pid == 0)
         mend(say(j, CR_DOCTOR_NOTE, "CR-109",
                  "it is in another PID namespace: its processes cannot be seen from here"),

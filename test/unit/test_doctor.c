@@ -120,7 +120,8 @@ BREAK(settings_other, f->config.uid = 1001)
 BREAK(settings_changed, snprintf(f->changed, sizeof f->changed, "cache.memory"))
 BREAK(store_open, f->store_file.mode = 0644)
 BREAK(store_group, f->store_file.mode = 0640)
-BREAK(store_other, f->uid = 0; f->store_file.uid = 1001)
+BREAK(store_other, f->store_file.uid = 1001)
+BREAK(agent_hidden, f->process_count = 1; f->processes[0].is_seen = false; f->processes[0].uid = -1)
 BREAK(store_directory, f->store_directory.mode = 0777)
 BREAK(store_tmp, f->store_directory.mode = 01777)
 BREAK(store_network, f->store_is_local = false)
@@ -162,6 +163,7 @@ static const struct {
     {agent_dumpable, CR_DOCTOR_WRONG, "core-dumps", "LimitCORE=0"},
     {agent_root, CR_DOCTOR_NOTE, "user", "User="},
     {agent_old, CR_DOCTOR_NOTE, "version", "restart"},
+    {agent_hidden, CR_DOCTOR_NOTE, "agent-hidden", "as root"},
     {agent_far, CR_DOCTOR_NOTE, "CR-109", "container"},
     {agent_silent, CR_DOCTOR_WRONG, "agent-silent", "kill -CONT 100"},
     {agent_other_user, CR_DOCTOR_NOTE, "agent-forbidden", "as root"},
@@ -251,6 +253,17 @@ static void each_thing_that_is_not_well_is_found_and_can_be_mended(void)
     tap_row(NULL);
 }
 
+/* root looks at what will be another user's: nothing is wrong with that. */
+static void files_of_the_server_are_well_where_root_asks_and_no_agent_runs(void)
+{
+    facts_init(&facts);
+    agent_gone(&facts);
+    facts.uid = 0;
+    facts.config.uid = 1000;
+    cr_doctor_judge(&facts, &report);
+    CHECK_UINT(cr_doctor_count(&report, CR_DOCTOR_WRONG), 0);
+}
+
 /* What is copied into a shell does one thing. */
 static void a_path_with_strange_characters_is_one_word_of_the_command(void)
 {
@@ -280,6 +293,7 @@ int main(int argc, char **argv)
     static const struct tap_test tests[] = {
         TAP_TEST(what_is_well_is_said_to_be_so),
         TAP_TEST(each_thing_that_is_not_well_is_found_and_can_be_mended),
+        TAP_TEST(files_of_the_server_are_well_where_root_asks_and_no_agent_runs),
         TAP_TEST(a_path_with_strange_characters_is_one_word_of_the_command),
         TAP_TEST(everything_may_be_wrong_at_once),
     };
