@@ -8,6 +8,7 @@
 #include "server/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,7 +35,6 @@ static const char *const allowed[] = {
     "shutdown",
     "accept",
     "accept4",
-    "fcntl",
     "fstat",
     "fstatfs",
     "newfstatat",
@@ -60,7 +60,7 @@ static const char *const allowed[] = {
     "clock_nanosleep",
     "restart_syscall",
     "sched_yield",
-    /* memory; the two that can make it executable are below */
+    /* memory; the two that can make it executable are below, as is what signals others */
     "brk",
     "munmap",
     "mremap",
@@ -82,7 +82,6 @@ static const char *const allowed[] = {
     "rt_sigprocmask",
     "rt_sigreturn",
     "sigaltstack",
-    "tgkill",
     "exit",
     "exit_group",
 };
@@ -92,6 +91,23 @@ static const char *const allowed[] = {
 #else
 #define SANITIZED false
 #endif
+
+/* fcntl's commands. Not those that have a descriptor's signal sent to whomever one likes. */
+static const int commands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS};
+
+/* What needs a look at its words. */
+static int bounded_rules_add(scmp_filter_ctx filter)
+{
+    /* An abort is a signal to oneself. */
+    int result =
+        seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                         SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)(uint32_t)getpid()));
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0] && result == 0; i++)
+        result = seccomp_rule_add(
+            filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+            SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)(uint32_t)commands[i]));
+    return result;
+}
 
 static int rules_add(scmp_filter_ctx filter)
 {
@@ -106,7 +122,7 @@ static int rules_add(scmp_filter_ctx filter)
         result =
             seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(without_exec[i]),
                              1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    return result;
+    return result == 0 ? bounded_rules_add(filter) : result;
 }
 
 /* struct landlock_ruleset_attr as later kernels have it; an earlier one is told a shorter size.
@@ -144,15 +160,10 @@ enum cr_status cr_sandbox_files(void)
     return confined ? CR_OK : CR_UNAVAILABLE;
 }
 
-enum cr_status cr_sandbox_enter(void)
+enum cr_status cr_sandbox_calls(void)
 {
     if (SANITIZED) /* the sanitizer's own calls are not ours to list */
         return CR_OK;
-    /* The time zone's file is read once, by whoever asks for a date first. */
-    tzset();
-    enum cr_status st = cr_sandbox_files();
-    if (st != CR_OK)
-        return st;
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return CR_E_NO_MEMORY;
@@ -161,4 +172,14 @@ enum cr_status cr_sandbox_enter(void)
         result = seccomp_load(filter);
     seccomp_release(filter);
     return result == 0 ? CR_OK : CR_UNAVAILABLE;
+}
+
+enum cr_status cr_sandbox_enter(void)
+{
+    if (SANITIZED)
+        return CR_OK;
+    /* The time zone's file is read once, by whoever asks for a date first. */
+    tzset();
+    enum cr_status st = cr_sandbox_files();
+    return st == CR_OK ? cr_sandbox_calls() : st;
 }

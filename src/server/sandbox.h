@@ -20,4 +20,8 @@ CR_MUST_CHECK enum cr_status cr_sandbox_enter(void);
  */
 CR_MUST_CHECK enum cr_status cr_sandbox_files(void);
 
+/* The part that seccomp does: on a kernel whose Landlock knows nothing of signals (before 6.12) it
+ * alone keeps them from other processes. */
+CR_MUST_CHECK enum cr_status cr_sandbox_calls(void);
+
 #endif

@@ -26,13 +26,14 @@ import tap
 
 # x86-64: elsewhere the puppet says that it cannot.
 NR = {"read": 0, "open": 2, "mmap": 9, "mprotect": 10, "pwrite64": 18, "madvise": 28, "socket": 41, "connect": 42,
-      "sendto": 44, "recvfrom": 45, "bind": 49, "socketpair": 53, "clone": 56, "execve": 59, "kill": 62,
+      "sendto": 44, "recvfrom": 45, "bind": 49, "socketpair": 53, "clone": 56, "execve": 59, "kill": 62, "fcntl": 72,
       "ftruncate": 77, "rename": 82, "creat": 85, "unlink": 87, "chmod": 90, "ptrace": 101, "setuid": 105,
-      "prctl": 157, "openat": 257, "process_vm_readv": 310, "memfd_create": 319, "bpf": 321,
+      "prctl": 157, "tgkill": 234, "openat": 257, "process_vm_readv": 310, "memfd_create": 319, "bpf": 321,
       "io_uring_setup": 425, "pidfd_open": 434, "pidfd_getfd": 438, "openat2": 437, "mount": 165}
 PROT_WRITE, PROT_READ, PROT_EXEC, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS = 2, 1, 4, 1, 2, 32
 MADV_REMOVE, MSG_DONTWAIT, PTRACE_ATTACH = 9, 64, 16
 AT_FDCWD = -100
+F_SETOWN, F_SETSIG = 8, 10
 CONTROL_FD = 3  # control.h
 
 
@@ -150,10 +151,11 @@ def it_connects_nowhere():
 def it_reaches_into_no_other_process():
     with taken_over() as (at, puppet):
         for pid in (at.agent_pid(), at.process.pid, 1):
-            all_denied(puppet, ("ptrace", PTRACE_ATTACH, pid, 0, 0), ("kill", pid, 9), ("pidfd_open", pid, 0),
+            all_denied(puppet, ("ptrace", PTRACE_ATTACH, pid, 0, 0), ("kill", pid, 9), ("tgkill", pid, pid, 9),
+                       ("fcntl", CONTROL_FD, F_SETOWN, pid), ("pidfd_open", pid, 0),
                        ("pidfd_getfd", 3, 3, 0),
                        ("process_vm_readv", pid, struct.pack("QQ", puppet.room, 8), 1, struct.pack("QQ", puppet.room, 8), 1, 0))
-        all_denied(puppet, ("setuid", 0), ("prctl", 38, 0, 0, 0, 0))
+        all_denied(puppet, ("fcntl", CONTROL_FD, F_SETSIG, 9), ("setuid", 0), ("prctl", 38, 0, 0, 0, 0))
 
 
 def keys_of(at):

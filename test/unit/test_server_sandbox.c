@@ -67,6 +67,22 @@ static int forbidden(void)
     return cr_sandbox_enter() == CR_OK ? forbidden_tried() : NOT_CONFINED;
 }
 
+/* By itself: what Landlock of a late kernel forbids as well. */
+static int signals_tried(void)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0 || cr_sandbox_calls() != CR_OK)
+        return NOT_CONFINED;
+    if (!denied(syscall(SYS_tgkill, getppid(), getppid(), 0)))
+        return 1;
+    /* As the owner of a descriptor, one is sent its signal: F_SETSIG says which. */
+    if (!denied(fcntl(ends[0], F_SETOWN, getppid())) || !denied(fcntl(ends[0], F_SETSIG, SIGKILL)))
+        return 2;
+    if (syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) != 0)
+        return 3;
+    return fcntl(ends[0], F_SETFL, fcntl(ends[0], F_GETFL) | O_NONBLOCK) == 0 ? 0 : 4;
+}
+
 /* Landlock by itself, where it is: by its own errno, which is not seccomp's. */
 static int files_tried(void)
 {
@@ -108,6 +124,11 @@ static void a_confined_process_works_with_what_it_has(void)
     CHECK_INT(in_a_child(allowed_tried), 0);
 }
 
+static void a_confined_process_signals_itself_alone(void)
+{
+    CHECK_INT(in_a_child(signals_tried), 0);
+}
+
 static void files_are_closed_twice(void)
 {
     int status = in_a_child(files_tried);
@@ -120,6 +141,7 @@ static void files_are_closed_twice(void)
 static const struct tap_test tests[] = {
     TAP_TEST(a_confined_process_opens_nothing_and_starts_nothing),
     TAP_TEST(a_confined_process_works_with_what_it_has),
+    TAP_TEST(a_confined_process_signals_itself_alone),
     TAP_TEST(files_are_closed_twice),
 };
 
