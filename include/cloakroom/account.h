@@ -23,7 +23,9 @@ struct cr_account {
     cr_time_ms password_at; /* when the password was last set */
 };
 
-/* CR_CONFLICT: the user has an account. CR_E_INVALID: the password is shorter than 8 characters. */
+/* CR_CONFLICT: the user has an account. CR_PASSWORD_SHORT: fewer characters than 15, or what the
+ * setting password.length_min says; CR_PASSWORD_COMMON: one of those that are guessed first;
+ * CR_PASSWORD_KNOWN: the user's own name. CR_E_LIMIT: more than CR_PASSWORD_BYTES_MAX. */
 CR_API CR_MUST_CHECK enum cr_status cr_account_add(struct cr_room *room, const struct cr_user *user,
                                                    const void *password, size_t password_bytes);
 /* CR_UNKNOWN_USER where there is no account; so for the next two. */

@@ -65,8 +65,9 @@ struct cr_login_options {
         *anonymous;     /* a session to turn into the user's: its data moves, it ends */
     const char *device; /* of cr_login_password: the device cookie that the browser sent, or NULL */
     /* cr_login_password only: set this password once the given one was found right. All sessions of
-     * the user end, and this is a new one. CR_E_INVALID: shorter than 8 characters. CR_PENDING: it
-     * is set. NULL: the password stays. */
+     * the user end, and this is a new one. CR_PASSWORD_SHORT, CR_PASSWORD_COMMON,
+     * CR_PASSWORD_KNOWN: it cannot be this one, and nothing was looked at. CR_PENDING: it is set.
+     * NULL: the password stays. */
     const void *new_password;
     size_t new_password_bytes;
 };
@@ -111,11 +112,13 @@ CR_API CR_MUST_CHECK enum cr_status cr_login_password_finish(struct cr_call *cal
 /* What comes with a password's answer, before its finish and once the call is done. `retry_after`:
  * with CR_LIMITED, when to try again, in milliseconds. `device`: with CR_OK, a cookie for this
  * browser, to be given as options.device at its next login: strangers who guess at the account
- * cannot then keep this browser out. "" when there is none. */
+ * cannot then keep this browser out. "" when there is none. `password_chars_min`: with
+ * CR_PASSWORD_SHORT, how many characters a new one has at least. */
 struct cr_login_note {
     size_t size;
     cr_span_ms retry_after;
     char device[CR_DEVICE_CHARS + 1];
+    unsigned password_chars_min;
 };
 CR_API void cr_login_password_note(struct cr_call *call, struct cr_login_note *out_note);
 

@@ -37,7 +37,11 @@ extern "C" {
     X(CR_E_VERSION, "made by another version")                                                     \
     X(CR_E_REFUSED, "an unsafe set-up was refused")                                                \
     X(CR_E_PROTOCOL, "the peer broke the protocol")                                                \
-    X(CR_LIMITED, "too many wrong passwords: try again later")
+    X(CR_LIMITED, "too many wrong passwords: try again later")                                     \
+    X(CR_PASSWORD_SHORT, "the password is too short")                                              \
+    X(CR_PASSWORD_COMMON, "the password is one of those that are guessed first")                   \
+    X(CR_PASSWORD_KNOWN, "the password is the user's name, or the one that it replaces")           \
+    X(CR_CHANGE_FIRST, "right, but to be changed before anything else")
 
 enum cr_status {
 #define CR_STATUS_ENUM(name, text) name,

@@ -20,6 +20,7 @@
 
 #include "agent/peers.h"
 #include "agent/state.h"
+#include "auth/common.h"
 #include "base/assert.h"
 #include "base/audit.h"
 #include "base/log.h"
@@ -42,6 +43,7 @@ struct agent {
     struct cr_loop *loop;
     struct cr_engine *engine;
     struct cr_auth *auth;
+    struct cr_common *common; /* what the setting password.list names; NULL: none */
     struct cr_leases *leases;
     struct cr_service *service;
     struct cr_peers *peers;
@@ -163,6 +165,11 @@ static enum cr_status store_open(const char *url, const struct cr_store_env *env
     return CR_E_REFUSED;
 }
 
+static bool is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
+
 /* The engine over its store, and what stands on the engine. */
 static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
 {
@@ -171,6 +178,10 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
     struct cr_store *store = NULL;
     struct cr_store_env env;
     enum cr_status st = cr_store_env_system(&env);
+    if (st == CR_OK && !own_table && !is_empty(agent->options->password_list))
+        st = cr_common_open(agent->options->password_list, &agent->common, error);
+    struct cr_password_rules rules = {.chars_min = agent->options->password_chars_min,
+                                      .common = agent->common};
     if (st == CR_OK && !own_table)
         st = store_open(url, &env, &store, error);
     if (st == CR_OK)
@@ -179,7 +190,8 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
         st = cr_auth_create(agent->engine,
                             &(struct cr_auth_options){.threads = agent->options->hash_threads,
                                                       .queue_max = agent->options->hash_queue,
-                                                      .limits = agent->options->limits},
+                                                      .limits = agent->options->limits,
+                                                      .rules = rules},
                             &agent->auth);
     if (st == CR_OK && !own_table)
         st = cr_leases_create(agent->engine, &agent->leases);
@@ -351,6 +363,7 @@ static void agent_fini(struct agent *agent)
         cr_service_stop(agent->service);
     cr_leases_destroy(agent->leases);
     cr_auth_destroy(agent->auth);
+    cr_common_destroy(agent->common);
     cr_engine_destroy(agent->engine); /* its last answers go to the peers */
     cr_peers_destroy(agent->peers);
     cr_service_destroy(agent->service);

@@ -37,6 +37,9 @@ struct cr_agent_options {
     unsigned hash_threads;             /* passwords hashed at a time; 0: 1 */
     size_t hash_queue;                 /* log-ins that wait for that; 0: 64 */
     struct cr_throttle_options limits; /* of log-ins */
+    unsigned password_chars_min;       /* of new passwords; 0: 15 */
+    const char *password_list;         /* file of common ones, beside the built-in list; NULL or
+                                          empty: none */
     unsigned app_mode; /* permissions of app.sock: 0600 (also 0), 0660 or 0666: whose peers may
                           come; the other two sockets are the agent's own user's, and root's */
     bool automatic;    /* started by a worker: goes to the background, logs to STATE/agent.log, and

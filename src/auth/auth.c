@@ -24,7 +24,6 @@
 #define MEMORY_DEFAULT (46 * MIB)
 #define MEMORY_FLOOR (19 * MIB) /* with at least two passes; with one, the default */
 #define PASSES_DEFAULT 2
-#define PASSWORD_CHARS_MIN 8
 #define NICE 10
 #define LIST_MAX 64
 #define BY "operator"
@@ -419,27 +418,14 @@ static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status
         job_end(job, CR_BUSY);
 }
 
-/* Characters, not bytes: those that continue a UTF-8 character do not count (E8). */
-static size_t password_chars(const unsigned char *password, size_t bytes)
-{
-    size_t chars = 0;
-    for (size_t i = 0; i < bytes; i++)
-        chars += (password[i] & 0xc0) != 0x80;
-    return chars;
-}
-
-/* Whether it may be an account's new one. */
-static enum cr_status password_fits(const void *password, size_t bytes)
-{
-    if (password_chars(password, bytes) < PASSWORD_CHARS_MIN)
-        return CR_E_INVALID;
-    return bytes <= CR_PASSWORD_BYTES_MAX ? CR_OK : CR_E_LIMIT;
-}
-
-static enum cr_status login_check(const struct cr_auth_login *login)
+static enum cr_status login_check(const struct cr_auth *auth, const struct cr_auth_login *login)
 {
     if (login->fresh != NULL) {
-        enum cr_status st = password_fits(login->fresh, login->fresh_bytes);
+        enum cr_status st = cr_password_judge(&auth->options.rules, &login->request->user,
+                                              login->fresh, login->fresh_bytes);
+        if (st == CR_OK && login->fresh_bytes == login->password_bytes &&
+            cr_bytes_equal(login->fresh, login->password, login->fresh_bytes))
+            st = CR_PASSWORD_KNOWN;
         if (st != CR_OK)
             return st;
     }
@@ -460,7 +446,7 @@ void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_e
 {
     struct job *job;
     struct cr_throttle_ticket ticket;
-    enum cr_status st = login_check(login);
+    enum cr_status st = login_check(auth, login);
     if (st != CR_OK) {
         answer_status(done, context, st);
         return;
@@ -490,6 +476,16 @@ struct cr_throttle *cr_auth_throttle(struct cr_auth *auth)
     return auth->throttle;
 }
 
+void cr_auth_rules_set(struct cr_auth *auth, const struct cr_password_rules *rules)
+{
+    auth->options.rules = *rules;
+}
+
+unsigned cr_auth_password_chars_min(const struct cr_auth *auth)
+{
+    return cr_password_chars_min(&auth->options.rules);
+}
+
 /* ---- accounts */
 
 static void password_set(struct cr_auth *auth, enum job_kind kind, const struct cr_user *user,
@@ -500,7 +496,9 @@ static void password_set(struct cr_auth *auth, enum job_kind kind, const struct 
     const struct cr_create_request request = {.user = *user};
     const struct cr_auth_login as_login = {
         .request = &request, .password = password, .password_bytes = password_bytes};
-    enum cr_status st = user->length == 0 ? CR_E_INVALID : password_fits(password, password_bytes);
+    enum cr_status st = CR_E_INVALID;
+    if (user->length > 0)
+        st = cr_password_judge(&auth->options.rules, user, password, password_bytes);
     if (st == CR_OK)
         st = job_create(auth, kind, &as_login, &job);
     if (st != CR_OK) {

@@ -9,16 +9,18 @@
 
 #include <cloakroom/account.h>
 
+#include "auth/password.h"
 #include "auth/throttle.h"
 #include "engine/engine.h"
 
 struct cr_auth;
 
 struct cr_auth_options {
-    unsigned threads;    /* hashing at a time; default 1 */
-    size_t queue_max;    /* waiting beyond those; more are CR_BUSY; default 64 */
-    size_t memory_bytes; /* Argon2id: default 46 MiB */
-    unsigned passes;     /* default 2 */
+    unsigned threads;               /* hashing at a time; default 1 */
+    size_t queue_max;               /* waiting beyond those; more are CR_BUSY; default 64 */
+    size_t memory_bytes;            /* Argon2id: default 46 MiB */
+    unsigned passes;                /* default 2 */
+    struct cr_password_rules rules; /* of new passwords */
     struct cr_throttle_options limits;
 };
 
@@ -42,14 +44,18 @@ struct cr_auth_login {
  *
  * With `fresh`, the user's own change: once `password` was found right, `fresh` is set, which ends
  * all sessions of the user, and one made of `request` in their stead (D3). Only what was checked is
- * replaced: another change meanwhile makes this CR_DENIED. CR_E_INVALID, CR_E_LIMIT: `fresh` is too
- * short or too long; nothing was checked. CR_PENDING: it is set, not yet everywhere, and no session
+ * replaced: another change meanwhile makes this CR_DENIED. As
+ * cr_password_judge says, when `fresh` may not be one, CR_PASSWORD_KNOWN when it is `password`:
+ * nothing was checked. CR_PENDING: it is set, not yet everywhere, and no session
  * was made.
  */
 void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
                    void *context);
 
 struct cr_throttle *cr_auth_throttle(struct cr_auth *auth);
+/* From now on; passwords that are being hashed have been judged. */
+void cr_auth_rules_set(struct cr_auth *auth, const struct cr_password_rules *rules);
+unsigned cr_auth_password_chars_min(const struct cr_auth *auth);
 
 /* Answers as in cloakroom/account.h. */
 void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *password,

@@ -218,6 +218,8 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
                               [CR_THROTTLE_SOURCE_48] = settings->limit_source_48,
                               [CR_THROTTLE_DEVICE] = settings->limit_device},
                    .entries = (size_t)settings->limit_entries},
+        .password_chars_min = (unsigned)settings->password_length_min,
+        .password_list = settings->password_list,
         .app_mode = (unsigned)settings->socket_mode,
         .automatic = context->in.automatic,
         .ready_fd = context->in.ready_fd,

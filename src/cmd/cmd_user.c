@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/password.h"
 #include "base/bytes.h"
 #include "cmd/command.h"
 #include "cmd/secret.h"
+#include "room/room.h"
 
 #define PAGE 64
 #define KEY_STDIN 0x200
@@ -47,7 +49,8 @@ static int said_done(const struct cr_place *place, const struct cr_user *user, c
     return CR_EXIT_OK;
 }
 
-static int user_failed(const struct cr_user *user, enum cr_status status)
+static int user_failed(const struct cr_place *place, const struct cr_user *user,
+                       enum cr_status status)
 {
     char name[CR_USER_SHOWN_BYTES];
     cr_user_show(user, name);
@@ -56,11 +59,32 @@ static int user_failed(const struct cr_user *user, enum cr_status status)
                     name);
     else if (status == CR_UNKNOWN_USER)
         cr_complain("%s has no account; `cloakroom user list` shows who has", name);
-    else if (status == CR_E_INVALID)
-        cr_complain("a password has at least 8 characters; nothing was changed");
+    else if (status == CR_PASSWORD_SHORT)
+        cr_complain("that password is too short: password.length_min is %lld characters%s; nothing "
+                    "was changed",
+                    (long long)place->settings.password_length_min,
+                    place->settings.password_length_min < CR_PASSWORD_CHARS_MIN
+                        ? " here, perhaps 15 for the agent"
+                        : "");
+    else if (status == CR_PASSWORD_COMMON)
+        cr_complain("that password is one of those that are tried first (a common one, or a short "
+                    "piece over and over): take several words; nothing was changed");
+    else if (status == CR_PASSWORD_KNOWN)
+        cr_complain("that password is the user's name; nothing was changed");
     else
         return cr_fail(name, status);
     return CR_EXIT_FAILED;
+}
+
+/* What the settings say of new passwords, where no agent does. */
+static bool rules_set(const struct cr_place *place, struct cr_room *room)
+{
+    struct cr_error error = {.size = sizeof error};
+    enum cr_status st = cr_room_password_rules(room, (unsigned)place->settings.password_length_min,
+                                               place->settings.password_list, &error);
+    if (st != CR_OK)
+        cr_complain("%s", error.text);
+    return st == CR_OK;
 }
 
 typedef enum cr_status password_call(struct cr_room *, const struct cr_user *, const void *,
@@ -82,9 +106,9 @@ static int password_set(const struct cr_form *form, int argc, char **argv, passw
     struct cr_room *room = cr_place_open(&place, &exit_status);
     if (room == NULL)
         return exit_status;
-    if (cr_secret_read(from_stdin, "Password: ", &secret)) {
+    if (rules_set(&place, room) && cr_secret_read(from_stdin, "Password: ", &secret)) {
         enum cr_status st = call(room, &user, secret.text, secret.bytes);
-        exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&user, st);
+        exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&place, &user, st);
     } else {
         exit_status = CR_EXIT_FAILED;
     }
@@ -102,7 +126,8 @@ int cr_cmd_user_add(int argc, char **argv)
             "\vExamples:\n"
             "  cloakroom user add anna\n"
             "  printf %s \"$PASSWORD\" | cloakroom user add anna --store sqlite:///srv/app.db\n\n"
-            "A password has 8 to 1024 bytes; every byte counts.",
+            "A password has at least 15 characters (password.length_min) and at most 1024 bytes, "
+            "each of which counts. Common ones are refused (password.list).",
         .words_least = 1,
         .words_most = 1,
         .settings = cr_place_rows,
@@ -142,7 +167,7 @@ static int user_change(const struct cr_form *form, int argc, char **argv,
     if (room == NULL)
         return exit_status;
     enum cr_status st = call(room, &user);
-    exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&user, st);
+    exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&place, &user, st);
     cr_close(room);
     return exit_status;
 }

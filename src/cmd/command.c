@@ -52,6 +52,10 @@ static int exit_of(enum cr_status status)
     case CR_CONFLICT:
     case CR_UNKNOWN_USER:
     case CR_LIMITED:
+    case CR_PASSWORD_SHORT:
+    case CR_PASSWORD_COMMON:
+    case CR_PASSWORD_KNOWN:
+    case CR_CHANGE_FIRST:
     case CR_LOST:
     case CR_E_INVALID:
     case CR_E_IO:

@@ -79,6 +79,8 @@ struct cr_settings {
     char limit_source_48[CR_SETTING_TEXT_CHARS_MAX + 1],
         limit_device[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t limit_entries;
+    int64_t password_length_min;
+    char password_list[CR_SETTING_TEXT_CHARS_MAX + 1]; /* file; empty: none */
     cr_span_ms lease, poll, grace;
     int64_t log_level;                                 /* enum cr_log_level */
     int64_t log_json;                                  /* 0, 1 */

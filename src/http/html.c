@@ -101,8 +101,8 @@ void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char 
     password_input(out, "password", changes ? "Current password" : "Password", "current-password",
                    " autofocus");
     if (changes)
-        password_input(out, "new_password", "New password, at least 8 characters", "new-password",
-                       " minlength=\"8\"");
+        password_input(out, "new_password", "New password: long, such as several words",
+                       "new-password", "");
     cr_text_html(out, "<button class=\"main\">%s</button>\n</form>\n",
                  changes ? "Change password" : "Confirm");
     if (changes)

@@ -103,6 +103,25 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
     return cr_http_wait(x, st, call, earlier_ended);
 }
 
+/* Why the new password cannot be one; NULL: that is not what is wrong. */
+static const char *new_password_unfit(struct cr_http_exchange *x)
+{
+    if (x->status == CR_PASSWORD_SHORT)
+        return cr_http_scratch(x,
+                               "The new password is too short: it has at least %u characters. "
+                               "Several words make a good one; there are no other rules.",
+                               x->note.password_chars_min);
+    if (x->status == CR_PASSWORD_COMMON)
+        return "The new password is one of those that are tried first: it is in the list of common "
+               "passwords, or a short piece over and over. Take several words that do not belong "
+               "together.";
+    if (x->status == CR_PASSWORD_KNOWN)
+        return "The new password is your user name, or the password that it is to replace. Take "
+               "another.";
+    return x->changes && x->status == CR_E_LIMIT ? "The new password is longer than 1024 bytes."
+                                                 : NULL;
+}
+
 static enum cr_http_progress logged_in(struct cr_http_exchange *x)
 {
     struct cr_call *call = cr_http_call_take(x, &x->status);
@@ -116,8 +135,9 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
     if (x->renews && (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER))
         return login_refuse(x, 403, "The password is wrong.");
-    if (x->changes && x->status == CR_E_INVALID)
-        return login_refuse(x, 400, "The new password is shorter than 8 characters.");
+    const char *unfit = new_password_unfit(x);
+    if (unfit != NULL)
+        return login_refuse(x, 400, unfit);
     if (x->changes && (x->status == CR_PENDING || x->status == CR_E_UNKNOWN_OUTCOME))
         return login_refuse(x, 503,
                             "The new password may be set already, and not be known everywhere yet: "

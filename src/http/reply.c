@@ -228,7 +228,11 @@ enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr
         return cr_http_problem(x, 503, "The server lacks what it needs to answer: try again.");
     case CR_OK:
     case CR_ASK:
-    case CR_LIMITED: /* only of a login, which says more */
+    case CR_LIMITED: /* only of a login, which says more; so are the next four */
+    case CR_PASSWORD_SHORT:
+    case CR_PASSWORD_COMMON:
+    case CR_PASSWORD_KNOWN:
+    case CR_CHANGE_FIRST:
     case CR_LOST:
     case CR_E_INVALID:
     case CR_E_CORRUPT:

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/common.h"
 #include "base/assert.h"
 #include "base/random.h"
 #include "coord/checks.h"
@@ -31,6 +32,7 @@ struct room_direct {
     struct cr_loop *loop;
     struct cr_engine *engine;
     struct cr_auth *auth;
+    struct cr_common *common; /* of its rules; NULL: none */
     struct cr_leases *leases;
     struct cr_service *service;
     struct cr_client *client;
@@ -211,6 +213,7 @@ void cr_direct_destroy(struct cr_room *room)
         cr_service_stop(direct->service);
     cr_leases_destroy(direct->leases);
     cr_auth_destroy(direct->auth);
+    cr_common_destroy(direct->common);
     cr_engine_destroy(direct->engine);
     cr_client_destroy(direct->client);
     cr_service_destroy(direct->service);
@@ -221,6 +224,25 @@ void cr_direct_destroy(struct cr_room *room)
     free(direct);
     room->direct = NULL;
     room->engine = NULL;
+}
+
+enum cr_status cr_room_password_rules(struct cr_room *room, unsigned chars_min, const char *list,
+                                      struct cr_error *out_error)
+{
+    struct cr_common *common = NULL;
+    struct room_direct *direct = room->direct;
+    if (direct == NULL || direct->auth == NULL)
+        return CR_OK;
+    if (list != NULL && list[0] != '\0') {
+        enum cr_status st = cr_common_open(list, &common, out_error);
+        if (st != CR_OK)
+            return st;
+    }
+    cr_auth_rules_set(direct->auth,
+                      &(struct cr_password_rules){.chars_min = chars_min, .common = common});
+    cr_common_destroy(direct->common);
+    direct->common = common;
+    return CR_OK;
 }
 
 cr_boot_ns cr_direct_run(struct cr_room *room)

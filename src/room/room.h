@@ -29,6 +29,12 @@ CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call, struct cr_sta
 /* How many validations of this process were answered from the table, and how many were not. */
 void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);
 
+/* In direct mode: new passwords have at least `chars_min` characters (0: the default), and are none
+ * of those in the file `list` (NULL or empty: none). Elsewhere the agent sees to that: CR_OK. The
+ * errors are those of cr_common_open. */
+CR_MUST_CHECK enum cr_status cr_room_password_rules(struct cr_room *room, unsigned chars_min,
+                                                    const char *list, struct cr_error *out_error);
+
 /* Connect to an agent's socket (close-on-exec, does not block afterwards). CR_UNAVAILABLE: nobody
  * listens. */
 CR_MUST_CHECK enum cr_status cr_agent_connect(const char *path, int *out_fd);

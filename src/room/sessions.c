@@ -278,6 +278,8 @@ void cr_login_password_note(struct cr_call *call, struct cr_login_note *out_note
     enum cr_status st = cr_call_wait(call, &message);
     if (st == CR_LIMITED)
         note.retry_after = (cr_span_ms)cr_message_u64(&message, CR_TAG_RETRY, 0);
+    else if (st == CR_PASSWORD_SHORT)
+        note.password_chars_min = (unsigned)cr_message_u64(&message, CR_TAG_COUNT, 0);
     else if (st == CR_OK)
         (void)!cr_message_text(&message, CR_TAG_DEVICE, note.device, sizeof note.device);
     memcpy(out_note, &note, note.size < sizeof note ? note.size : sizeof note);

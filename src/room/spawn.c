@@ -281,7 +281,7 @@ enum cr_status cr_room_spawned(struct cr_room *room, struct cr_error *out_error)
         return CR_OK;
     char *text = line;
     long number = strtol(line, &text, 10);
-    if (text == line || *text != ' ' || number <= 0 || number > CR_LIMITED) {
+    if (text == line || *text != ' ' || number <= 0 || number > CR_CHANGE_FIRST) {
         cr_room_error(out_error, CR_UNAVAILABLE,
                       "the agent that was started ended before it was ready; its log is "
                       "%s/agent.log",

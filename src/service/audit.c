@@ -154,6 +154,7 @@ static const char *outcome_name(enum cr_status status)
            : status == CR_DENIED            ? "denied"
            : status == CR_BUSY              ? "busy"
            : status == CR_LIMITED           ? "limited"
+           : status == CR_CHANGE_FIRST      ? "change first"
            : status == CR_CONFLICT          ? "conflict"
                                             : "unavailable";
 }

@@ -71,6 +71,10 @@ void cr_reply_login(void *context, const struct cr_engine_answer *answer)
         cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
     } else if (answer->status == CR_LIMITED) {
         cr_builder_u64(&reply, CR_TAG_RETRY, (uint64_t)answer->retry_after);
+    } else if (answer->status == CR_PASSWORD_SHORT) {
+        const struct request *request = context;
+        cr_builder_u64(&reply, CR_TAG_COUNT,
+                       cr_auth_password_chars_min(request->service->options.auth));
     }
     cr_request_end(context, &reply);
 }

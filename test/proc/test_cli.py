@@ -52,9 +52,11 @@ def accounts_are_kept_beside_an_agent_and_without_one():
 
 def what_cannot_be_is_refused_with_the_reason():
     rows = [
-        (("user", "add", "anna"), "a password has at least 8 characters", "short"),
+        (("user", "add", "anna"), "too short: password.length_min is 15", "fourteen chars"),
         (("user", "add", "anna"), "at most 1024 bytes", "x" * 1025),
-        (("user", "add", "anna"), "at least 8 characters", ""),
+        (("user", "add", "anna"), "too short", ""),
+        (("user", "add", "anna"), "tried first", "Password" * 2),
+        (("user", "add", "anna-of-arendelle"), "the user's name", "Anna-of-Arendelle"),
         (("user", "passwd", "nobody"), "has no account", PASSWORD),
         (("user", "disable", "nobody"), "has no account", ""),
         (("user", "enable", "nobody"), "has no account", ""),
@@ -233,7 +235,7 @@ def at_a_terminal_a_password_is_asked_for_twice_and_not_shown():
     rows = [
         (PASSWORD, PASSWORD, 0, b"anna: added"),
         (PASSWORD, "another one", 1, b"are not the same"),
-        ("short", "short", 1, b"at least 8 characters"),
+        ("fourteen chars", "fourteen chars", 1, b"too short"),
     ]
     for first, second, wanted, says in rows:
         with Desk() as desk:
@@ -276,9 +278,9 @@ def a_signal_that_is_ignored_interrupts_no_question():
 def a_password_from_standard_input_is_every_byte_of_it():
     with scratch.Server(workers=1) as server:
         where = ("--store", server.store, "--state", str(server.state))
-        for name, typed, meant in [("nl", "secret\npass\n", "secret\npass"),
-                                   ("blank", " secret pass ", " secret pass "),
-                                   ("utf8", "pässwörtlich", "pässwörtlich")]:
+        for name, typed, meant in [("nl", "a secret\npassword\n", "a secret\npassword"),
+                                   ("blank", " secret password ", " secret password "),
+                                   ("utf8", "pässwörtlich, fünf", "pässwörtlich, fünf")]:
             scratch.run([scratch.PROGRAM, "user", "add", name, *where], input=typed)
             connection = scratch.Connection(server.port)
             for password, wanted in [(meant, 200), (meant + "\n", 401), (meant[:-1], 401)]:

@@ -631,19 +631,24 @@ static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
     struct cr_token bob = login(&w, "bob", NULL);
     const struct cr_http_reply *reply =
         ASK(&w, POST("/password", .token = here.text, .type = JSON,
-                     .body = "{\"password\":\"wrong\",\"new_password\":\"battery staple\"}"));
+                     .body = "{\"password\":\"wrong\",\"new_password\":\"battery staples\"}"));
     CHECK_UINT(reply->status, 403);
     CHECK(header_of(reply, "Set-Cookie") == NULL);
     reply = ASK(&w, POST("/password", .token = here.text, .type = JSON,
-                         .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"short\"}"));
+                         .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"fourteen chars\"}"));
     CHECK_UINT(reply->status, 400);
+    CHECK(body_has(reply, "it has at least 15 characters"));
+    reply = form_post(&w, "/password", &here,
+                      "&password=correct+horse+battery&new_password=PassWordPassWord");
+    CHECK_UINT(reply->status, 400);
+    CHECK(body_has(reply, "in the list of common passwords") && body_has(reply, "<form"));
     reply = ASK(&w, POST("/password", .token = here.text, .type = JSON,
                          .body = "{\"password\":\"" PASSWORD "\"}"));
     CHECK_UINT(reply->status, 400);
     CHECK_UINT(session_status(&w, &here), 200);
     CHECK_UINT(session_status(&w, &there), 200);
     reply = form_post(&w, "/password", &here,
-                      "&password=correct+horse+battery&new_password=battery+staple");
+                      "&password=correct+horse+battery&new_password=battery+staples");
     struct cr_token after = cookie_token(reply);
     CHECK_UINT(reply->status, 303);
     CHECK_STR(header_of(reply, "Location"), "/");
@@ -656,7 +661,7 @@ static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
                    ->status,
                401);
     CHECK_UINT(ASK(&w, POST("/login", .type = JSON,
-                            .body = "{\"user\":\"alice\",\"password\":\"battery staple\"}"))
+                            .body = "{\"user\":\"alice\",\"password\":\"battery staples\"}"))
                    ->status,
                200);
     world_close(&w);
@@ -665,7 +670,7 @@ static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
 /* ASVS F1. */
 static void a_new_password_is_not_set_from_another_page(void)
 {
-    static const char body[] = "password=correct+horse+battery&new_password=battery+staple";
+    static const char body[] = "password=correct+horse+battery&new_password=battery+staples";
     static const char *const paths[] = {"/password", "/reauth"};
     struct world w;
     if (!world_open(&w))

@@ -501,10 +501,10 @@ static void a_status_of_a_later_version_reads_as_another_version(void)
 {
     struct cr_builder b;
     struct cr_message m;
-    cr_builder_init(&b, CR_OP_VALIDATE, CR_LIMITED, 1);
+    cr_builder_init(&b, CR_OP_VALIDATE, CR_CHANGE_FIRST, 1);
     if (CHECK(cr_builder_finish(&b))) {
         CHECK_STATUS(cr_message_decode(b.bytes, b.count, &m), CR_OK);
-        CHECK_STATUS(m.status, CR_LIMITED); /* the last one there is */
+        CHECK_STATUS(m.status, CR_CHANGE_FIRST); /* the last one there is */
         b.bytes[6]++;
         CHECK_STATUS(cr_message_decode(b.bytes, b.count, &m), CR_OK);
         CHECK_STATUS(m.status, CR_E_VERSION);

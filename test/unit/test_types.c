@@ -17,7 +17,7 @@ static void every_status_has_its_name_and_text(void)
     CHECK_STR(cr_status_name(CR_E_PROTOCOL), "CR_E_PROTOCOL");
     CHECK_STR(cr_status_text(CR_OK), "done");
     CHECK_STR(cr_status_text(CR_ENDED), "the session has ended");
-    for (enum cr_status st = CR_OK; st <= CR_LIMITED; st++) {
+    for (enum cr_status st = CR_OK; st <= CR_CHANGE_FIRST; st++) {
         CHECK(strncmp(cr_status_name(st), "CR_", 3) == 0);
         CHECK(strlen(cr_status_text(st)) > 3);
         for (enum cr_status other = CR_OK; other < st; other++) {
@@ -37,6 +37,7 @@ static void the_numbers_of_statuses_and_reasons_stay(void)
     CHECK_INT(CR_E_INVALID, 11);
     CHECK_INT(CR_E_PROTOCOL, 19);
     CHECK_INT(CR_LIMITED, 20);
+    CHECK_INT(CR_CHANGE_FIRST, 24);
     CHECK_INT(CR_REASON_UPGRADED, 10);
     CHECK_INT(CR_REASON_ROTATED, 12);
 }
