@@ -116,20 +116,20 @@ const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_e
     case CR_REASON_REPLACED:
         return replaced_sentence(x, ended);
     case CR_REASON_LIMIT:
-        return "You logged in on more devices than are kept, and your session here was the "
+        return "You signed in on more devices than are kept, and your session here was the "
                "oldest.";
     case CR_REASON_ADMIN:
         return "Your session was ended by an administrator.";
     case CR_REASON_PASSWORD:
         return "Your password was changed, and that ended all your sessions.";
     case CR_REASON_EVERYBODY:
-        return "All sessions were ended: log in again.";
+        return "All sessions were ended: sign in again.";
     case CR_REASON_IDLE:
         return "You were away for long, so your session was ended.";
     case CR_REASON_ABSOLUTE:
-        return "Your session reached its longest time: log in again.";
+        return "Your session reached its longest time: sign in again.";
     case CR_REASON_LOGOUT:
-        return "You are logged out.";
+        return "You are signed out.";
     case CR_REASON_DEVICE:
         return "You ended this session from another of your devices.";
     case CR_REASON_NONE:
@@ -138,5 +138,5 @@ const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_e
     case CR_REASON_ROTATED:
         break;
     }
-    return "Your session has ended: log in again.";
+    return "Your session has ended: sign in again.";
 }

@@ -152,6 +152,9 @@ void cr_http_cookie_clear(struct cr_http_exchange *x);
 /* The cookie that the agent knows this browser by at its next login. */
 void cr_http_device_set(struct cr_http_exchange *x, const char *device);
 const char *cr_http_device_name(const struct cr_http_site *site);
+/* The cookie that the log-in form belongs to. Of the browser's session. */
+void cr_http_form_set(struct cr_http_exchange *x, const char *form);
+const char *cr_http_form_name(const struct cr_http_site *site);
 bool cr_http_has_type(const struct cr_http_exchange *x, const char *type);
 
 /* login.c */
@@ -169,6 +172,17 @@ CR_MUST_CHECK bool cr_http_guarded(struct cr_http_exchange *x);
 #define CR_HTTP_FORM_TOKEN_FIELD "form_token"
 /* Derived from the session's token, so that it needs no key; ended by a NUL. */
 void cr_http_form_token(const struct cr_token *token, char out[CR_HTTP_FORM_TOKEN_CHARS + 1]);
+/*
+ * The same before there is a session (ASVS F3): derived from a random cookie that no other site can
+ * set or read. `begin` keeps the one that the browser has, else adds one to the reply;
+ * CR_UNAVAILABLE: no random bytes. `matches`: `field` (may be NULL) is that of this browser's
+ * cookie.
+ */
+CR_MUST_CHECK enum cr_status cr_http_login_token_begin(struct cr_http_exchange *x,
+                                                       char out[CR_HTTP_FORM_TOKEN_CHARS + 1]);
+struct cr_http_form_field;
+CR_MUST_CHECK bool cr_http_login_token_matches(const struct cr_http_exchange *x,
+                                               const struct cr_http_form_field *field);
 
 /* ended.c */
 
@@ -192,9 +206,12 @@ void cr_http_json_session(struct cr_text *out, const struct cr_session *session,
 /* html.c */
 /* `changes`: the form of POST /password, else of POST /reauth. `notice` may be NULL. */
 void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char *notice);
-void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user);
+/* `form_token`: of cr_http_login_token_begin. */
+void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user,
+                        const char *form_token);
 void cr_http_html_home(struct cr_http_exchange *x);
-void cr_http_html_message(struct cr_http_exchange *x, const char *title, const char *text);
+/* A page that says `text`; what happened in a word is its status. */
+void cr_http_html_message(struct cr_http_exchange *x, unsigned status, const char *text);
 
 /* device.c */
 

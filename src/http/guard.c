@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/random.h"
 #include "http/form.h"
 
 static bool text_is(struct cr_http_text text, const char *string)
@@ -44,17 +45,72 @@ static bool is_own_site(const struct cr_http_exchange *x)
     return origin.bytes == NULL || origin_is_ours(x, origin);
 }
 
-void cr_http_form_token(const struct cr_token *token, char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
+/* What can be put into a page: nobody gets from it to the secret, nor to that of another purpose.
+ */
+static void token_derive(const char *secret, size_t count, const char *purpose,
+                         char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
 {
-    static const unsigned char purpose[] = "cloakroom form token 1";
     unsigned char key[32], hash[24];
-    (void)crypto_generichash(key, sizeof key, (const unsigned char *)token->text, CR_TOKEN_CHARS,
-                             NULL, 0);
-    (void)crypto_generichash(hash, sizeof hash, purpose, sizeof purpose - 1, key, sizeof key);
+    (void)crypto_generichash(key, sizeof key, (const unsigned char *)secret, count, NULL, 0);
+    (void)crypto_generichash(hash, sizeof hash, (const unsigned char *)purpose, strlen(purpose),
+                             key, sizeof key);
     cr_base64_encode(hash, sizeof hash, out);
     out[CR_HTTP_FORM_TOKEN_CHARS] = '\0';
     cr_bytes_wipe(key, sizeof key);
 }
+
+void cr_http_form_token(const struct cr_token *token, char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
+{
+    token_derive(token->text, CR_TOKEN_CHARS, "cloakroom form token 1", out);
+}
+
+/* --- The log-in form's --- */
+
+#define LOGIN_COOKIE_CHARS 32 /* 24 random bytes */
+
+/* False: the browser has none, or sends what is none of ours. */
+static bool login_cookie_get(const struct cr_http_exchange *x, char out[LOGIN_COOKIE_CHARS + 1])
+{
+    cr_http_cookie_get(&x->fields, cr_http_form_name(x->site), out, LOGIN_COOKIE_CHARS + 1);
+    return strspn(out, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") ==
+           LOGIN_COOKIE_CHARS;
+}
+
+static void login_token(const char cookie[LOGIN_COOKIE_CHARS + 1],
+                        char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
+{
+    token_derive(cookie, LOGIN_COOKIE_CHARS, "cloakroom login form token 1", out);
+}
+
+enum cr_status cr_http_login_token_begin(struct cr_http_exchange *x,
+                                         char out[CR_HTTP_FORM_TOKEN_CHARS + 1])
+{
+    char cookie[LOGIN_COOKIE_CHARS + 1];
+    /* The one that is there: a form in another tab stays good. */
+    if (!login_cookie_get(x, cookie)) {
+        unsigned char bytes[24];
+        enum cr_status st = cr_random_fill(cr_random_system(), bytes, sizeof bytes);
+        if (st != CR_OK)
+            return st;
+        cr_base64_encode(bytes, sizeof bytes, cookie);
+        cookie[LOGIN_COOKIE_CHARS] = '\0';
+        cr_http_form_set(x, cookie);
+    }
+    login_token(cookie, out);
+    return CR_OK;
+}
+
+bool cr_http_login_token_matches(const struct cr_http_exchange *x,
+                                 const struct cr_http_form_field *field)
+{
+    char cookie[LOGIN_COOKIE_CHARS + 1], want[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    if (field == NULL || field->count != CR_HTTP_FORM_TOKEN_CHARS || !login_cookie_get(x, cookie))
+        return false;
+    login_token(cookie, want);
+    return cr_bytes_equal(field->bytes, want, CR_HTTP_FORM_TOKEN_CHARS);
+}
+
+/* --- A session's --- */
 
 static bool form_token_matches(const struct cr_http_exchange *x, const char *bytes, size_t count)
 {

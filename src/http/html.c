@@ -38,32 +38,75 @@ static void brand(struct cr_text *out)
                      "height=\"28\"> Cloakroom</a>\n");
 }
 
-void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user)
+void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user,
+                        const char *form_token)
 {
     struct cr_text *out = &x->body;
-    page_begin(out, "Log in", "narrow");
+    page_begin(out, "Sign in", "narrow");
     cr_text_str(out, "<main>\n");
     brand(out);
-    cr_text_str(out, "<h1>Log in</h1>\n");
+    cr_text_str(out, "<h1>Sign in</h1>\n");
     if (notice != NULL)
         cr_text_html(out, "<p class=\"notice\" role=\"status\">%s</p>\n", notice);
     cr_text_html(out,
                  "<form method=\"post\" action=\"/login\" class=\"login\">\n"
+                 "<input type=\"hidden\" name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">\n"
                  "<label for=\"user\">User</label>\n"
                  "<input id=\"user\" name=\"user\" value=\"%s\" autocomplete=\"username\" "
                  "autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"128\" required%s>\n"
                  "<label for=\"password\">Password</label>\n"
                  "<input id=\"password\" name=\"password\" type=\"password\" "
                  "autocomplete=\"current-password\" maxlength=\"1024\" required%s>\n"
-                 "<button class=\"main\">Log in</button>\n"
+                 "<button class=\"main\">Sign in</button>\n"
                  "</form>\n",
-                 user, user[0] == '\0' ? " autofocus" : "", user[0] != '\0' ? " autofocus" : "");
+                 form_token, user, user[0] == '\0' ? " autofocus" : "",
+                 user[0] != '\0' ? " autofocus" : "");
     if (x->site->on_login == CR_POLICY_REPLACE)
-        cr_text_str(out, "<p class=\"aside\">Logging in here ends your sessions on other "
+        cr_text_str(out, "<p class=\"aside\">Signing in here ends your sessions on other "
                          "devices.</p>\n");
     cr_text_str(out, "</main>\n");
     page_end(out);
 }
+
+/* --- What pages of somebody who is signed in have in common --- */
+
+struct signed_in {
+    struct cr_text *out;
+    char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    char user[CR_USER_BYTES_MAX + 1];
+};
+
+static void signed_in_init(struct signed_in *who, struct cr_http_exchange *x)
+{
+    who->out = &x->body;
+    cr_label_copy(who->user, sizeof who->user, (const char *)x->session.user.bytes,
+                  x->session.user.length);
+    cr_http_form_token(&x->credential.token, who->form_token);
+}
+
+static void form_begin(const struct signed_in *who, const char *action, const char *segment,
+                       const char *after, const char *kind)
+{
+    cr_text_html(who->out,
+                 "<form method=\"post\" action=\"%s%s%s\" class=\"%s\"><input type=\"hidden\" "
+                 "name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">",
+                 action, segment, after, kind, who->form_token);
+}
+
+/* The way out is on each (ASVS D6). */
+static void header(const struct signed_in *who, bool password_link)
+{
+    cr_text_str(who->out, "<header>\n");
+    brand(who->out);
+    cr_text_html(who->out, "<p class=\"who\"><span class=\"as\">Signed in as </span>%s</p>\n",
+                 who->user);
+    if (password_link)
+        cr_text_str(who->out, "<a href=\"/password\">Change password</a>\n");
+    form_begin(who, "/logout", "", "", "out");
+    cr_text_str(who->out, "<button>Sign out</button></form>\n</header>\n");
+}
+
+/* --- The password again, and a new one --- */
 
 static void password_input(struct cr_text *out, const char *name, const char *label,
                            const char *complete, const char *more)
@@ -81,23 +124,19 @@ void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char 
 {
     struct cr_text *out = &x->body;
     const char *title = changes ? "Change password" : "Confirm that it is you";
-    char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
-    char user[CR_USER_BYTES_MAX + 1];
-    cr_label_copy(user, sizeof user, (const char *)x->session.user.bytes, x->session.user.length);
-    cr_http_form_token(&x->credential.token, form_token);
-    page_begin(out, title, "narrow");
-    cr_text_str(out, "<main>\n");
-    brand(out);
-    cr_text_html(out, "<h1>%s</h1>\n", title);
+    struct signed_in who;
+    signed_in_init(&who, x);
+    page_begin(out, title, "wide");
+    header(&who, false);
+    cr_text_html(out, "<main class=\"card\">\n<h1>%s</h1>\n", title);
     if (notice != NULL)
         cr_text_html(out, "<p class=\"notice\" role=\"alert\">%s</p>\n", notice);
+    form_begin(&who, changes ? "/password" : "/reauth", "", "", "login");
+    /* The name, so that a password manager knows whose. */
     cr_text_html(out,
-                 "<form method=\"post\" action=\"%s\" class=\"login\">\n"
-                 "<input type=\"hidden\" name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">\n"
-                 /* So that a password manager knows whose. */
-                 "<label for=\"user\">User</label>\n"
+                 "\n<label for=\"user\">User</label>\n"
                  "<input id=\"user\" value=\"%s\" autocomplete=\"username\" readonly>\n",
-                 changes ? "/password" : "/reauth", form_token, user);
+                 who.user);
     password_input(out, "password", changes ? "Current password" : "Password", "current-password",
                    " autofocus");
     if (changes)
@@ -109,38 +148,46 @@ void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char 
         cr_text_str(out, "<p class=\"aside\">This ends your sessions on all other devices.</p>\n");
     cr_text_str(out, "<p class=\"aside\"><a href=\"/\">Back to your devices</a></p>\n</main>\n");
     page_end(out);
-    cr_bytes_wipe(form_token, sizeof form_token);
+    cr_bytes_wipe(&who, sizeof who);
 }
 
-void cr_http_html_message(struct cr_http_exchange *x, const char *title, const char *text)
+/* What happened, in words that a person uses. */
+static const char *message_title(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *title;
+    } titles[] = {
+        {202, "It is ended"},           {400, "This cannot be read"}, {403, "This was not done"},
+        {404, "There is no such page"}, {405, "Not like this"},       {409, "Somebody was quicker"},
+        {429, "Too many attempts"},     {503, "One moment, please"},
+    };
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++)
+        if (titles[i].status == status)
+            return titles[i].title;
+    return cr_http_status_title(status);
+}
+
+void cr_http_html_message(struct cr_http_exchange *x, unsigned status, const char *text)
 {
     struct cr_text *out = &x->body;
+    const char *title = message_title(status);
     page_begin(out, title, "narrow");
     cr_text_str(out, "<main>\n");
     brand(out);
-    cr_text_html(out, "<h1>%s</h1>\n<p>%s</p>\n<p><a href=\"/\">Your devices</a></p>\n</main>\n",
-                 title, text);
+    cr_text_html(out, "<h1>%s</h1>\n<p>%s</p>\n", title, text);
+    cr_text_str(out, "<p class=\"aside\"><a href=\"/\">Go to your devices</a></p>\n</main>\n");
     page_end(out);
 }
 
 /* --- Your devices --- */
 
 struct home {
+    struct signed_in who;
     struct cr_text *out;
     const struct cr_session *current;
     cr_time_ms now;
-    char form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
-    char user[CR_USER_BYTES_MAX + 1];
 };
-
-static void form_begin(struct home *home, const char *action, const char *segment,
-                       const char *after)
-{
-    cr_text_html(home->out,
-                 "<form method=\"post\" action=\"%s%s%s\"><input type=\"hidden\" "
-                 "name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">",
-                 action, segment, after, home->form_token);
-}
 
 static void ago(struct home *home, cr_time_ms time)
 {
@@ -205,11 +252,11 @@ static void device_row(struct home *home, const struct cr_session *session)
     cr_text_str(out, "<dl>\n");
     if (session->address[0] != '\0')
         cr_text_html(out, "<div><dt>Address</dt><dd>%s</dd></div>\n", session->address);
-    fact_time(home, "Logged in", session->created_at);
+    fact_time(home, "Signed in", session->created_at);
     fact_time(home, "Last seen", session->seen_at);
     cr_text_str(out, "</dl>\n</div>\n");
     if (!current) {
-        form_begin(home, "/sessions/", session->id.text, "/end");
+        form_begin(&home->who, "/sessions/", session->id.text, "/end", "");
         cr_text_html(out, "<button aria-label=\"End the session of %s, %s\">End</button></form>\n",
                      shown, session->address);
     }
@@ -230,27 +277,16 @@ static void devices(struct home *home, const struct cr_session *list, size_t cou
     cr_text_str(home->out, "</ul>\n");
 }
 
-static void home_header(struct home *home)
-{
-    cr_text_str(home->out, "<header>\n");
-    brand(home->out);
-    cr_text_html(home->out, "<p class=\"who\"><span class=\"as\">Logged in as </span>%s</p>\n",
-                 home->user);
-    cr_text_str(home->out, "<a href=\"/password\">Change password</a>\n");
-    form_begin(home, "/logout", "", "");
-    cr_text_str(home->out, "<button>Log out</button></form>\n</header>\n");
-}
-
 static void home_others(struct home *home, size_t count)
 {
     struct cr_text *out = home->out;
     if (count <= 1) {
-        cr_text_str(out, "<p class=\"aside\">You are logged in nowhere else.</p>\n");
+        cr_text_str(out, "<p class=\"aside\">You are signed in nowhere else.</p>\n");
         return;
     }
     if (count == CR_HTTP_LIST_MAX)
         cr_text_str(out, "<p class=\"aside\">Only the newest are shown.</p>\n");
-    form_begin(home, "/sessions/end-others", "", "");
+    form_begin(&home->who, "/sessions/end-others", "", "", "");
     cr_text_str(out, "<button class=\"danger\">End all other sessions</button></form>\n"
                      "<p class=\"aside\">A session that you end is refused everywhere from that "
                      "moment on.</p>\n");
@@ -263,19 +299,17 @@ void cr_http_html_home(struct cr_http_exchange *x)
         .current = &x->session,
         .now = cr_clock_wall(x->site->clock),
     };
-    cr_label_copy(home.user, sizeof home.user, (const char *)x->session.user.bytes,
-                  x->session.user.length);
-    cr_http_form_token(&x->credential.token, home.form_token);
+    signed_in_init(&home.who, x);
     /* A validation that the table answers does not know the labels. */
     x->session.address[0] = x->session.agent[0] = '\0';
     page_begin(home.out, "Your devices", "wide");
-    home_header(&home);
-    cr_text_str(home.out, "<main>\n<h1>Where you are logged in</h1>\n"
+    header(&home.who, true);
+    cr_text_str(home.out, "<main>\n<h1>Your devices</h1>\n"
                           "<p class=\"lead\">Each of these can act as you. End what you do not "
                           "know or no longer use.</p>\n");
     devices(&home, x->list, x->list_count);
     home_others(&home, x->list_count);
     cr_text_str(home.out, "</main>\n");
     page_end(home.out);
-    cr_bytes_wipe(home.form_token, sizeof home.form_token);
+    cr_bytes_wipe(&home.who, sizeof home.who);
 }

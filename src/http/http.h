@@ -25,6 +25,8 @@
 #define CR_HTTP_COOKIE_DEV "cloakroom-dev"
 #define CR_HTTP_DEVICE_SECURE "__Host-cloakroom-device" /* what the agent knows a browser by */
 #define CR_HTTP_DEVICE_DEV "cloakroom-dev-device"
+#define CR_HTTP_FORM_SECURE "__Host-cloakroom-form" /* what a log-in form belongs to */
+#define CR_HTTP_FORM_DEV "cloakroom-dev-form"
 
 /* Who is at the other end, and so which routes there are. */
 enum cr_http_surface {

@@ -20,12 +20,14 @@ static const char page_type[] = "text/html; charset=utf-8";
 static enum cr_http_progress login_page(struct cr_http_exchange *x, unsigned status,
                                         const char *notice)
 {
-    char user[CR_USER_BYTES_MAX + 1];
+    char user[CR_USER_BYTES_MAX + 1], form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
     cr_label_copy(user, sizeof user, (const char *)x->user.bytes, x->user.length);
     cr_text_clear(&x->body);
+    if (cr_http_login_token_begin(x, form_token) != CR_OK)
+        return cr_http_problem_status(x, CR_E_IO);
     if (status == 503)
         cr_http_header_add(x, "Retry-After", "1");
-    cr_http_html_login(x, notice, user);
+    cr_http_html_login(x, notice, user, form_token);
     return cr_http_reply_body(x, status, page_type);
 }
 
@@ -141,7 +143,7 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     if (x->changes && (x->status == CR_PENDING || x->status == CR_E_UNKNOWN_OUTCOME))
         return login_refuse(x, 503,
                             "The new password may be set already, and not be known everywhere yet: "
-                            "log in with it in a moment.");
+                            "sign in with it in a moment.");
     if (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER)
         return login_refuse(x, 401, "The user or the password is wrong.");
     /* Whatever was used up, and whether there is such a user or not. */
@@ -153,7 +155,7 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     if (x->status == CR_CONFLICT)
         return login_refuse(x, 409, "This user's sessions were ended meanwhile: try again.");
     if (x->by_form)
-        return login_refuse(x, 503, "You cannot be logged in just now: try again in a moment.");
+        return login_refuse(x, 503, "You cannot be signed in just now: try again in a moment.");
     return cr_http_problem_status(x, x->status);
 }
 
@@ -214,7 +216,7 @@ static const char *login_read(struct cr_http_exchange *x, const struct cr_http_f
 
 enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
 {
-    static const char *const names[] = {"user", "password", "mode", NULL};
+    static const char *const names[] = {"user", "password", "mode", CR_HTTP_FORM_TOKEN_FIELD, NULL};
     struct cr_http_form form;
     enum cr_http_progress progress;
     enum cr_status st;
@@ -231,6 +233,11 @@ enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
         progress = login_refuse(x, 400, wrong);
     else if (st != CR_OK)
         progress = cr_http_problem_status(x, st);
+    else if (x->by_form &&
+             !cr_http_login_token_matches(x, cr_http_form_get(&form, CR_HTTP_FORM_TOKEN_FIELD)))
+        progress = login_refuse(x, 403,
+                                "This form was not made for this browser, or is an old one. "
+                                "Nothing was done: please try again.");
     else
         progress = login_begin(x, cr_http_form_get(&form, "password"), NULL);
 out:

@@ -129,6 +129,18 @@ void cr_http_device_set(struct cr_http_exchange *x, const char *device)
                                        cookie_attributes(x->site)));
 }
 
+const char *cr_http_form_name(const struct cr_http_site *site)
+{
+    return site->dev ? CR_HTTP_FORM_DEV : CR_HTTP_FORM_SECURE;
+}
+
+void cr_http_form_set(struct cr_http_exchange *x, const char *form)
+{
+    cr_http_header_add(x, "Set-Cookie",
+                       cr_http_scratch(x, "%s=%s; %s", cr_http_form_name(x->site), form,
+                                       cookie_attributes(x->site)));
+}
+
 enum cr_http_progress cr_http_reply_body(struct cr_http_exchange *x, unsigned status,
                                          const char *type)
 {
@@ -177,14 +189,30 @@ static void problem_json(struct cr_http_exchange *x, unsigned status, const char
     cr_text_str(&x->body, "}\n");
 }
 
+/* Whether a browser shows what is answered: a page, what one of our forms has sent, an address that
+ * somebody typed. */
+static bool is_for_people(const struct cr_http_exchange *x)
+{
+    static const char html[] = "text/html";
+    if (x->route != NULL)
+        return x->route->page || cr_http_has_type(x, "application/x-www-form-urlencoded");
+    for (size_t i = 0; x->site->surface == CR_HTTP_PUBLIC && i < x->request.header_count; i++) {
+        const struct cr_http_header *header = &x->request.headers[i];
+        if (header->name.count == 6 && strncasecmp(header->name.bytes, "Accept", 6) == 0 &&
+            memmem(header->value.bytes, header->value.count, html, sizeof html - 1) != NULL)
+            return true;
+    }
+    return false;
+}
+
 static enum cr_http_progress problem(struct cr_http_exchange *x, unsigned status,
                                      const char *detail, const struct cr_explanation *ended)
 {
     cr_text_clear(&x->body);
     if (status == 503)
         cr_http_header_add(x, "Retry-After", "1");
-    if (x->route != NULL && x->route->page) {
-        cr_http_html_message(x, cr_http_status_title(status), detail);
+    if (is_for_people(x)) {
+        cr_http_html_message(x, status, detail);
         return cr_http_reply_body(x, status, "text/html; charset=utf-8");
     }
     if (status == 401)

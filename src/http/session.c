@@ -194,7 +194,7 @@ static enum cr_http_progress ended_pending(struct cr_http_exchange *x)
                                            "It is ended. Not every server has confirmed it yet; "
                                            "all of them refuse it within %llu seconds.",
                                            (unsigned long long)(bound + 999) / 1000);
-        cr_http_html_message(x, "Ended", text);
+        cr_http_html_message(x, 202, text);
         return cr_http_reply_body(x, 202, "text/html; charset=utf-8");
     }
     cr_text_str(&x->body, "{\"ended\":\"pending\",\"bound_ms\":");

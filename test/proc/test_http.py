@@ -32,13 +32,15 @@ class Browser:
 
     def __init__(self, port):
         self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        self.cookie = None
+        self.cookie, self.form_cookie = None, ""
 
     def ask(self, method, path, body=None, kind=None, **headers):
         """(status, headers, text)"""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie:
-            headers["Cookie"] = f"{COOKIE}={self.cookie}"
+            headers["Cookie"] = f"{COOKIE}={self.cookie}; {self.form_cookie}"
+        elif self.form_cookie:
+            headers["Cookie"] = self.form_cookie
         if kind:
             headers["Content-Type"] = kind
         self.http.request(method, path, body, headers)
@@ -55,7 +57,13 @@ class Browser:
             name, _, value = pair.partition("=")
             if name == COOKIE:
                 self.cookie = value or None
+            elif name == f"{COOKIE}-form":
+                self.form_cookie = pair
         return answer.status, answer.headers, text
+
+    def form_login(self, password):
+        _, _, page = self.ask("GET", "/login")
+        return self.form("/login", form_token=form_token(page), user="alice", password=password)
 
     def json(self, method, path, body=None):
         status, _, text = self.ask(method, path, json.dumps(body) if body is not None else None,
@@ -75,6 +83,11 @@ class Browser:
 
     def status(self):
         return self.ask("GET", "/session")[0]
+
+
+def form_token(page):
+    """Of the first form."""
+    return page.partition('name="form_token" value="')[2].partition('"')[0]
 
 
 def raw(port, data, seconds=20):
@@ -115,13 +128,14 @@ def a_person_does_all_that_they_can():
         assert (status, headers["Location"]) == (303, "/login")
         status, _, page = browser.ask("GET", "/login")
         assert status == 200 and 'name="password"' in page
-        status, _, page = browser.form("/login", user="alice", password="wrong")
+        assert browser.form("/login", user="alice", password=server.password)[0] == 403  # F3
+        status, _, page = browser.form_login("wrong")
         assert status == 401 and "wrong" in page and browser.cookie is None
-        status, headers, _ = browser.form("/login", user="alice", password=server.password)
+        status, headers, _ = browser.form_login(server.password)
         assert (status, headers["Location"]) == (303, "/")
         status, _, page = browser.ask("GET", "/", User_Agent="Mozilla/5.0 <script>")
         assert status == 200 and "This device" in page and "<script" not in page
-        token = page.partition('name="form_token" value="')[2].partition('"')[0]
+        token = form_token(page)
         assert browser.form("/logout", form_token=token[::-1])[0] == 403
         status, headers, _ = browser.form("/logout", form_token=token)
         assert (status, headers["Location"]) == (303, "/login")

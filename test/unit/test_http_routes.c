@@ -224,19 +224,44 @@ static void a_bearer_login_answers_the_token_and_sets_no_cookie(void)
     world_close(&w);
 }
 
+/* The cookie that the login page sets, and the token in its form. False: there is none. */
+static bool login_form(struct world *w, char cookie[33], char form[CR_HTTP_FORM_TOKEN_CHARS + 1])
+{
+    static const char field[] = "name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"";
+    const struct cr_http_reply *reply = ASK(w, GET("/login", ));
+    const char *set = header_of(reply, "Set-Cookie");
+    const char *at = memmem(reply->body.bytes, reply->body.count, field, sizeof field - 1);
+    if (!CHECK(set != NULL && strncmp(set, "__Host-cloakroom-form=", 22) == 0) ||
+        !CHECK(at != NULL))
+        return false;
+    CHECK_STR(set + 22 + 32, "; Path=/; Secure; HttpOnly; SameSite=Lax");
+    snprintf(cookie, 33, "%s", set + 22);
+    snprintf(form, CR_HTTP_FORM_TOKEN_CHARS + 1, "%s", at + sizeof field - 1);
+    return true;
+}
+
+static const struct cr_http_reply *form_login(struct world *w, const char *cookie, const char *form,
+                                              const char *fields)
+{
+    static char body[512];
+    snprintf(body, sizeof body, "form_token=%s&%s", form, fields);
+    return ASK(w, POST("/login", .type = FORM "; charset=utf-8", .body = body, .token = cookie,
+                       .cookie_name = CR_HTTP_FORM_SECURE));
+}
+
 static void a_form_login_goes_to_the_page(void)
 {
     struct world w;
-    if (!world_open(&w))
+    char cookie[33], form[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    if (!world_open(&w) || !login_form(&w, cookie, form))
         return;
-    const struct cr_http_reply *reply = ASK(
-        &w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse%20battery"));
+    const struct cr_http_reply *reply =
+        form_login(&w, cookie, form, "user=alice&password=correct+horse%20battery");
     struct cr_token token = cookie_token(reply);
     CHECK_UINT(reply->status, 303);
     CHECK_STR(header_of(reply, "Location"), "/");
     CHECK_UINT(session_status(&w, &token), 200);
-    reply = ASK(
-        &w, POST("/login", .type = FORM "; charset=utf-8", .body = "user=%3Cb%3E&password=wrong"));
+    reply = form_login(&w, cookie, form, "user=%3Cb%3E&password=wrong");
     CHECK_UINT(reply->status, 401);
     CHECK_STR(reply->type, "text/html; charset=utf-8");
     CHECK(body_has(reply, "value=\"&lt;b&gt;\""));
@@ -344,7 +369,47 @@ static void a_login_that_makes_no_sense_is_refused_in_words(void)
         tap_row(rows[i].name);
         CHECK_UINT(reply->status, rows[i].status);
         CHECK(reply->body.count > 0);
-        CHECK(header_of(reply, "Set-Cookie") == NULL);
+        CHECK(cookie_token(reply).text[0] == '\0');
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* ASVS F3. */
+static void a_form_login_needs_the_token_of_its_browser(void)
+{
+    struct world w;
+    char cookie[33], other[33], form[CR_HTTP_FORM_TOKEN_CHARS + 1],
+        foreign[CR_HTTP_FORM_TOKEN_CHARS + 1], session[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    if (!world_open(&w) || !login_form(&w, cookie, form) || !login_form(&w, other, foreign))
+        return;
+    struct cr_token token = login(&w, "bob", NULL);
+    cr_http_form_token(&token, session);
+    const struct {
+        const char *name, *cookie, *form;
+        unsigned status;
+    } rows[] = {
+        {"its own", cookie, form, 303},
+        {"again: another tab", cookie, form, 303},
+        {"another browser's token", cookie, foreign, 403},
+        {"another browser's cookie", other, form, 403},
+        {"a session's token", cookie, session, 403},
+        {"the cookie itself", cookie, cookie, 403},
+        {"no token", cookie, "", 403},
+        {"half a token", cookie, "AAAAAAAAAAAAAAAA", 403},
+        {"no cookie", NULL, form, 403},
+        {"an empty cookie", "", form, 403},
+        {"a cookie that is none of ours", "AAAAAAAAAAAAAAAA AAAAAAAAAAAAAAA", form, 403},
+    };
+    CHECK(strcmp(cookie, other) != 0 && strcmp(form, foreign) != 0 && strcmp(cookie, form) != 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cr_http_reply *reply = form_login(&w, rows[i].cookie, rows[i].form,
+                                                       "user=alice&password=correct+horse+battery");
+        tap_row(rows[i].name);
+        CHECK_UINT(reply->status, rows[i].status);
+        CHECK((cookie_token(reply).text[0] != '\0') == (rows[i].status == 303));
+        /* The page that refuses has a form that is good. */
+        CHECK(rows[i].status == 303 || body_has(reply, "value=\"alice\""));
     }
     tap_row(NULL);
     world_close(&w);
@@ -858,21 +923,29 @@ static void the_form_token_may_come_in_a_header(void)
     world_close(&w);
 }
 
-/* ASVS F3. */
+/* ASVS F3: also with the token and the cookie. */
 static void a_login_from_another_site_is_refused(void)
 {
+    static const struct {
+        const char *name, *value;
+        unsigned status;
+    } rows[] = {{"Sec-Fetch-Site", "cross-site", 403},
+                {"Sec-Fetch-Site", "same-site", 403},
+                {"Origin", "https://evil.example", 403},
+                {"Sec-Fetch-Site", "same-origin", 303}};
     struct world w;
-    if (!world_open(&w))
+    char cookie[33], form[CR_HTTP_FORM_TOKEN_CHARS + 1], body[256];
+    if (!world_open(&w) || !login_form(&w, cookie, form))
         return;
-    const struct cr_http_reply *reply =
-        ASK(&w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse+battery",
-                     .name = "Sec-Fetch-Site", .value = "cross-site"));
-    CHECK_UINT(reply->status, 403);
-    CHECK(header_of(reply, "Set-Cookie") == NULL);
-    reply =
-        ASK(&w, POST("/login", .type = FORM, .body = "user=alice&password=correct+horse+battery",
-                     .name = "Origin", .value = "https://evil.example"));
-    CHECK_UINT(reply->status, 403);
+    snprintf(body, sizeof body, "form_token=%s&user=alice&password=correct+horse+battery", form);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, POST("/login", .type = FORM, .body = body, .token = cookie,
+                         .cookie_name = CR_HTTP_FORM_SECURE, .name = rows[i].name,
+                         .value = rows[i].value));
+        CHECK_UINT(reply->status, rows[i].status);
+        CHECK((header_of(reply, "Set-Cookie") == NULL) == (rows[i].status == 403));
+    }
     world_close(&w);
 }
 
@@ -966,7 +1039,7 @@ static void who_has_no_session_is_sent_to_log_in_and_told_why(void)
     reply = ASK(&w, GET("/login", ));
     CHECK_UINT(reply->status, 200);
     CHECK(!body_has(reply, "class=\"notice\""));
-    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    CHECK(cookie_token(reply).text[0] == '\0');
     struct cr_token first = login(&w, "alice", NULL);
     CHECK_UINT(ASK(&w, GET("/login", .token = first.text))->status, 303);
     login(&w, "alice", NULL);
@@ -1100,6 +1173,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_login_ends_the_session_that_the_browser_had),
     TAP_TEST(unknown_wrong_and_disabled_get_the_same_answer),
     TAP_TEST(a_login_that_makes_no_sense_is_refused_in_words),
+    TAP_TEST(a_form_login_needs_the_token_of_its_browser),
     TAP_TEST(a_session_says_whose_it_is),
     TAP_TEST(a_token_with_any_bit_flipped_is_none),
     TAP_TEST(a_token_in_the_address_is_not_looked_at),
