@@ -42,6 +42,7 @@ struct job {
     void *context;
     struct cr_account_row row; /* as read, or to be added */
     bool is_known;
+    bool is_set; /* the new password: from here on nothing says that nothing happened */
     /* What the account's hash becomes: of a new password, or of the same at today's cost (E6). */
     char fresh[CR_PASSWORD_HASH_CHARS_MAX + 1];
     enum cr_status hashed; /* CR_OK; CR_DENIED: it does not match; or why it could not be done */
@@ -90,10 +91,11 @@ static void answer_status(cr_engine_done *done, void *context, enum cr_status st
 
 static void job_end(struct job *job, enum cr_status status)
 {
-    struct cr_engine_answer answer = {.status = status, .user_known = job->is_known};
+    struct cr_engine_answer answer = {.status = job->is_set ? CR_PENDING : status,
+                                      .user_known = job->is_known};
     cr_engine_done *done = job->done;
     void *context = job->context;
-    if (status == CR_LIMITED)
+    if (answer.status == CR_LIMITED)
         answer.retry_after = job->ticket.retry_after;
     job_free(job);
     done(context, &answer);
@@ -242,6 +244,10 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
 {
     struct job *job = context;
     struct cr_engine_answer passed = *answer;
+    if (job->is_set && answer->status != CR_OK && answer->status != CR_PENDING) {
+        job_end(job, answer->status);
+        return;
+    }
     /* The password was right once, and is not any more (D11). With an anonymous session it may have
      * been that which ended: then asking again is of use. */
     if (passed.status == CR_CONFLICT && !job->request.has_anonymous)
@@ -333,6 +339,7 @@ static void change_made(void *context, const struct cr_engine_answer *answer)
         account_changed(context, &passed);
         return;
     }
+    job->is_set = true;
     job->call = (struct cr_store_call){.run = find_run, .done = change_found};
     if (job->auth == NULL || !cr_engine_store_read(job->auth->engine, &job->call))
         job_end(job, CR_UNAVAILABLE);

@@ -44,10 +44,9 @@ struct cr_auth_login {
  *
  * With `fresh`, the user's own change: once `password` was found right, `fresh` is set, which ends
  * all sessions of the user, and one made of `request` in their stead (D3). Only what was checked is
- * replaced: another change meanwhile makes this CR_DENIED. As
- * cr_password_judge says, when `fresh` may not be one, CR_PASSWORD_KNOWN when it is `password`:
- * nothing was checked. CR_PENDING: it is set, not yet everywhere, and no session
- * was made.
+ * replaced: another change meanwhile makes this CR_DENIED. As cr_password_judge says, when `fresh`
+ * may not be one, CR_PASSWORD_KNOWN when it is `password`: nothing was checked. CR_PENDING: it is
+ * set, perhaps not yet everywhere, and no session was made, whatever was in its way.
  */
 void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
                    void *context);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "store/store.h"
 #include "tap.h"
 
 #define HELD_MAX 16
@@ -88,6 +89,7 @@ static const struct cr_loop_ops held_ops = {.timer_set = held_timer_set,
 struct place {
     struct held_loop loop;
     struct cr_store_env env;
+    struct cr_fault_plan plan; /* of the store; none to begin with */
     struct cr_engine *engine;
     struct cr_auth *auth;
 };
@@ -97,14 +99,15 @@ static void place_open(struct place *p, size_t queue_max)
     static const struct cr_auth_options cheap = {
         .memory_bytes = 19u << 20, .passes = 2, .rules = {.chars_min = 8}};
     struct cr_auth_options auth = cheap;
-    struct cr_store *store = NULL;
+    struct cr_store *inner = NULL, *store = NULL;
     struct cr_error error = {.size = sizeof error};
     memset(p, 0, sizeof *p);
     auth.queue_max = queue_max;
     CHECK_STATUS(cr_store_env_system(&p->env), CR_OK);
     CHECK_STATUS(cr_loop_inline_create(cr_clock_system(), &p->loop.inner), CR_OK);
     p->loop.loop = (struct cr_loop){.ops = &held_ops, .clock = cr_clock_system()};
-    CHECK_STATUS(cr_store_open("memory:", &p->env, &store, &error), CR_OK);
+    CHECK_STATUS(cr_store_open("memory:", &p->env, &inner, &error), CR_OK);
+    CHECK_STATUS(cr_store_fault_create(inner, &p->plan, &store), CR_OK);
     struct cr_engine_options options = {.loop = &p->loop.loop,
                                         .random = cr_random_system(),
                                         .store = store,
@@ -471,6 +474,26 @@ static void a_change_that_began_with_the_old_password_fails(void)
     place_close(&p);
 }
 
+/* The store goes away at the first, second, third... call of a change. */
+static void a_change_says_what_became_of_it(void)
+{
+    struct answer a = {.status = CR_UNAVAILABLE};
+    for (uint64_t after = 0; a.status != CR_OK; after++) {
+        struct place p;
+        place_open(&p, 0);
+        CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+        p.plan = (struct cr_fault_plan){
+            .kind = CR_FAULT_UNAVAILABLE, .after = after, .count = UINT64_MAX};
+        change_start(&p, "anna", "correct horse", "battery staple", &a);
+        CHECK_INT(a.count, 1);
+        p.plan.kind = CR_FAULT_NONE;
+        bool is_set = a.status == CR_OK || a.status == CR_PENDING;
+        if (!CHECK_STATUS(login(&p, "anna", "battery staple"), is_set ? CR_OK : CR_DENIED))
+            tap_note("after %d calls it answered: %s", (int)after, cr_status_text(a.status));
+        place_close(&p);
+    }
+}
+
 static void cost_set(struct place *p, size_t memory_bytes, unsigned passes)
 {
     struct cr_auth_options options = {
@@ -694,6 +717,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_login_that_began_with_the_old_password_fails),
     TAP_TEST(a_user_changes_the_password_with_the_old_one),
     TAP_TEST(a_change_that_began_with_the_old_password_fails),
+    TAP_TEST(a_change_says_what_became_of_it),
     TAP_TEST(a_hash_is_renewed_at_login_when_the_cost_has_risen),
     TAP_TEST(a_login_that_nothing_disturbed_while_it_hashed_succeeds),
     TAP_TEST(hashing_is_bounded_and_validations_do_not_wait_for_it),
