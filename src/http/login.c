@@ -58,7 +58,7 @@ static enum cr_http_progress login_answer(struct cr_http_exchange *x)
         cr_http_cookie_set(x, &x->login.signed_token, session->ends_at - session->created_at);
     if (!x->bearer && x->note.device[0] != '\0')
         cr_http_device_set(x, x->note.device);
-    if (x->by_form)
+    if (x->by_form && !x->bearer)
         return cr_http_redirect(x, "/");
     cr_text_str(&x->body, "{\"session\":");
     cr_http_json_session(&x->body, session, NULL);

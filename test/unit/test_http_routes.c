@@ -758,6 +758,31 @@ static void a_new_password_is_not_set_from_another_page(void)
     world_close(&w);
 }
 
+/* Its earlier session is over: without the new token it would be logged out. */
+static void a_bearer_gets_its_new_token_for_a_form_too(void)
+{
+    static const char *const paths[] = {"/reauth", "/password"};
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token here = login(&w, "alice", NULL);
+    for (size_t i = 0; i < 2; i++) {
+        tap_row(paths[i]);
+        const struct cr_http_reply *reply =
+            ASK(&w, POST(paths[i], .bearer = here.text, .type = FORM,
+                         .body = "password=correct+horse+battery&new_password=battery+staple"));
+        const char *at = memmem(reply->body.bytes != NULL ? reply->body.bytes : "",
+                                reply->body.count, "\"signed_token\":\"crs1_", 21);
+        CHECK_UINT(reply->status, 200);
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+        if (CHECK(at != NULL))
+            memcpy(here.text, at + 16, CR_TOKEN_CHARS);
+        CHECK_UINT(ASK(&w, GET("/session", .bearer = here.text))->status, 200);
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
 /* ASVS D5, E11. */
 static void ending_another_session_needs_a_password_given_lately(void)
 {
@@ -1184,6 +1209,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_person_ends_one_or_all_others),
     TAP_TEST(a_new_password_needs_the_old_one_and_ends_all_other_sessions),
     TAP_TEST(a_new_password_is_not_set_from_another_page),
+    TAP_TEST(a_bearer_gets_its_new_token_for_a_form_too),
     TAP_TEST(ending_another_session_needs_a_password_given_lately),
     TAP_TEST(to_log_out_needs_no_password),
     TAP_TEST(the_pages_of_the_password_have_the_sessions_form),
