@@ -472,8 +472,9 @@ void cr_engine_explain_token(struct cr_engine *engine, const struct cr_token *to
 {
     struct cr_session_id id;
     struct cr_token_hash hash;
-    if (!cr_token_is_genuine(&engine->keyring, token)) {
-        done(context, &(struct cr_engine_answer){.status = CR_NOT_FOUND});
+    enum cr_status not_genuine;
+    if (!cr_engine_token_is_genuine(engine, token, &not_genuine)) {
+        done(context, &(struct cr_engine_answer){.status = not_genuine});
         return;
     }
     cr_token_id(token, &id);

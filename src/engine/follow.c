@@ -283,8 +283,11 @@ out:
 void cr_engine_follow_begin(struct cr_engine *engine)
 {
     engine->poll_timer.fire = poll_fired;
-    if (!engine->exclusive)
-        poll_next(engine, true);
+    if (engine->exclusive)
+        return;
+    poll_next(engine, true);
+    /* One may have been added after they were read and before we were registered. */
+    cr_engine_keys_changed(engine);
 }
 
 void cr_engine_follow_stop(struct cr_engine *engine)

@@ -4,10 +4,10 @@
  *
  * A token may reach any engine as soon as it is made, so a new key must be with all of them before
  * one signs with it. It is committed with a row of the log and a time from which on it signs, two
- * leases ahead: an engine that has polled since knows it, and one that has not does not say of a
- * token of an unknown key that there is none (CR_UNAVAILABLE). A store that is held exclusively has
- * no other engine, and its new key signs at once. An engine that was killed in between reads at its
- * start what was committed. Old keys stay until the store's sweep drops them.
+ * leases ahead (a minute at most): an engine that has polled since knows it, and one that has not
+ * does not say of a token of an unknown key that there is none (CR_UNAVAILABLE). A store that is
+ * held exclusively has no other engine, and its new key signs at once. An engine that was killed in
+ * between reads at its start what was committed. Old keys stay until the store's sweep drops them.
  */
 #include "engine/engine.h"
 
@@ -132,14 +132,24 @@ void cr_engine_keys_stop(struct cr_engine *engine)
     cr_timer_stop(engine->loop, &engine->keys_timer);
 }
 
+/* Whether every key that signs anywhere is here: the log was heard lately, for a key that can wait
+ * for no longer than CR_KEY_WAIT_MS_MAX waits no longer for an engine with a longer lease. */
+static bool keys_are_all(const struct cr_engine *engine)
+{
+    /* keys_are_all:A. Relaxed. Alone: nothing is believed by it. */
+    cr_boot_ns until = atomic_load_explicit(&engine->answer_until, memory_order_relaxed);
+    cr_span_ms span = engine->options.lease + engine->options.grace;
+    cr_span_ms beyond = span > CR_KEY_WAIT_MS_MAX / 2 ? span - CR_KEY_WAIT_MS_MAX / 2 : 0;
+    return !engine->keys_stale && cr_boot_add(cr_engine_now(engine), beyond) < until;
+}
+
 bool cr_engine_token_is_genuine(const struct cr_engine *engine, const struct cr_token *token,
                                 enum cr_status *out_status)
 {
     *out_status = CR_OK;
     if (cr_token_is_genuine(&engine->keyring, token))
         return true;
-    bool may_be_new = !cr_token_names_key(&engine->keyring, token) &&
-                      (engine->keys_stale || !cr_engine_may_answer(engine));
+    bool may_be_new = !cr_token_names_key(&engine->keyring, token) && !keys_are_all(engine);
     *out_status = may_be_new ? CR_UNAVAILABLE : CR_NOT_FOUND;
     return false;
 }
@@ -161,12 +171,33 @@ void cr_engine_key_list(struct cr_engine *engine, cr_engine_done *done, void *co
         cr_engine_op_read(&keys->op, keys_run, list_done);
 }
 
+/* Two leases of whoever has the longest. In the batch that adds the key: who registers later asks
+ * for the keys after that. */
+static enum cr_status wait_find(const struct cr_engine *engine, struct cr_store *store,
+                                cr_span_ms *out_wait)
+{
+    struct cr_engine_row rows[OTHERS_MAX];
+    size_t count = 0;
+    cr_span_ms longest = 0;
+    *out_wait = 0;
+    if (engine->exclusive)
+        return CR_OK;
+    enum cr_status st = cr_store_engine_list(store, rows, OTHERS_MAX, &count);
+    for (size_t i = 0; st == CR_OK && i < count; i++)
+        if (rows[i].lease + rows[i].grace > longest)
+            longest = rows[i].lease + rows[i].grace;
+    bool fits = st == CR_OK && longest < CR_KEY_WAIT_MS_MAX / 2;
+    *out_wait = fits ? 2 * longest : CR_KEY_WAIT_MS_MAX;
+    return st == CR_E_LIMIT ? CR_OK : st;
+}
+
 static enum cr_status rotate_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct keys *keys = (struct keys *)op_of(call);
+    enum cr_status st = wait_find(keys->op.engine, store, &keys->wait);
     /* Its bytes have been drawn into the first place. */
-    enum cr_status st =
-        cr_store_key_add(store, keys->keys[0].bytes, keys->wait, &keys->ending, &keys->row);
+    if (st == CR_OK)
+        st = cr_store_key_add(store, keys->keys[0].bytes, keys->wait, &keys->ending, &keys->row);
     return st == CR_OK ? keys_run(store, call) : st;
 }
 
@@ -184,25 +215,11 @@ static void rotate_done(struct cr_store_call *call)
                                                               .bound = keys->wait});
 }
 
-/* Two leases of whoever has the longest. */
-static cr_span_ms wait_of(const struct cr_engine *engine)
-{
-    cr_span_ms longest = engine->options.lease + engine->options.grace;
-    if (engine->exclusive)
-        return 0;
-    for (size_t i = 0; i < engine->other_count; i++) {
-        cr_span_ms span = engine->others[i].row.lease + engine->others[i].row.grace;
-        longest = span > longest ? span : longest;
-    }
-    return longest < CR_KEY_WAIT_MS_MAX / 2 ? 2 * longest : CR_KEY_WAIT_MS_MAX;
-}
-
 void cr_engine_key_rotate(struct cr_engine *engine, cr_engine_done *done, void *context)
 {
     struct keys *keys = cr_engine_op_begin(engine, sizeof *keys, keys_release, done, context);
     if (keys == NULL)
         return;
-    keys->wait = wait_of(engine);
     keys->ending.reason = CR_REASON_ADMIN;
     memcpy(keys->ending.by, "operator", sizeof "operator");
     enum cr_status st =

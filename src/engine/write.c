@@ -235,10 +235,14 @@ void cr_engine_create_session(struct cr_engine *engine, const struct cr_create_r
         return;
     }
     enum cr_status st = create_prepare(create, request);
+    enum cr_status not_genuine = CR_OK;
+    bool has_earlier = request->has_anonymous &&
+                       cr_engine_token_is_genuine(engine, &request->anonymous, &not_genuine);
+    if (st == CR_OK && not_genuine == CR_UNAVAILABLE)
+        st = CR_UNAVAILABLE; /* it may be one, and would stay alive */
     if (st != CR_OK) {
         cr_engine_op_status(&create->op, st);
-    } else if (request->has_anonymous &&
-               cr_token_is_genuine(&engine->keyring, &request->anonymous)) {
+    } else if (has_earlier) {
         create->anonymous = request->anonymous;
         cr_engine_op_read(&create->op, anonymous_run, anonymous_found);
     } else {
