@@ -82,8 +82,9 @@ static void keys_done(struct cr_store_call *call)
     } else if (call->status != CR_UNAVAILABLE) {
         cr_engine_say(engine, "the keys could not be read: %s", cr_status_text(call->status));
     }
-    cr_engine_op_status(&keys->op, call->status);
-    if (call->status == CR_OK && again && !engine->closing)
+    const bool good = call->status == CR_OK;
+    cr_engine_op_status(&keys->op, call->status); /* the call goes with it */
+    if (good && again && !engine->closing)
         cr_engine_keys_read(engine);
     else
         signer_choose(engine);

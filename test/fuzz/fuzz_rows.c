@@ -178,7 +178,7 @@ static const struct table {
      {"number", "identity", "kind", "session", "user", "generation", "reason", "author", "at",
       "address", "agent", "created_at", "seen_at"}},
     {"engines", "identity", {"identity", "beat", "position", "lease", "grace", "label"}},
-    {"keys", "number", {"number", "bytes"}},
+    {"keys", "number", {"number", "bytes", "since", "place", "sessions_to"}},
     {"accounts", "user", {"user", "hash", "disabled", "created_at", "password_at"}},
     {"leases", "name", {"name", "holder", "fence", "boot_id", "until", "label"}},
     {"debts",
@@ -501,7 +501,9 @@ static void others_check(void)
     st = cr_store_keys(store, keys, 64, &count);
     fuzz_must(is_answer(st), "keys are answered");
     for (size_t i = 0; st == CR_OK && i < count; i++)
-        fuzz_must(keys[i].number >= 1 && keys[i].number <= 63, "a key's number is one of a token");
+        fuzz_must(keys[i].number >= 1 && keys[i].number <= CR_KEYS_MAX && keys[i].signs_in >= 0 &&
+                      keys[i].signs_in <= CR_KEY_WAIT_MS_MAX,
+                  "a key's number is one of a token, and it waits no longer than it may");
     fuzz_must(is_answer(cr_store_account_find(store, &made[1].user, accounts)),
               "an account is answered");
     fuzz_must(is_answer(cr_store_engine_list(store, engines, 4, &count)), "engines are answered");
@@ -529,6 +531,7 @@ static void changing_calls(uint8_t which)
     struct cr_seen seen[2] = {{made[1].id, 5}, {made[3].id, CR_SPAN_MS_MAX}};
     struct cr_account_change password = {.hash = "$argon2id$2", .keep_sessions = which % 2 == 0};
     struct cr_ending ending = ending_make(CR_REASON_ADMIN);
+    struct cr_ending rotation = ending_make(CR_REASON_NONE);
     uint64_t version;
     size_t count = 0;
     record_make(&record, "uB");
@@ -545,6 +548,7 @@ static void changing_calls(uint8_t which)
         cr_store_end_others(store, &made[1].id, &ending, &row),
         cr_store_sweep(store, 10, &count),
         cr_store_debt_forget(store, &made[1].user, NULL),
+        cr_store_key_add(store, record.hash.bytes, 1000, &rotation, &row),
     };
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
         fuzz_must(is_answer(answers[i]), "a change is answered");

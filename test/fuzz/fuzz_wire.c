@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cloakroom/account.h>
+#include <cloakroom/key.h>
 
 #include "base/bytes.h"
 #include "fuzz/fuzz.h"
@@ -212,6 +213,7 @@ static void compound_check(const struct cr_field *field)
     struct cr_account account = {.size = sizeof account};
     struct cr_limit_view limit;
     struct cr_limit_count count;
+    struct cr_key_state key = {.size = sizeof key};
     switch (field->tag) {
     case CR_TAG_SESSION:
         session_check(field);
@@ -237,6 +239,11 @@ static void compound_check(const struct cr_field *field)
         if (cr_field_limit_count(field, &count))
             TWICE(struct cr_limit_count, count, CR_TAG_LIMIT_COUNT, cr_builder_limit_count,
                   cr_field_limit_count);
+        break;
+    case CR_TAG_KEY_STATE:
+        if (cr_field_key_state(field, &key))
+            TWICE(struct cr_key_state, key, CR_TAG_KEY_STATE, cr_builder_key_state,
+                  cr_field_key_state);
         break;
     default:
         break;
