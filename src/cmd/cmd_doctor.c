@@ -185,6 +185,12 @@ static void running_print(const struct cr_doctor_facts *facts)
 
 /* ---- findings */
 
+/* To be typed as it stands, so it stays in one line. */
+static bool is_command(const char *fix)
+{
+    return strncmp(fix, "chmod ", 6) == 0 || strncmp(fix, "chown ", 6) == 0;
+}
+
 static void finding_print(const struct cr_doctor_finding *finding, bool coloured)
 {
     static const char *const colours[] = {[CR_DOCTOR_OK] = "\033[32m",
@@ -197,7 +203,10 @@ static void finding_print(const struct cr_doctor_finding *finding, bool coloured
     if (finding->fix[0] == '\0')
         return;
     printf("%*s-> ", FINDING_COLUMNS, "");
-    wrapped_print(finding->fix, FINDING_COLUMNS + 3);
+    if (is_command(finding->fix))
+        printf("%s\n", finding->fix);
+    else
+        wrapped_print(finding->fix, FINDING_COLUMNS + 3);
 }
 
 static void report_print(const struct cr_doctor_facts *facts, const struct cr_doctor_report *report)
