@@ -315,6 +315,12 @@ static void give_failure(const struct request *request, const struct cr_engine_a
     event_give(&event, request, is_throttled ? "throttle" : "failure");
 }
 
+static bool password_is_unfit(enum cr_status status)
+{
+    return status == CR_PASSWORD_SHORT || status == CR_PASSWORD_COMMON ||
+           status == CR_PASSWORD_KNOWN || status == CR_E_INVALID || status == CR_E_LIMIT;
+}
+
 void cr_audit_login(const struct request *request, const struct cr_engine_answer *answer)
 {
     bool happened = answer->status == CR_OK || answer->status == CR_PENDING;
@@ -323,7 +329,7 @@ void cr_audit_login(const struct request *request, const struct cr_engine_answer
     if (request->service->options.audit == NULL || !is_audited(request->op))
         return;
     /* A new password that is none: nothing was looked at. */
-    if (changes && (answer->status == CR_E_INVALID || answer->status == CR_E_LIMIT))
+    if (changes && password_is_unfit(answer->status))
         return;
     if (changes && (happened || answer->status == CR_E_UNKNOWN_OUTCOME))
         give_account(request, answer);

@@ -699,8 +699,9 @@ static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
                      .body = "{\"password\":\"wrong\",\"new_password\":\"battery staples\"}"));
     CHECK_UINT(reply->status, 403);
     CHECK(header_of(reply, "Set-Cookie") == NULL);
-    reply = ASK(&w, POST("/password", .token = here.text, .type = JSON,
-                         .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"fourteen chars\"}"));
+    reply = ASK(
+        &w, POST("/password", .token = here.text, .type = JSON,
+                 .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"fourteen chars\"}"));
     CHECK_UINT(reply->status, 400);
     CHECK(body_has(reply, "it has at least 15 characters"));
     reply = form_post(&w, "/password", &here,
@@ -768,9 +769,9 @@ static void a_bearer_gets_its_new_token_for_a_form_too(void)
     struct cr_token here = login(&w, "alice", NULL);
     for (size_t i = 0; i < 2; i++) {
         tap_row(paths[i]);
-        const struct cr_http_reply *reply =
-            ASK(&w, POST(paths[i], .bearer = here.text, .type = FORM,
-                         .body = "password=correct+horse+battery&new_password=battery+staple"));
+        const struct cr_http_reply *reply = ASK(
+            &w, POST(paths[i], .bearer = here.text, .type = FORM,
+                     .body = "password=correct+horse+battery&new_password=battery+staple+again"));
         const char *at = memmem(reply->body.bytes != NULL ? reply->body.bytes : "",
                                 reply->body.count, "\"signed_token\":\"crs1_", 21);
         CHECK_UINT(reply->status, 200);
