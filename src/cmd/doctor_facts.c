@@ -270,7 +270,7 @@ static void server_look(struct cr_doctor_facts *facts)
     char path[64];
     char text[TEXT_BYTES_MAX];
     char line[TEXT_BYTES_MAX];
-    const char *words[2];
+    const char *words[2] = {NULL};
     long supervisor = parent_of(facts->agent_pid);
     if (!is_ours(words, command_read(supervisor, line, sizeof line, words, 2), "serve"))
         return;
@@ -291,7 +291,7 @@ static void server_look(struct cr_doctor_facts *facts)
 static void others_look(struct cr_doctor_facts *facts)
 {
     char line[TEXT_BYTES_MAX];
-    const char *words[32];
+    const char *words[32] = {NULL};
     DIR *processes = opendir("/proc");
     const struct dirent *entry;
     while (processes != NULL && (entry = readdir(processes)) != NULL) {
