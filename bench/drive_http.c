@@ -140,8 +140,11 @@ static int time_compare(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static void run(double seconds, uint64_t interval)
+/* Connections are new each time: those that nobody uses are closed by the server. */
+static void run(double seconds, uint64_t interval, uint16_t port)
 {
+    for (unsigned i = 0; i < connection_count; i++)
+        connection_open(&connections[i], port);
     uint64_t due = now() + interval;
     const uint64_t end = due + (uint64_t)(seconds * 1e9);
     time_count = 0;
@@ -155,6 +158,8 @@ static void run(double seconds, uint64_t interval)
             answers_take(c != NULL && due < end ? due - t : 100000000U);
         }
     }
+    for (unsigned i = 0; i < connection_count; i++)
+        (void)close(connections[i].fd);
     qsort(times, time_count, sizeof times[0], time_compare);
     printf("%llu\n", (unsigned long long)times[time_count * 99 / 100]);
     fflush(stdout);
@@ -173,11 +178,9 @@ int main(int argc, char **argv)
                                      "GET /session HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
                                      "Cookie: %s\r\n\r\n",
                                      argv[1], argv[2]);
-    for (unsigned i = 0; i < connection_count; i++)
-        connection_open(&connections[i], (uint16_t)strtoul(argv[1], NULL, 10));
     printf("0\n");
     fflush(stdout);
     while (fgets(line, sizeof line, stdin) != NULL)
-        run(strtod(line, NULL), interval);
+        run(strtod(line, NULL), interval, (uint16_t)strtoul(argv[1], NULL, 10));
     return EXIT_SUCCESS;
 }
