@@ -71,19 +71,30 @@ static enum cr_status paths_make(struct cr_sqlite_copy *copy, const char *from, 
     return CR_OK;
 }
 
+/* Else it was locked when it was whole already and had gone to its place: a backup. */
+static bool partial_is(const char *path, int fd)
+{
+    struct stat opened, named;
+    return fstat(fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
 static enum cr_status partial_make(struct cr_sqlite_copy *copy, struct cr_error *out_error)
 {
     int fd = open(copy->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return system_error(out_error, copy->partial, errno);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int error = errno;
+    bool is_locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    int error = is_locked ? 0 : errno;
+    if (is_locked && !partial_is(copy->partial, fd))
+        error = EWOULDBLOCK;
+    if (error != 0)
         close(fd);
-        if (error == EWOULDBLOCK)
-            return cr_store_error(out_error, CR_BUSY, "%s is being written by another process",
-                                  copy->partial);
+    if (error == EWOULDBLOCK)
+        return cr_store_error(out_error, CR_BUSY, "%s is being written by another process",
+                              copy->partial);
+    if (error != 0)
         return system_error(out_error, copy->partial, error);
-    }
     copy->fd = fd; /* from here on it is ours, and taken away */
     if (ftruncate(fd, 0) != 0 || fchmod(fd, 0600) != 0)
         return system_error(out_error, copy->partial, errno);
