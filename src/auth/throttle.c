@@ -425,9 +425,11 @@ static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *
     return CR_OK;
 }
 
+/* Without its limits nobody can say what a row means. */
 static void query_done(struct cr_store_call *call)
 {
-    query_end(query_of(call), call->status);
+    struct query *query = query_of(call);
+    query_end(query, query->throttle != NULL ? call->status : CR_UNAVAILABLE);
 }
 
 static void query_read(struct query *query,
@@ -493,7 +495,7 @@ static void reset_done(struct cr_store_call *call)
 {
     if (call->status == CR_OK && query_of(call)->throttle != NULL)
         reset_memory(query_of(call));
-    query_done(call);
+    query_end(query_of(call), call->status);
 }
 
 void cr_throttle_reset(struct cr_throttle *throttle, const struct cr_user *user,

@@ -91,7 +91,8 @@ struct cr_throttle_count {
 void cr_throttle_count(const struct cr_throttle *throttle, struct cr_throttle_count *out_count);
 const struct cr_limit *cr_throttle_limit(const struct cr_throttle *throttle, uint32_t kind);
 
-/* Rows as the store keeps them; good during the callback. */
+/* Rows as the store keeps them; good during the callback. Where there are any, the throttle is
+ * still there. */
 typedef void cr_throttle_done(void *context, enum cr_status status, const struct cr_debt_row *rows,
                               size_t count);
 /* All keys of an attempt by `user` from `address`, one of which may be NULL. CR_E_INVALID: the

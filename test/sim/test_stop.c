@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/throttle.h"
 #include "coord/lease.h"
 #include "party.h"
 
@@ -78,6 +79,47 @@ static void a_stop_tells_the_store_calls_of_the_layers_above(void)
             CHECK_UINT(calls[i].told, 1);
             CHECK(calls[i].ran <= 1);
         }
+        sim_fini(&sim);
+    }
+}
+
+/* An operator's question about the limits of log-ins, which go before their engine. */
+struct asked {
+    unsigned told;
+    enum cr_status status;
+    size_t rows;
+};
+
+static void asked_done(void *context, enum cr_status status, const struct cr_debt_row *rows,
+                       size_t count)
+{
+    struct asked *asked = context;
+    asked->told++;
+    asked->status = status;
+    asked->rows = count;
+}
+
+static void a_stop_shows_no_limits_that_are_gone(void)
+{
+    for (int round = 0; round < 40; round++) {
+        struct sim sim;
+        struct cr_throttle *throttle = NULL;
+        struct cr_user user;
+        struct asked asked = {0};
+        CHECK_STATUS(cr_user_parse("anna", 4, &user), CR_OK);
+        sim_init(&sim, tap_random(), 1);
+        CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_NONE), CR_OK);
+        CHECK_STATUS(
+            cr_throttle_create(sim.hosts[0].engine, &(struct cr_throttle_options){0}, &throttle),
+            CR_OK);
+        cr_throttle_explain(throttle, &user, "192.0.2.1", asked_done, &asked);
+        sim_run(&sim, round / 4, NULL);
+        bool in_time = asked.told > 0;
+        cr_throttle_destroy(throttle);
+        sim_host_stop(&sim, 0);
+        CHECK_UINT(asked.told, 1);
+        CHECK_STATUS(asked.status, in_time ? CR_OK : CR_UNAVAILABLE);
+        CHECK_UINT(asked.rows, in_time ? 3 : 0);
         sim_fini(&sim);
     }
 }
@@ -342,6 +384,7 @@ static void a_stop_beside_threads_that_are_at_work_answers_every_call_once(void)
 static const struct tap_test tests[] = {
     TAP_TEST(a_stop_at_any_instant_answers_every_call_once_with_what_became_of_it),
     TAP_TEST(a_stop_tells_the_store_calls_of_the_layers_above),
+    TAP_TEST(a_stop_shows_no_limits_that_are_gone),
     TAP_TEST(a_lease_is_free_when_its_holders_engine_has_stopped),
     TAP_TEST(answers_may_come_back_with_anything_also_during_a_stop),
     TAP_TEST(a_stop_beside_threads_that_are_at_work_answers_every_call_once),
