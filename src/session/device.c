@@ -47,7 +47,7 @@ static void mac_of(const struct cr_keyring *ring, const struct cr_key *key,
 void cr_device_write(const struct cr_keyring *ring, const struct cr_user *user,
                      const struct cr_device_id *id, cr_time_ms now, char out[CR_DEVICE_CHARS + 1])
 {
-    const struct cr_key *key = &ring->keys[ring->count - 1];
+    const struct cr_key *key = &ring->keys[ring->signer];
     uint32_t hour = (uint32_t)(now / HOUR_MS);
     struct cookie cookie = {
         .key_number = (unsigned char)key->number,

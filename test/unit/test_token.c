@@ -7,6 +7,7 @@
 #include <nettle/sha2.h>
 
 #include "base/bytes.h"
+#include "session/device.h"
 #include "tap.h"
 
 /* Made by another implementation (Python's hashlib): key 5 is the bytes 0 to 31, the realm
@@ -58,6 +59,24 @@ static void a_key_that_waits_checks_tokens_and_makes_none(void)
     CHECK(!cr_token_names_key(&older, &f.token));
     token.text[0] = 'x';
     CHECK(cr_token_names_key(&older, &token)); /* no token: no key to wait for */
+}
+
+static void a_device_cookie_is_of_a_key_that_signs(void)
+{
+    struct fixture f;
+    struct cr_keyring waits, older;
+    struct cr_device_id id = {{0}}, read;
+    char cookie[CR_DEVICE_CHARS + 1];
+    const struct cr_user user = {.length = 1, .bytes = "a"};
+    if (!setup(&f))
+        return;
+    f.keys[2].signs_in = 1;
+    cr_keyring_init(&waits, "realm", f.keys, 3);
+    cr_keyring_init(&older, "realm", f.keys, 2); /* of an engine that has not heard of it */
+    cr_device_write(&waits, &user, &id, NOW, cookie);
+    CHECK(cr_device_read(&older, &user, cookie, CR_DEVICE_CHARS, NOW, &read));
+    cr_device_write(&f.ring, &user, &id, NOW, cookie);
+    CHECK(cr_device_read(&waits, &user, cookie, CR_DEVICE_CHARS, NOW, &read));
 }
 
 static void a_token_has_the_layout_that_its_header_draws(void)
@@ -379,6 +398,7 @@ static void a_seal_shows_nothing_of_the_successor(void)
 
 static const struct tap_test tests[] = {
     TAP_TEST(a_key_that_waits_checks_tokens_and_makes_none),
+    TAP_TEST(a_device_cookie_is_of_a_key_that_signs),
     TAP_TEST(a_token_has_the_layout_that_its_header_draws),
     TAP_TEST(a_token_of_known_key_and_bytes_is_known),
     TAP_TEST(the_hash_is_sha256_of_the_55_characters),
