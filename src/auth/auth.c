@@ -266,7 +266,7 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
 static void login_create(struct job *job)
 {
     /* What was taken is given back. Without random bytes there is just no cookie. */
-    if (cr_throttle_device(&job->ticket, job->device) != CR_OK)
+    if (cr_throttle_device(&job->ticket, job->row.password_at, job->device) != CR_OK)
         job->device[0] = '\0';
     cr_throttle_end(&job->ticket, false);
     job->request.user = job->row.user;
@@ -398,11 +398,28 @@ static void job_hash(struct job *job)
 
 /* ---- login */
 
+static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status);
+
+/* What it took of its device is not given back: only the limits of strangers say yes for free. */
+static void login_as_stranger(struct job *job)
+{
+    const char *address = job->request.address;
+    cr_throttle_end(&job->ticket, true);
+    enum cr_status st =
+        cr_throttle_begin(job->auth->throttle, &job->ticket, &job->row.user, address, NULL, 0);
+    if (st == CR_OK)
+        cr_throttle_take(&job->ticket, limit_taken);
+    else
+        job_end(job, st);
+}
+
 static void find_done(struct cr_store_call *call)
 {
     struct job *job = job_of_call(call);
     if (job->auth == NULL)
         job_end(job, CR_UNAVAILABLE);
+    else if (job->is_known && cr_throttle_is_outdated(&job->ticket, job->row.password_at))
+        login_as_stranger(job);
     else if (call->status == CR_OK || call->status == CR_NOT_FOUND ||
              call->status == CR_UNKNOWN_USER)
         job_hash(

@@ -334,12 +334,19 @@ void cr_throttle_abandon(struct cr_throttle_ticket *ticket)
     ticket->throttle = NULL;
 }
 
-enum cr_status cr_throttle_device(struct cr_throttle_ticket *ticket, char out[CR_DEVICE_CHARS + 1])
+bool cr_throttle_is_outdated(const struct cr_throttle_ticket *ticket, cr_time_ms password_at)
+{
+    bool by_device = ticket->ask.part_count > 0 && ticket->rows[0].kind == CR_THROTTLE_DEVICE;
+    return by_device && !cr_device_id_is_of(&ticket->device, password_at);
+}
+
+enum cr_status cr_throttle_device(struct cr_throttle_ticket *ticket, cr_time_ms password_at,
+                                  char out[CR_DEVICE_CHARS + 1])
 {
     struct cr_engine *engine = ticket->throttle->engine;
     enum cr_status st = CR_OK;
-    if (!ticket->has_device)
-        st = cr_device_id_make(cr_engine_random(engine), &ticket->device);
+    if (!ticket->has_device || !cr_device_id_is_of(&ticket->device, password_at))
+        st = cr_device_id_make(cr_engine_random(engine), password_at, &ticket->device);
     if (st == CR_OK)
         cr_device_write(cr_engine_keyring(engine), &ticket->user, &ticket->device,
                         cr_clock_wall(cr_engine_loop(engine)->clock), out);

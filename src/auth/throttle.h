@@ -5,7 +5,9 @@
  *
  * An attempt counts on the account as it was submitted, whether there is one or not; on its source
  * (an IPv4 address, or an IPv6 network in three widths); and on the two together. A browser that
- * shows a device cookie of this account counts on that alone: no stranger can use its budget up. An
+ * shows a device cookie of this account counts on that alone: no stranger can use its budget up.
+ * When the account has been read and the cookie is of an earlier password, it counts again, as a
+ * stranger's. An
  * attempt without an address (an application that gives none) counts on the account alone.
  *
  * What is admitted is charged in memory, then written, all keys in one row each with whatever else
@@ -78,9 +80,12 @@ void cr_throttle_take(struct cr_throttle_ticket *ticket,
 void cr_throttle_end(struct cr_throttle_ticket *ticket, bool wrong);
 /* The throttle goes first: the ticket is answered CR_UNAVAILABLE if it is busy. */
 void cr_throttle_abandon(struct cr_throttle_ticket *ticket);
-/* The cookie of a browser that has got in. */
+/* The cookie of a browser that has got in, with the password that was set at `password_at`. */
 CR_MUST_CHECK enum cr_status cr_throttle_device(struct cr_throttle_ticket *ticket,
+                                                cr_time_ms password_at,
                                                 char out[CR_DEVICE_CHARS + 1]);
+/* It counts on a device cookie of an earlier password: such a browser is a stranger's. */
+bool cr_throttle_is_outdated(const struct cr_throttle_ticket *ticket, cr_time_ms password_at);
 
 /* For operators. */
 struct cr_throttle_count {

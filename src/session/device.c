@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/device.h"
 
+#include <endian.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #define PREFIX "crd_"
 #define PREFIX_CHARS 4
 #define MAC_BYTES 16
+#define ID_RANDOM_BYTES 12
 
 /* As it is encoded: 36 bytes. */
 struct cookie {
@@ -22,9 +24,32 @@ struct cookie {
 _Static_assert(sizeof(struct cookie) == 36, "no padding, whole groups of base64");
 _Static_assert(CR_DEVICE_CHARS == PREFIX_CHARS + sizeof(struct cookie) / 3 * 4, "its text");
 
-enum cr_status cr_device_id_make(struct cr_random *random, struct cr_device_id *out_id)
+/* No secret: the MAC keeps it from being changed. */
+static void password_sum(const struct cr_device_id *id, cr_time_ms password_at,
+                         unsigned char out[CR_DEVICE_ID_BYTES - ID_RANDOM_BYTES])
 {
-    return cr_random_fill(random, out_id->bytes, sizeof out_id->bytes);
+    const uint64_t at = htole64((uint64_t)password_at);
+    unsigned char bytes[ID_RANDOM_BYTES + sizeof at], hash[crypto_generichash_BYTES_MIN];
+    memcpy(bytes, id->bytes, ID_RANDOM_BYTES);
+    memcpy(bytes + ID_RANDOM_BYTES, &at, sizeof at);
+    (void)crypto_generichash(hash, sizeof hash, bytes, sizeof bytes, NULL, 0);
+    memcpy(out, hash, CR_DEVICE_ID_BYTES - ID_RANDOM_BYTES);
+}
+
+enum cr_status cr_device_id_make(struct cr_random *random, cr_time_ms password_at,
+                                 struct cr_device_id *out_id)
+{
+    enum cr_status st = cr_random_fill(random, out_id->bytes, ID_RANDOM_BYTES);
+    if (st == CR_OK)
+        password_sum(out_id, password_at, out_id->bytes + ID_RANDOM_BYTES);
+    return st;
+}
+
+bool cr_device_id_is_of(const struct cr_device_id *id, cr_time_ms password_at)
+{
+    unsigned char sum[CR_DEVICE_ID_BYTES - ID_RANDOM_BYTES];
+    password_sum(id, password_at, sum);
+    return memcmp(sum, id->bytes + ID_RANDOM_BYTES, sizeof sum) == 0;
 }
 
 /* The keys are those of tokens: what is hashed here begins with a text that no token does. */

@@ -136,6 +136,7 @@ struct answer {
     enum cr_status status;
     struct cr_token token;
     struct cr_user user;
+    char device[CR_DEVICE_CHARS + 1];
 };
 
 static void answered(void *context, const struct cr_engine_answer *answer)
@@ -147,6 +148,8 @@ static void answered(void *context, const struct cr_engine_answer *answer)
         a->token = *answer->token;
     if (answer->record != NULL)
         a->user = answer->record->user;
+    if (answer->device != NULL)
+        memcpy(a->device, answer->device, sizeof a->device);
 }
 
 static struct cr_user user_of(const char *name)
@@ -494,6 +497,43 @@ static void a_change_says_what_became_of_it(void)
     }
 }
 
+static struct answer login_with(struct place *p, const char *password, const char *device)
+{
+    struct answer a = {0};
+    struct cr_create_request request = {.user = user_of("anna"), .policy = CR_POLICY_KEEP};
+    struct cr_auth_login login = {.request = &request,
+                                  .password = password,
+                                  .password_bytes = strlen(password),
+                                  .device = device,
+                                  .device_chars = device != NULL ? CR_DEVICE_CHARS : 0};
+    cr_auth_login(p->auth, &login, answered, &a);
+    CHECK_INT(a.count, 1);
+    return a;
+}
+
+/* Who knew the old one may have made any number: 10 strangers' guesses a minute are all they get.
+ */
+static void device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one(void)
+{
+    struct place p;
+    struct answer cookies[5];
+    int looked_at = 0;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    for (size_t i = 0; i < 5; i++)
+        cookies[i] = login_with(&p, "correct horse", NULL);
+    CHECK_STATUS(set_password(&p, "anna", "battery staple"), CR_OK);
+    struct answer owner = login_with(&p, "battery staple", cookies[0].device);
+    CHECK_STATUS(owner.status, CR_OK);
+    CHECK(strcmp(owner.device, cookies[0].device) != 0);
+    for (size_t i = 0; i < 20; i++)
+        looked_at += login_with(&p, "wrong horse", cookies[i % 5].device).status == CR_DENIED;
+    CHECK_INT(looked_at, 10);
+    CHECK_STATUS(login_with(&p, "battery staple", NULL).status, CR_LIMITED);
+    CHECK_STATUS(login_with(&p, "battery staple", owner.device).status, CR_OK);
+    place_close(&p);
+}
+
 static void cost_set(struct place *p, size_t memory_bytes, unsigned passes)
 {
     struct cr_auth_options options = {
@@ -718,6 +758,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_user_changes_the_password_with_the_old_one),
     TAP_TEST(a_change_that_began_with_the_old_password_fails),
     TAP_TEST(a_change_says_what_became_of_it),
+    TAP_TEST(device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one),
     TAP_TEST(a_hash_is_renewed_at_login_when_the_cost_has_risen),
     TAP_TEST(a_login_that_nothing_disturbed_while_it_hashed_succeeds),
     TAP_TEST(hashing_is_bounded_and_validations_do_not_wait_for_it),
