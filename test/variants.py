@@ -46,6 +46,15 @@ class Scratch:
         self.call("meson", "setup", *(options or ["--buildtype=debugoptimized"]),
                   str(self.build), str(self.source))
 
+    def copy(self):
+        """Another, with what has been built here."""
+        other = object.__new__(type(self))
+        other.folder = pathlib.Path(tempfile.mkdtemp(prefix="variants-"))
+        other.source = other.folder / "source"
+        other.build = other.folder / "build"
+        shutil.copytree(self.folder, other.folder, symlinks=True, dirs_exist_ok=True)
+        return other
+
     def call(self, *command):
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              check=False)

@@ -199,7 +199,7 @@ static void a_json_login_answers_the_session_and_sets_the_cookie(void)
         CHECK(strncmp(cookie, "__Host-cloakroom=crs1_", 22) == 0);
         CHECK(strstr(cookie, "; Max-Age=43200; Path=/; Secure; HttpOnly; SameSite=Lax") != NULL);
         CHECK(strstr(cookie, "Domain") == NULL);
-        CHECK(strlen(cookie) < 4096);
+        CHECK_UINT(strcspn(cookie, ";"), strlen("__Host-cloakroom=") + CR_TOKEN_CHARS);
     }
     CHECK_UINT(session_status(&w, &token), 200);
     world_close(&w);
@@ -535,6 +535,9 @@ static void verify_allows_a_session_and_nothing_else(void)
         CHECK(header_of(reply, "Remote-User") == NULL);
     }
     tap_row(NULL);
+    /* One that was good a moment ago. */
+    CHECK_UINT(ASK(&w, POST("/logout", .token = token.text, .type = JSON))->status, 200);
+    CHECK_UINT(ASK(&w, GET("/verify", .token = token.text))->status, 401);
     CHECK(cr_user_parse("gr\xc3\xbc"
                         "n b/%",
                         9, &user) == CR_OK);
@@ -1005,6 +1008,98 @@ static void methods_that_are_safe_change_nothing(void)
     world_close(&w);
 }
 
+/* ASVS F5: no answer lets another site's script read it, whatever it says where it comes from. */
+static void no_other_site_may_read_an_answer(void)
+{
+    static const char *const origins[] = {"null",
+                                          "https://example.org.evil.example",
+                                          "https://evil-example.org",
+                                          "http://example.org",
+                                          "https://example.org:8443",
+                                          "https://example.org"};
+    static const char *const methods[] = {"GET", "OPTIONS", "POST"};
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token token = login(&w, "alice", NULL);
+    for (size_t i = 0; i < sizeof origins / sizeof origins[0]; i++)
+        for (size_t k = 0; k < 3; k++) {
+            const struct cr_http_reply *reply =
+                ASK(&w, .method = methods[k], .target = "/session", .token = token.text,
+                    .name = "Origin", .value = origins[i]);
+            const struct cr_http_reply_header *common = cr_http_common_headers(&w.site);
+            tap_row(origins[i]);
+            for (; common->name != NULL; common++)
+                CHECK(strncmp(common->name, "Access-Control-", 15) != 0);
+            for (size_t n = 0; n < reply->header_count; n++)
+                CHECK(strncmp(reply->headers[n].name, "Access-Control-", 15) != 0);
+        }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* ASVS F6: where a log-in leads to is not for the request to say. */
+static void no_request_says_where_an_answer_leads_to(void)
+{
+    static const char *const places[] = {"//evil.example",
+                                         "https://evil.example",
+                                         "/%5Cevil.example",
+                                         "https:evil.example",
+                                         "https://example.org%40evil.example",
+                                         "/%0d%0aX:y"};
+    static const char *const names[] = {"next", "return_to", "redirect", "url"};
+    char target[128], body[256];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+            tap_row(places[i]);
+            snprintf(target, sizeof target, "/login?%s=%s", names[k], places[i]);
+            snprintf(body, sizeof body, "user=alice&password=correct+horse+battery&%s=%s", names[k],
+                     places[i]);
+            const struct cr_http_reply *reply = ASK(&w, POST(target, .type = FORM, .body = body));
+            CHECK_UINT(reply->status, 303);
+            CHECK_STR(header_of(reply, "Location"), "/");
+            snprintf(target, sizeof target, "/?%s=%s", names[k], places[i]);
+            CHECK_STR(header_of(ASK(&w, GET(target, )), "Location"), "/login");
+        }
+    tap_row(NULL);
+    world_close(&w);
+}
+
+/* ASVS G1: who is at the other end is what the server saw. */
+static void a_header_does_not_say_where_a_request_comes_from(void)
+{
+    static const char *const rows[][2] = {
+        {"X-Forwarded-For", "198.51.100.66"},
+        {"x-forwarded-for", "198.51.100.66, 192.0.2.1"},
+        {"X_Forwarded_For", "198.51.100.66"},
+        {"Forwarded", "for=198.51.100.66"},
+        {"X-Real-IP", "198.51.100.66"},
+        {"Connection", "X-Forwarded-For"},
+        {"Remote-User", "bob"},
+    };
+    struct world w;
+    if (!world_open(&w))
+        return;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tap_row(rows[i][0]);
+        const struct cr_http_reply *reply =
+            ASK(&w, POST("/login", .type = JSON,
+                         .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}",
+                         .name = rows[i][0], .value = rows[i][1]));
+        struct cr_token token = cookie_token(reply);
+        reply =
+            ASK(&w, GET("/sessions", .token = token.text, .name = rows[i][0], .value = rows[i][1]));
+        CHECK_UINT(reply->status, 200);
+        CHECK(body_has(reply, "\"address\":\"192.0.2.7\""));
+        CHECK(!body_has(reply, "198.51.100.66") && !body_has(reply, "bob"));
+    }
+    tap_row(NULL);
+    world_close(&w);
+}
+
 /* --- Addresses --- */
 
 /* ASVS G4, G6. */
@@ -1169,20 +1264,27 @@ static void in_development_the_cookie_has_another_name(void)
 /* ASVS F4, F7. */
 static void every_answer_carries_the_headers_that_keep_browsers_in_check(void)
 {
-    static const char *const wanted[] = {
-        "Cache-Control",   "Content-Security-Policy",    "X-Content-Type-Options",
-        "Referrer-Policy", "Cross-Origin-Opener-Policy", "Strict-Transport-Security"};
+    static const struct {
+        const char *name, *value; /* whole, but for the policy */
+    } wanted[] = {
+        {"Cache-Control", "no-store"},
+        {"Content-Security-Policy", NULL},
+        {"X-Content-Type-Options", "nosniff"},
+        {"Referrer-Policy", "same-origin"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Strict-Transport-Security", "max-age=31536000"},
+    };
     struct cr_http_site site = {0};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         const struct cr_http_reply_header *header = cr_http_common_headers(&site);
-        while (header->name != NULL && strcmp(header->name, wanted[i]) != 0)
+        while (header->name != NULL && strcmp(header->name, wanted[i].name) != 0)
             header++;
-        tap_row(wanted[i]);
+        tap_row(wanted[i].name);
         if (!CHECK(header->name != NULL))
             continue;
-        if (i == 0)
-            CHECK_STR(header->value, "no-store");
-        if (i == 1) {
+        if (wanted[i].value != NULL) {
+            CHECK_STR(header->value, wanted[i].value);
+        } else {
             CHECK(strstr(header->value, "default-src 'none'") != NULL);
             CHECK(strstr(header->value, "frame-ancestors 'none'") != NULL);
             CHECK(strstr(header->value, "unsafe") == NULL);
@@ -1219,6 +1321,9 @@ static const struct tap_test tests[] = {
     TAP_TEST(the_form_token_may_come_in_a_header),
     TAP_TEST(a_login_from_another_site_is_refused),
     TAP_TEST(methods_that_are_safe_change_nothing),
+    TAP_TEST(no_other_site_may_read_an_answer),
+    TAP_TEST(no_request_says_where_an_answer_leads_to),
+    TAP_TEST(a_header_does_not_say_where_a_request_comes_from),
     TAP_TEST(addresses_and_methods_are_those_of_the_table),
     TAP_TEST(who_has_no_session_is_sent_to_log_in_and_told_why),
     TAP_TEST(a_401_to_a_token_that_has_ended_says_why),
