@@ -106,10 +106,10 @@ void cr_service_limit_reset(struct request *request, const struct cr_message *me
 
 void cr_service_limit_top(struct request *request, const struct cr_message *message)
 {
-    struct cr_throttle *throttle = throttle_of(request);
     uint64_t count = cr_message_u64(message, CR_TAG_COUNT, 0);
+    struct cr_throttle *throttle = throttle_of(request);
     if (throttle == NULL)
-        return;
+        return; /* replied, and the message is gone with the request */
     if (count < 1 || count > CR_DEBT_LIST_MAX)
         cr_request_status(request, CR_E_INVALID, NULL);
     else

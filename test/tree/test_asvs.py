@@ -17,7 +17,7 @@ WANTED = {
     "A": range(1, 10), "B": range(1, 11), "C": range(1, 7), "D": [*range(1, 12), 13],
     "E": range(1, 14), "F": range(1, 9), "G": [1, 3, *range(5, 10)], "H": range(3, 11),
 }
-MISSING = {"E9", "E12", "E13", "G9", "H10"}
+MISSING = {"E12", "E13", "G9", "H10"}
 
 
 def each_row_of_the_checklist_has_a_test_and_a_way_to_break_it():
@@ -28,14 +28,17 @@ def each_row_of_the_checklist_has_a_test_and_a_way_to_break_it():
 
 
 def each_change_fits_its_source():
+    wrong = []
     for row in asvs.rows():
         text = (asvs.ROOT / row.file).read_text(encoding="utf-8")
         assert row.before != row.after and row.before.strip(), row.name
-        assert text.count(row.before) == 1, \
-            f"{row.name}: {row.file} has {text.count(row.before)} times: {row.before}"
+        if text.count(row.before) != 1:
+            wrong.append(f"{row.name}: {row.file} has {text.count(row.before)} times: {row.before}")
+    assert not wrong, "\n".join(wrong)
 
 
 def each_test_is_one():
+    wrong = []
     named = collections.defaultdict(set)
     for row in asvs.rows():
         named[row.program].add(row)
@@ -49,8 +52,10 @@ def each_test_is_one():
         for row in rows:
             sources = [path.read_text(encoding="utf-8")
                        for path in (asvs.ROOT / "test" / kind).glob("*.[cp]*")]
-            assert any(re.search(rf"(TAP_TEST\({row.test}\)|^def {row.test}\()", source, re.M)
-                       for source in sources), f"{row.name}: {program} has no such test"
+            if not any(re.search(rf"(TAP_TEST\({row.test}\)|^def {row.test}\()", source, re.M)
+                       for source in sources):
+                wrong.append(f"{row.name}: {program} has no such test")
+    assert not wrong, "\n".join(wrong)
 
 
 # ---- what is seen by reading

@@ -63,7 +63,7 @@ def run(scratch, row):
     env = dict(os.environ, CLOAKROOM_BUILD=str(scratch.build), CR_SIM_SECONDS="20")
     env.pop("CR_LONG", None)
     try:
-        done = subprocess.run([*program, row.test], env=env, cwd=scratch.source, text=True,
+        done = subprocess.run([*program, row.test], env=env, cwd=scratch.source, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                               stdin=subprocess.DEVNULL, timeout=RUN_SECONDS)
     except subprocess.TimeoutExpired:

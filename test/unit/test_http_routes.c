@@ -1048,17 +1048,20 @@ static void no_request_says_where_an_answer_leads_to(void)
                                          "https://example.org%40evil.example",
                                          "/%0d%0aX:y"};
     static const char *const names[] = {"next", "return_to", "redirect", "url"};
-    char target[128], body[256];
+    char target[128], body[512], cookie[33], form[CR_HTTP_FORM_TOKEN_CHARS + 1];
     struct world w;
-    if (!world_open(&w))
+    if (!world_open(&w) || !login_form(&w, cookie, form))
         return;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
             tap_row(places[i]);
             snprintf(target, sizeof target, "/login?%s=%s", names[k], places[i]);
-            snprintf(body, sizeof body, "user=alice&password=correct+horse+battery&%s=%s", names[k],
-                     places[i]);
-            const struct cr_http_reply *reply = ASK(&w, POST(target, .type = FORM, .body = body));
+            snprintf(body, sizeof body,
+                     "form_token=%s&user=alice&password=correct+horse+battery&%s=%s", form,
+                     names[k], places[i]);
+            const struct cr_http_reply *reply =
+                ASK(&w, POST(target, .type = FORM, .body = body, .token = cookie,
+                             .cookie_name = CR_HTTP_FORM_SECURE));
             CHECK_UINT(reply->status, 303);
             CHECK_STR(header_of(reply, "Location"), "/");
             snprintf(target, sizeof target, "/?%s=%s", names[k], places[i]);
