@@ -14,13 +14,17 @@ extern "C" {
 #endif
 
 #define CR_PASSWORD_BYTES_MAX 1024
+#define CR_PASSWORD_ONCE_MS_MAX (7LL * 24 * 3600 * 1000)
 
 struct cr_account {
     size_t size;
     struct cr_user user;
     bool disabled;
     cr_time_ms created_at;
-    cr_time_ms password_at; /* when the password was last set */
+    cr_time_ms password_at;    /* when the password was last set */
+    bool must_change;          /* it is a one-time password */
+    bool password_over;        /* which has run out */
+    cr_time_ms password_until; /* when it does; 0: never */
 };
 
 /* CR_CONFLICT: the user has an account. CR_PASSWORD_SHORT: fewer characters than 15, or what the
@@ -33,6 +37,15 @@ CR_API CR_MUST_CHECK enum cr_status cr_account_password(struct cr_room *room,
                                                         const struct cr_user *user,
                                                         const void *password,
                                                         size_t password_bytes);
+/* The same two with a one-time password: for `span` (1 to CR_PASSWORD_ONCE_MS_MAX, else
+ * CR_E_INVALID) from now on the user can set another with it, and nothing else. */
+CR_API CR_MUST_CHECK enum cr_status cr_account_add_once(struct cr_room *room,
+                                                        const struct cr_user *user,
+                                                        const void *password, size_t password_bytes,
+                                                        cr_span_ms span);
+CR_API CR_MUST_CHECK enum cr_status
+cr_account_password_once(struct cr_room *room, const struct cr_user *user, const void *password,
+                         size_t password_bytes, cr_span_ms span);
 CR_API CR_MUST_CHECK enum cr_status cr_account_disable(struct cr_room *room,
                                                        const struct cr_user *user, bool disabled);
 CR_API CR_MUST_CHECK enum cr_status cr_account_remove(struct cr_room *room,

@@ -96,7 +96,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_login_finish(struct cr_call *call,
 /* The same with a password that the agent checks against its accounts. Unknown user, wrong password
  * and disabled account all answer CR_DENIED, after the same time. CR_BUSY: too many are waiting.
  * CR_LIMITED: too many wrong ones, by the account or from the options' address; nothing was looked
- * at. */
+ * at. CR_CHANGE_FIRST: right, but a one-time password: there is no session until the call is made
+ * again with options.new_password. */
 CR_API CR_MUST_CHECK enum cr_status cr_login_password(struct cr_room *room,
                                                       const struct cr_user *user,
                                                       const void *password, size_t password_bytes,

@@ -35,7 +35,7 @@
 extern "C" {
 #endif
 
-#define CR_STORE_CONTRACT 2 /* raised with every change to this file that breaks a store */
+#define CR_STORE_CONTRACT 3 /* raised with every change to this file that breaks a store */
 
 #define CR_TOKEN_HASH_BYTES 32
 #define CR_SEALED_BYTES_MAX 160
@@ -195,7 +195,10 @@ struct cr_account_row {
     char hash[CR_PASSWORD_HASH_CHARS_MAX + 1]; /* as crypto_pwhash_str writes it */
     bool disabled;
     cr_time_ms created_at, password_at;
-    uint64_t generation; /* of the user, read in the same snapshot */
+    bool must_change;          /* the password is good for setting another, and for nothing else */
+    cr_time_ms password_until; /* by the store's clock, it is none from then on; 0: for ever */
+    bool password_over;        /* that was reached when the row was read */
+    uint64_t generation;       /* of the user, read in the same snapshot */
 };
 
 /* What to change about an account. */
@@ -203,8 +206,11 @@ struct cr_account_change {
     bool add;         /* make the account, CR_CONFLICT when there is one; `hash` is needed */
     const char *hash; /* NULL: stays */
     bool set_disabled, disabled;
-    bool remove;             /* the account; the generation row stays */
-    bool keep_sessions;      /* do not raise the generation (hash renewed at login, enable) */
+    bool remove;        /* the account; the generation row stays */
+    bool keep_sessions; /* do not raise the generation (hash renewed at login, enable) */
+    /* With `hash` and without keep_sessions: what the row's become. Else those stay. */
+    bool must_change;
+    cr_span_ms password_for; /* from now; 0: for ever */
     const char *expect_hash; /* not NULL: CR_CONFLICT unless it is the row's */
     struct cr_ending ending; /* not looked at with keep_sessions */
 };
@@ -351,7 +357,8 @@ struct cr_store_ops {
     /* Accounts; CR_UNKNOWN_USER when there is none. A change makes the user's generation row where
      * there is none; else it raises it, so that nothing from before lives on, unless keep_sessions.
      * *out_row: its number is 0 when no row was written. password_at is when `hash` was last set
-     * without keep_sessions. Listed in byte order, after `after` (NULL: from the first). */
+     * without keep_sessions; must_change and password_until are set then. Listed in byte order,
+     * after `after` (NULL: from the first). */
     enum cr_status (*account_find)(struct cr_store *, const struct cr_user *,
                                    struct cr_account_row *out);
     enum cr_status (*account_change)(struct cr_store *, const struct cr_user *,

@@ -49,6 +49,7 @@ struct job {
     struct cr_create_request request;
     struct cr_work work;
     struct cr_store_call call;
+    cr_span_ms once;                  /* the password is to be changed within; 0: it is not */
     struct cr_throttle_ticket ticket; /* of a login */
     char device[CR_DEVICE_CHARS + 1]; /* of one whose password was right; "": none */
     size_t password_bytes, fresh_bytes;
@@ -228,8 +229,10 @@ static void pool_run(void *context, unsigned thread, struct cr_work *const *batc
     if (job->kind == JOB_LOGIN || job->kind == JOB_CHANGE) {
         job->hashed = password_verify(job->is_known ? job->row.hash : auth->decoy, password,
                                       job->password_bytes);
-        if (job->hashed == CR_OK && (!job->is_known || job->row.disabled))
+        if (job->hashed == CR_OK && (!job->is_known || job->row.disabled || job->row.password_over))
             job->hashed = CR_DENIED;
+        if (job->hashed == CR_OK && job->row.must_change && job->kind == JOB_LOGIN)
+            job->hashed = CR_CHANGE_FIRST;
         if (job->hashed == CR_OK)
             fresh_hash(auth, job);
     } else {
@@ -360,6 +363,8 @@ static void account_proceed(struct job *job)
     struct cr_account_change change = {
         .add = is_new,
         .hash = job->row.hash,
+        .must_change = job->once > 0,
+        .password_for = job->once,
         .ending = {.reason = is_new ? CR_REASON_ADMIN : CR_REASON_PASSWORD, .by = BY}};
     cr_engine_account_change(job->auth->engine, &job->row.user, &change, account_changed, job);
 }
@@ -513,15 +518,15 @@ unsigned cr_auth_password_chars_min(const struct cr_auth *auth)
 /* ---- accounts */
 
 static void password_set(struct cr_auth *auth, enum job_kind kind, const struct cr_user *user,
-                         const void *password, size_t password_bytes, cr_engine_done *done,
-                         void *context)
+                         const void *password, size_t password_bytes, cr_span_ms once,
+                         cr_engine_done *done, void *context)
 {
     struct job *job;
     const struct cr_create_request request = {.user = *user};
     const struct cr_auth_login as_login = {
         .request = &request, .password = password, .password_bytes = password_bytes};
     enum cr_status st = CR_E_INVALID;
-    if (user->length > 0)
+    if (user->length > 0 && once >= 0 && once <= CR_PASSWORD_ONCE_MS_MAX)
         st = cr_password_judge(&auth->options.rules, user, password, password_bytes);
     if (st == CR_OK)
         st = job_create(auth, kind, &as_login, &job);
@@ -531,19 +536,20 @@ static void password_set(struct cr_auth *auth, enum job_kind kind, const struct 
     }
     job->done = done;
     job->context = context;
+    job->once = once;
     job_hash(job);
 }
 
 void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *password,
-                 size_t password_bytes, cr_engine_done *done, void *context)
+                 size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context)
 {
-    password_set(auth, JOB_ADD, user, password, password_bytes, done, context);
+    password_set(auth, JOB_ADD, user, password, password_bytes, once, done, context);
 }
 
 void cr_auth_password(struct cr_auth *auth, const struct cr_user *user, const void *password,
-                      size_t password_bytes, cr_engine_done *done, void *context)
+                      size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context)
 {
-    password_set(auth, JOB_PASSWORD, user, password, password_bytes, done, context);
+    password_set(auth, JOB_PASSWORD, user, password, password_bytes, once, done, context);
 }
 
 void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disabled,

@@ -47,6 +47,9 @@ struct cr_auth_login {
  * replaced: another change meanwhile makes this CR_DENIED. As cr_password_judge says, when `fresh`
  * may not be one, CR_PASSWORD_KNOWN when it is `password`: nothing was checked. CR_PENDING: it is
  * set, perhaps not yet everywhere, and no session was made, whatever was in its way.
+ *
+ * CR_CHANGE_FIRST: the password is right and must be changed first: no session was made, and none
+ * is until that is done, with `fresh`. One that ran out is a wrong one (E12).
  */
 void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
                    void *context);
@@ -57,10 +60,13 @@ void cr_auth_rules_set(struct cr_auth *auth, const struct cr_password_rules *rul
 unsigned cr_auth_password_chars_min(const struct cr_auth *auth);
 
 /* Answers as in cloakroom/account.h. */
+/* `once` > 0: a one-time password, which is none after that long, and until then only good for
+ * setting another (cr_auth_login: CR_CHANGE_FIRST). At most CR_PASSWORD_ONCE_MS_MAX: CR_E_INVALID.
+ */
 void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *password,
-                 size_t password_bytes, cr_engine_done *done, void *context);
+                 size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context);
 void cr_auth_password(struct cr_auth *auth, const struct cr_user *user, const void *password,
-                      size_t password_bytes, cr_engine_done *done, void *context);
+                      size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context);
 void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disabled,
                      cr_engine_done *done, void *context);
 void cr_auth_remove(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `cloakroom serve`: from settings to a supervisor, and the first account. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 #include "server/listen.h"
 #include "server/server.h"
 
-#define FIRST_USER "admin"
+#define FIRST_FILE "first-password"
 #define AGENT_ARGUMENTS_MAX 16
 #define METRICS_SOCKET "metrics" /* FileDescriptorName= of the one for /metrics */
 
@@ -72,40 +73,108 @@ static void where_write(const struct serving *s, char *out, size_t capacity)
                                s->place.given[i]);
 }
 
-static void first_print(const struct serving *s, const struct cr_secret *secret)
+/* A secret is in no log (ASVS H5), and what is no terminal may well be one: then it is in a file
+ * that its owner can read, and the path is said. */
+static bool first_file(const struct serving *s, const struct cr_secret *secret, char *path,
+                       size_t capacity)
+{
+    int length = snprintf(path, capacity, "%s/%s", s->state, FIRST_FILE);
+    if (length < 0 || (size_t)length >= capacity)
+        return false;
+    (void)unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        cr_complain("%s: %s", path, strerror(errno));
+        return false;
+    }
+    bool is_written = dprintf(fd, "%.*s\n", (int)secret->bytes, (const char *)secret->text) ==
+                      (int)secret->bytes + 1;
+    if (close(fd) != 0 || !is_written) {
+        cr_complain("%s: cannot be written", path);
+        (void)unlink(path);
+        return false;
+    }
+    return true;
+}
+
+/* Nobody needs it any more. */
+static void first_file_remove(const struct serving *s)
+{
+    char path[PATH_MAX + 32];
+    if (snprintf(path, sizeof path, "%s/%s", s->state, FIRST_FILE) < (int)sizeof path)
+        (void)unlink(path);
+}
+
+/* `file` NULL: the password itself. */
+static void first_print(const struct serving *s, const struct cr_secret *secret, const char *file)
 {
     const struct cr_settings *settings = &s->place.settings;
     char where[2 * PATH_MAX];
     where_write(s, where, sizeof where);
     printf("\nThis store is new. Its first account:\n\n"
            "    address   http://%s/\n"
-           "    user      %s\n"
-           "    password  %.*s\n\n"
-           "The password is shown this once. To set another:\n\n"
-           "    cloakroom user passwd %s%s\n\n"
+           "    user      %s\n",
+           s->addresses[0], settings->first_user);
+    if (file == NULL)
+        printf("    password  %.*s\n", (int)secret->bytes, (const char *)secret->text);
+    else
+        printf("    password  in the file %s\n", file);
+    printf("\nThe password is good once and for 15 minutes: the first log-in asks for another.\n"
+           "Later, this makes a new one:\n\n"
+           "    cloakroom user passwd %s --temporary%s\n\n"
            "%s\n"
            "(on_login; `--on-login keep` or `keep N` changes it.)\n\n",
-           s->addresses[0], FIRST_USER, (int)secret->bytes, (const char *)secret->text, FIRST_USER,
-           where, policy_sentence(&settings->on_login));
+           settings->first_user, where, policy_sentence(&settings->on_login));
     fflush(stdout);
+}
+
+/* Whether there is nobody who could log in yet: no account, or only the first, whose password has
+ * run out before it was used. */
+static enum cr_status first_is_wanted(struct cr_room *room, const struct cr_user *user,
+                                      bool *out_is_there, bool *out_is_open, bool *out_is_wanted)
+{
+    struct cr_account accounts[2] = {{.size = sizeof accounts[0]}, {.size = sizeof accounts[1]}};
+    size_t count = 0;
+    enum cr_status st = cr_account_list(room, NULL, accounts, 2, &count);
+    *out_is_there = count == 1 && cr_user_equal(&accounts[0].user, user);
+    *out_is_open = *out_is_there && accounts[0].must_change;
+    *out_is_wanted = st == CR_OK && (count == 0 || (*out_is_open && accounts[0].password_over));
+    return st;
 }
 
 static enum cr_status first_add(const struct serving *s, struct cr_room *room)
 {
-    struct cr_account account = {.size = sizeof account};
-    struct cr_secret secret;
+    const char *name = s->place.settings.first_user;
+    char path[PATH_MAX + 32];
+    const char *file = isatty(STDOUT_FILENO) ? NULL : path;
+    struct cr_secret secret = {0};
     struct cr_user user;
-    size_t count = 0;
-    enum cr_status st = cr_account_list(room, NULL, &account, 1, &count);
-    if (st != CR_OK || count > 0)
+    bool is_there = false;
+    bool is_open = false;
+    bool is_wanted = false;
+    enum cr_status st = cr_user_parse(name, strlen(name), &user);
+    if (st == CR_OK)
+        st = first_is_wanted(room, &user, &is_there, &is_open, &is_wanted);
+    if (st != CR_OK)
         return st;
+    if (!is_wanted) {
+        if (!is_open)
+            first_file_remove(s);
+        return CR_OK;
+    }
     st = cr_secret_make(&secret);
+    /* Before the account: what cannot be told must not be set. */
+    if (st == CR_OK && file != NULL && !first_file(s, &secret, path, sizeof path))
+        st = CR_E_IO;
     if (st == CR_OK)
-        st = cr_user_parse(FIRST_USER, strlen(FIRST_USER), &user);
+        st = is_there ? cr_account_password_once(room, &user, secret.text, secret.bytes,
+                                                 CR_FIRST_PASSWORD_MS)
+                      : cr_account_add_once(room, &user, secret.text, secret.bytes,
+                                            CR_FIRST_PASSWORD_MS);
     if (st == CR_OK)
-        st = cr_account_add(room, &user, secret.text, secret.bytes);
-    if (st == CR_OK)
-        first_print(s, &secret);
+        first_print(s, &secret, file);
+    else if (file != NULL)
+        first_file_remove(s);
     cr_secret_wipe(&secret);
     return st == CR_CONFLICT ? CR_OK : st; /* somebody was quicker */
 }
@@ -374,8 +443,9 @@ int cr_cmd_serve(int argc, char **argv)
                                        NULL};
     static const struct cr_form form = {
         .text =
-            "Serve log-ins and sessions over HTTP. The first start makes the user admin and "
-            "shows its password once. SIGHUP reads the settings file again, SIGTERM ends it "
+            "Serve log-ins and sessions over HTTP. The first start makes the user admin "
+            "(login.first_user) with a one-time password. SIGHUP reads the settings file again, "
+            "SIGTERM ends it "
             "after the requests under way."
             "\vExamples:\n  cloakroom serve\n"
             "  cloakroom serve --listen 127.0.0.1:8080 --store sqlite:///srv/app.db --workers 4\n"

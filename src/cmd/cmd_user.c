@@ -5,19 +5,28 @@
 
 #include "auth/password.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "cmd/command.h"
 #include "cmd/secret.h"
 #include "room/room.h"
 
 #define PAGE 64
-#define KEY_STDIN 0x200
+enum { KEY_STDIN = 0x200, KEY_TEMPORARY };
+
+/* What says where a new password comes from. */
+struct password_input {
+    bool from_stdin, is_temporary;
+};
 
 static error_t password_parse(int key, char *argument, struct argp_state *state)
 {
-    bool *from_stdin = state->input;
-    if (key != KEY_STDIN)
+    struct password_input *in = state->input;
+    if (key == KEY_STDIN)
+        in->from_stdin = true;
+    else if (key == KEY_TEMPORARY)
+        in->is_temporary = true;
+    else
         return ARGP_ERR_UNKNOWN;
-    *from_stdin = true;
     return 0;
 }
 
@@ -25,6 +34,10 @@ static const struct argp_option password_options[] = {
     {.name = "password-stdin",
      .key = KEY_STDIN,
      .doc = "read the password from standard input, also at a terminal"},
+    {.name = "temporary",
+     .key = KEY_TEMPORARY,
+     .doc = "make a one-time password and show it: good for 15 minutes, and only for setting "
+            "another"},
     {0},
 };
 
@@ -89,24 +102,61 @@ static bool rules_set(const struct cr_place *place, struct cr_room *room)
 
 typedef enum cr_status password_call(struct cr_room *, const struct cr_user *, const void *,
                                      size_t);
+typedef enum cr_status once_call(struct cr_room *, const struct cr_user *, const void *, size_t,
+                                 cr_span_ms);
+
+/* It is what was asked for, so it is said where answers are; nobody else ever sees it. */
+static int said_once(const struct cr_place *place, const struct cr_user *user, const char *what,
+                     const struct cr_secret *secret)
+{
+    char name[CR_USER_SHOWN_BYTES];
+    char until[CR_TIME_SHOWN_BYTES];
+    cr_time_ms at = cr_clock_wall(cr_clock_system()) + CR_FIRST_PASSWORD_MS;
+    if (place->json) {
+        cr_user_show(user, name);
+        return cr_json_print(json_pack("{s:s, s:s, s:s%, s:o}", "user", name, "result", what,
+                                       "password", (const char *)secret->text, secret->bytes,
+                                       "password_until", cr_time_json(at)));
+    }
+    (void)said_done(place, user, what);
+    cr_time_show(at, until);
+    printf("one-time password: %.*s\ngood until %s, for setting another at the first log-in\n",
+           (int)secret->bytes, (const char *)secret->text, until);
+    return CR_EXIT_OK;
+}
+
+static int once_set(const struct cr_place *place, struct cr_room *room, const struct cr_user *user,
+                    once_call *call, const char *what)
+{
+    struct cr_secret secret;
+    enum cr_status st = cr_secret_make(&secret);
+    if (st == CR_OK)
+        st = call(room, user, secret.text, secret.bytes, CR_FIRST_PASSWORD_MS);
+    int exit_status =
+        st == CR_OK ? said_once(place, user, what, &secret) : user_failed(place, user, st);
+    cr_secret_wipe(&secret);
+    return exit_status;
+}
 
 /* `user add`, `user passwd`. */
 static int password_set(const struct cr_form *form, int argc, char **argv, password_call *call,
-                        const char *what)
+                        once_call *once, const char *what)
 {
     struct cr_place place;
     struct cr_user user;
     struct cr_secret secret = {0};
-    bool from_stdin = false;
+    struct password_input in = {0};
     int exit_status = CR_EXIT_FAILED;
-    cr_form_read(form, argc, argv, &place, &from_stdin);
+    cr_form_read(form, argc, argv, &place, &in);
     if (!account_argument(place.words[0], &user))
         return CR_EXIT_USAGE;
     /* First who answers, so that nobody types a password for nothing. */
     struct cr_room *room = cr_place_open(&place, &exit_status);
     if (room == NULL)
         return exit_status;
-    if (rules_set(&place, room) && cr_secret_read(from_stdin, "Password: ", &secret)) {
+    if (in.is_temporary) {
+        exit_status = once_set(&place, room, &user, once, what);
+    } else if (rules_set(&place, room) && cr_secret_read(in.from_stdin, "Password: ", &secret)) {
         enum cr_status st = call(room, &user, secret.text, secret.bytes);
         exit_status = st == CR_OK ? said_done(&place, &user, what) : user_failed(&place, &user, st);
     } else {
@@ -125,6 +175,7 @@ int cr_cmd_user_add(int argc, char **argv)
             "Add an account. The password is asked for, or read from standard input."
             "\vExamples:\n"
             "  cloakroom user add anna\n"
+            "  cloakroom user add anna --temporary\n"
             "  printf %s \"$PASSWORD\" | cloakroom user add anna --store sqlite:///srv/app.db\n\n"
             "A password has at least 15 characters (password.length_min) and at most 1024 bytes, "
             "each of which counts. Common ones are refused (password.list).",
@@ -134,22 +185,24 @@ int cr_cmd_user_add(int argc, char **argv)
         .takes_json = true,
         .options = password_options,
         .parser = password_parse};
-    return password_set(&form, argc, argv, cr_account_add, "added");
+    return password_set(&form, argc, argv, cr_account_add, cr_account_add_once, "added");
 }
 
 int cr_cmd_user_passwd(int argc, char **argv)
 {
     static const struct cr_form form = {
         .words_text = "NAME",
-        .text = "Set another password, and end all sessions of the user."
-                "\vExample:\n  cloakroom user passwd anna",
+        .text =
+            "Set another password, and end all sessions of the user."
+            "\vExamples:\n  cloakroom user passwd anna\n  cloakroom user passwd anna --temporary",
         .words_least = 1,
         .words_most = 1,
         .settings = cr_place_rows,
         .takes_json = true,
         .options = password_options,
         .parser = password_parse};
-    return password_set(&form, argc, argv, cr_account_password, "password set, all sessions ended");
+    return password_set(&form, argc, argv, cr_account_password, cr_account_password_once,
+                        "password set, all sessions ended");
 }
 
 /* Disable, enable, remove: one call, with one name. */
@@ -230,16 +283,21 @@ static void account_print(const struct cr_account *account)
     cr_user_show(&account->user, name);
     cr_time_show(account->created_at, created);
     cr_time_show(account->password_at, password);
-    printf("%-24s %-9s %-20s  %-20s\n", name, account->disabled ? "disabled" : "enabled", created,
-           password);
+    const char *state = account->disabled        ? "disabled"
+                        : account->password_over ? "expired"
+                        : account->must_change   ? "one-time"
+                                                 : "enabled";
+    printf("%-24s %-9s %-20s  %-20s\n", name, state, created, password);
 }
 
 static json_t *account_json(const struct cr_account *account)
 {
     char name[CR_USER_SHOWN_BYTES];
     cr_user_show(&account->user, name);
-    return json_pack("{s:s, s:b, s:o, s:o}", "user", name, "disabled", (int)account->disabled,
-                     "created_at", cr_time_json(account->created_at), "password_at",
+    return json_pack("{s:s, s:b, s:b, s:o, s:o, s:o}", "user", name, "disabled",
+                     (int)account->disabled, "must_change", (int)account->must_change,
+                     "password_until", cr_time_json(account->password_until), "created_at",
+                     cr_time_json(account->created_at), "password_at",
                      cr_time_json(account->password_at));
 }
 

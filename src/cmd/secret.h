@@ -11,6 +11,9 @@ struct cr_secret {
     unsigned char text[CR_PASSWORD_BYTES_MAX + 2];
 };
 
+/* For how long a one-time password can be used. */
+#define CR_FIRST_PASSWORD_MS (15LL * 60 * 1000)
+
 /* False, and said why. From the terminal it is asked for twice; from standard input it is all that
  * comes, but for one newline at the end. */
 CR_MUST_CHECK bool cr_secret_read(bool from_stdin, const char *prompt, struct cr_secret *out);

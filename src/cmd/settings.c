@@ -80,6 +80,8 @@ static const struct cr_setting rows[] = {
      "earlier sessions of who logs in: they end, stay, or only the newest N stay", {{0}}},
     {"session.realm", CR_SETTING_TEXT, false, AT(realm), 1, 200, "cloakroom", NULL, "NAME",
      "tokens of one realm are refused in another", {{0}}},
+    {"login.first_user", CR_SETTING_TEXT, false, AT(first_user), 1, 128, "admin", NULL, "NAME",
+     "the account that the first start makes where there is none, with a one-time password", {{0}}},
     {"login.hash_threads", CR_SETTING_COUNT, false, AT(hash_threads), 1, 64, "1", NULL, "N",
      "passwords that are hashed at a time; each takes 46 MiB meanwhile", {{0}}},
     {"login.hash_queue", CR_SETTING_COUNT, false, AT(hash_queue), 1, 10000, "64", NULL, "N",

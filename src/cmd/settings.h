@@ -71,6 +71,7 @@ struct cr_settings {
     char longer_because[CR_SETTING_TEXT_CHARS_MAX + 1];
     struct cr_setting_policy on_login;
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];
+    char first_user[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t hash_threads, hash_queue;
     int64_t limits; /* 0, 1 */
     char limit_account[CR_SETTING_TEXT_CHARS_MAX + 1], limit_pair[CR_SETTING_TEXT_CHARS_MAX + 1];

@@ -61,7 +61,7 @@ struct cr_http_exchange {
     struct cr_cursor cursor;
     bool bearer, by_form;        /* of a login */
     struct cr_login_note note;   /* of a login */
-    bool renews, changes;        /* a login that is a re-authentication, or a change of password */
+    bool renews, changes;        /* a login that is a re-authentication, or sets a password */
     struct cr_user user;         /* of a login: as it was typed */
     struct cr_session_id target; /* of an ending */
     bool others;                 /* an ending of all but this one */
@@ -136,6 +136,9 @@ enum cr_http_progress cr_http_redirect(struct cr_http_exchange *x, const char *l
 enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned status,
                                       const char *detail);
 /* The same for a call's answer that no step makes more of. */
+/* The same with a word for programs, as its `error`. */
+enum cr_http_progress cr_http_problem_named(struct cr_http_exchange *x, unsigned status,
+                                            const char *detail, const char *error);
 enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr_status st);
 /* 401, with what ended the session; NULL: that is not known, or not for who asks. */
 enum cr_http_progress cr_http_problem_ended(struct cr_http_exchange *x,
@@ -208,6 +211,9 @@ void cr_http_json_session(struct cr_text *out, const struct cr_session *session,
 void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char *notice);
 /* `form_token`: of cr_http_login_token_begin. */
 void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user,
+                        const char *form_token);
+/* The form of POST /login for whoever has a one-time password. */
+void cr_http_html_first(struct cr_http_exchange *x, const char *notice, const char *user,
                         const char *form_token);
 void cr_http_html_home(struct cr_http_exchange *x);
 /* A page that says `text`; what happened in a word is its status. */

@@ -151,6 +151,31 @@ void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char 
     cr_bytes_wipe(&who, sizeof who);
 }
 
+void cr_http_html_first(struct cr_http_exchange *x, const char *notice, const char *user,
+                        const char *form_token)
+{
+    struct cr_text *out = &x->body;
+    page_begin(out, "Choose a password", "narrow");
+    cr_text_str(out, "<main>\n");
+    brand(out);
+    cr_text_html(
+        out,
+        "<h1>Choose a password</h1>\n"
+        "<p class=\"notice\" role=\"alert\">%s</p>\n"
+        "<form method=\"post\" action=\"/login\" class=\"login\">\n"
+        "<input type=\"hidden\" name=\"" CR_HTTP_FORM_TOKEN_FIELD "\" value=\"%s\">\n"
+        "<label for=\"user\">User</label>\n"
+        "<input id=\"user\" name=\"user\" value=\"%s\" autocomplete=\"username\" readonly>\n",
+        notice, form_token, user);
+    password_input(out, "password", "One-time password", "current-password", " autofocus");
+    password_input(out, "new_password", "New password: long, such as several words", "new-password",
+                   "");
+    cr_text_str(out,
+                "<button class=\"main\">Set it and sign in</button>\n</form>\n"
+                "<p class=\"aside\"><a href=\"/login\">Back to the sign-in</a></p>\n</main>\n");
+    page_end(out);
+}
+
 /* What happened, in words that a person uses. */
 static const char *message_title(unsigned status)
 {

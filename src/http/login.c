@@ -42,11 +42,29 @@ static enum cr_http_progress password_page(struct cr_http_exchange *x, unsigned 
     return cr_http_reply_body(x, status, page_type);
 }
 
+/* Again the same, with a new password besides. The one-time password is typed anew: no page holds
+ * it. */
+static enum cr_http_progress first_page(struct cr_http_exchange *x, unsigned status,
+                                        const char *notice)
+{
+    char user[CR_USER_BYTES_MAX + 1], form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    cr_label_copy(user, sizeof user, (const char *)x->user.bytes, x->user.length);
+    cr_text_clear(&x->body);
+    if (cr_http_login_token_begin(x, form_token) != CR_OK)
+        return cr_http_problem_status(x, CR_E_IO);
+    if (status == 503)
+        cr_http_header_add(x, "Retry-After", "1");
+    cr_http_html_first(x, notice, user, form_token);
+    return cr_http_reply_body(x, status, page_type);
+}
+
 static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned status,
                                           const char *why)
 {
     if (x->by_form && x->renews)
         return password_page(x, status, why);
+    if (x->by_form && x->changes)
+        return first_page(x, status, why);
     return x->by_form ? login_page(x, status, why) : cr_http_problem(x, status, why);
 }
 
@@ -97,7 +115,7 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
         .authority = &x->credential.token,
     };
     /* A new password has ended it already. */
-    if (x->changes || !x->credential.parsed ||
+    if ((x->changes && x->renews) || !x->credential.parsed ||
         (!x->renews && (x->bearer || !x->credential.by_cookie)))
         return login_answer(x);
     cr_token_id(&x->credential.token, &earlier);
@@ -124,6 +142,21 @@ static const char *new_password_unfit(struct cr_http_exchange *x)
                                                  : NULL;
 }
 
+/* ASVS E12: nothing but setting another can be done with a one-time password. */
+static enum cr_http_progress change_first(struct cr_http_exchange *x)
+{
+    static const char why[] = "This is a one-time password: set one of your own with it, and you "
+                              "are logged in.";
+    if (x->by_form && !x->renews)
+        return first_page(x, 403, why);
+    if (x->by_form)
+        return login_refuse(x, 403, "Your password must be changed first: go to /password.");
+    return cr_http_problem_named(x, 403,
+                                 "This is a one-time password: send it again together with "
+                                 "`new_password`.",
+                                 "password_change_required");
+}
+
 static enum cr_http_progress logged_in(struct cr_http_exchange *x)
 {
     struct cr_call *call = cr_http_call_take(x, &x->status);
@@ -137,6 +170,8 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
     if (x->renews && (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER))
         return login_refuse(x, 403, "The password is wrong.");
+    if (x->status == CR_CHANGE_FIRST)
+        return change_first(x);
     const char *unfit = new_password_unfit(x);
     if (unfit != NULL)
         return login_refuse(x, 400, unfit);
@@ -200,6 +235,8 @@ static const char *login_read(struct cr_http_exchange *x, const struct cr_http_f
     const struct cr_http_form_field *user = cr_http_form_get(form, "user");
     const struct cr_http_form_field *password = cr_http_form_get(form, "password");
     const struct cr_http_form_field *mode = cr_http_form_get(form, "mode");
+    const struct cr_http_form_field *fresh = cr_http_form_get(form, "new_password");
+    x->changes = fresh != NULL;
     if (user == NULL || password == NULL)
         return "Both `user` and `password` are needed.";
     if (!cr_text_is_clean((const unsigned char *)user->bytes, user->count) ||
@@ -208,6 +245,8 @@ static const char *login_read(struct cr_http_exchange *x, const struct cr_http_f
                "characters, and not a session id or a token.";
     if (password->count == 0 || password->count > CR_PASSWORD_BYTES_MAX)
         return "`password` is empty, or longer than 1024 bytes.";
+    if (fresh != NULL && fresh->count > CR_PASSWORD_BYTES_MAX)
+        return "The new password is longer than 1024 bytes.";
     if (mode != NULL && !field_is(mode, "cookie") && !field_is(mode, "bearer"))
         return "`mode` is `cookie` or `bearer`.";
     x->bearer = !x->by_form && field_is(mode, "bearer");
@@ -216,7 +255,8 @@ static const char *login_read(struct cr_http_exchange *x, const struct cr_http_f
 
 enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
 {
-    static const char *const names[] = {"user", "password", "mode", CR_HTTP_FORM_TOKEN_FIELD, NULL};
+    static const char *const names[] = {
+        "user", "password", "new_password", "mode", CR_HTTP_FORM_TOKEN_FIELD, NULL};
     struct cr_http_form form;
     enum cr_http_progress progress;
     enum cr_status st;
@@ -239,7 +279,8 @@ enum cr_http_progress cr_http_login_post(struct cr_http_exchange *x)
                                 "This form was not made for this browser, or is an old one. "
                                 "Nothing was done: please try again.");
     else
-        progress = login_begin(x, cr_http_form_get(&form, "password"), NULL);
+        progress = login_begin(x, cr_http_form_get(&form, "password"),
+                               cr_http_form_get(&form, "new_password"));
 out:
     cr_http_form_fini(&form);
     return progress;

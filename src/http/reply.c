@@ -175,7 +175,7 @@ enum cr_http_progress cr_http_redirect(struct cr_http_exchange *x, const char *l
 
 /* `ended` NULL: nothing more is said. */
 static void problem_json(struct cr_http_exchange *x, unsigned status, const char *detail,
-                         const struct cr_explanation *ended)
+                         const struct cr_explanation *ended, const char *error)
 {
     const char *title = cr_http_status_title(status);
     cr_text_str(&x->body, "{\"type\":\"about:blank\",\"title\":");
@@ -186,6 +186,10 @@ static void problem_json(struct cr_http_exchange *x, unsigned status, const char
     cr_text_json(&x->body, detail, strlen(detail));
     if (ended != NULL)
         cr_http_json_ended(&x->body, ended);
+    if (error != NULL) {
+        cr_text_str(&x->body, ",\"error\":");
+        cr_text_json(&x->body, error, strlen(error));
+    }
     cr_text_str(&x->body, "}\n");
 }
 
@@ -206,7 +210,8 @@ static bool is_for_people(const struct cr_http_exchange *x)
 }
 
 static enum cr_http_progress problem(struct cr_http_exchange *x, unsigned status,
-                                     const char *detail, const struct cr_explanation *ended)
+                                     const char *detail, const struct cr_explanation *ended,
+                                     const char *error)
 {
     cr_text_clear(&x->body);
     if (status == 503)
@@ -217,14 +222,20 @@ static enum cr_http_progress problem(struct cr_http_exchange *x, unsigned status
     }
     if (status == 401)
         cr_http_header_add(x, "WWW-Authenticate", "Bearer realm=\"cloakroom\"");
-    problem_json(x, status, detail, ended);
+    problem_json(x, status, detail, ended, error);
     return cr_http_reply_body(x, status, "application/problem+json");
 }
 
 enum cr_http_progress cr_http_problem(struct cr_http_exchange *x, unsigned status,
                                       const char *detail)
 {
-    return problem(x, status, detail, NULL);
+    return problem(x, status, detail, NULL, NULL);
+}
+
+enum cr_http_progress cr_http_problem_named(struct cr_http_exchange *x, unsigned status,
+                                            const char *detail, const char *error)
+{
+    return problem(x, status, detail, NULL, error);
 }
 
 enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr_status st)
@@ -275,5 +286,5 @@ enum cr_http_progress cr_http_problem_status(struct cr_http_exchange *x, enum cr
 enum cr_http_progress cr_http_problem_ended(struct cr_http_exchange *x,
                                             const struct cr_explanation *ended)
 {
-    return problem(x, 401, "There is no live session: log in.", ended);
+    return problem(x, 401, "There is no live session: log in.", ended, NULL);
 }

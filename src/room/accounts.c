@@ -8,10 +8,10 @@
 
 #define LIST_MAX 64
 
-/* `password` NULL: the op has none. */
+/* `password` NULL: the op has none. `once` 0: it is not to be changed. */
 static enum cr_status account_change(struct cr_room *room, enum cr_op op,
                                      const struct cr_user *user, const void *password,
-                                     size_t password_bytes, const bool *disabled)
+                                     size_t password_bytes, cr_span_ms once, const bool *disabled)
 {
     struct cr_call *call = cr_call_create(room, op, ROOM_UNKNOWN);
     if (call == NULL)
@@ -19,6 +19,8 @@ static enum cr_status account_change(struct cr_room *room, enum cr_op op,
     cr_builder_bytes(&call->request, CR_TAG_USER, user->bytes, user->length);
     if (password != NULL)
         cr_builder_bytes(&call->request, CR_TAG_PASSWORD, password, password_bytes);
+    if (once != 0)
+        cr_builder_u64(&call->request, CR_TAG_ONCE, (uint64_t)once);
     if (disabled != NULL)
         cr_builder_u64(&call->request, CR_TAG_DISABLED, *disabled ? 1 : 0);
     return cr_call_run(call);
@@ -27,23 +29,40 @@ static enum cr_status account_change(struct cr_room *room, enum cr_op op,
 enum cr_status cr_account_add(struct cr_room *room, const struct cr_user *user,
                               const void *password, size_t password_bytes)
 {
-    return account_change(room, CR_OP_ACCOUNT_ADD, user, password, password_bytes, NULL);
+    return account_change(room, CR_OP_ACCOUNT_ADD, user, password, password_bytes, 0, NULL);
 }
 
 enum cr_status cr_account_password(struct cr_room *room, const struct cr_user *user,
                                    const void *password, size_t password_bytes)
 {
-    return account_change(room, CR_OP_ACCOUNT_PASSWORD, user, password, password_bytes, NULL);
+    return account_change(room, CR_OP_ACCOUNT_PASSWORD, user, password, password_bytes, 0, NULL);
+}
+
+enum cr_status cr_account_add_once(struct cr_room *room, const struct cr_user *user,
+                                   const void *password, size_t password_bytes, cr_span_ms span)
+{
+    if (span < 1 || span > CR_PASSWORD_ONCE_MS_MAX)
+        return CR_E_INVALID;
+    return account_change(room, CR_OP_ACCOUNT_ADD, user, password, password_bytes, span, NULL);
+}
+
+enum cr_status cr_account_password_once(struct cr_room *room, const struct cr_user *user,
+                                        const void *password, size_t password_bytes,
+                                        cr_span_ms span)
+{
+    if (span < 1 || span > CR_PASSWORD_ONCE_MS_MAX)
+        return CR_E_INVALID;
+    return account_change(room, CR_OP_ACCOUNT_PASSWORD, user, password, password_bytes, span, NULL);
 }
 
 enum cr_status cr_account_disable(struct cr_room *room, const struct cr_user *user, bool disabled)
 {
-    return account_change(room, CR_OP_ACCOUNT_DISABLE, user, NULL, 0, &disabled);
+    return account_change(room, CR_OP_ACCOUNT_DISABLE, user, NULL, 0, 0, &disabled);
 }
 
 enum cr_status cr_account_remove(struct cr_room *room, const struct cr_user *user)
 {
-    return account_change(room, CR_OP_ACCOUNT_REMOVE, user, NULL, 0, NULL);
+    return account_change(room, CR_OP_ACCOUNT_REMOVE, user, NULL, 0, 0, NULL);
 }
 
 static enum cr_status accounts_take(const struct cr_message *message,

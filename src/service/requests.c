@@ -486,15 +486,16 @@ static void do_account(struct request *request, const struct cr_message *message
     const struct cr_field *password = cr_message_field(message, CR_TAG_PASSWORD);
     const void *bytes = password != NULL ? password->bytes : NULL;
     size_t count = password != NULL ? password->length : 0;
+    uint64_t once = cr_message_u64(message, CR_TAG_ONCE, 0);
     struct cr_user user;
     if (auth == NULL)
         cr_request_status(request, CR_E_INVALID, "there are no accounts here");
-    else if (!cr_message_user(message, &user))
+    else if (!cr_message_user(message, &user) || once > CR_PASSWORD_ONCE_MS_MAX)
         request_invalid(request);
     else if (request->op == CR_OP_ACCOUNT_ADD)
-        cr_auth_add(auth, &user, bytes, count, cr_reply_ended, request);
+        cr_auth_add(auth, &user, bytes, count, (cr_span_ms)once, cr_reply_ended, request);
     else if (request->op == CR_OP_ACCOUNT_PASSWORD)
-        cr_auth_password(auth, &user, bytes, count, cr_reply_ended, request);
+        cr_auth_password(auth, &user, bytes, count, (cr_span_ms)once, cr_reply_ended, request);
     else if (request->op == CR_OP_ACCOUNT_DISABLE)
         cr_auth_disable(auth, &user, cr_message_u64(message, CR_TAG_DISABLED, 1) != 0,
                         cr_reply_ended, request);
@@ -512,7 +513,10 @@ static void accounts_listed(void *context, enum cr_status status, const struct c
                                      .user = rows[i].user,
                                      .disabled = rows[i].disabled,
                                      .created_at = rows[i].created_at,
-                                     .password_at = rows[i].password_at};
+                                     .password_at = rows[i].password_at,
+                                     .must_change = rows[i].must_change,
+                                     .password_over = rows[i].password_over,
+                                     .password_until = rows[i].password_until};
         cr_builder_account(&reply, &account);
     }
     cr_request_end(context, &reply);

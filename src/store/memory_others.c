@@ -96,6 +96,7 @@ enum cr_status cr_memory_account_find(struct cr_store *store, const struct cr_us
     if (item != NULL) {
         *out = item->account;
         out->generation = cr_memory_generation(memory, user);
+        cr_account_row_judge(out, cr_memory_now(memory));
     }
     return cr_memory_leave(&call, item != NULL ? CR_OK : CR_UNKNOWN_USER);
 }
@@ -192,6 +193,7 @@ enum cr_status cr_memory_account_list(struct cr_store *store, const struct cr_us
         struct cr_account_row *row = &out[(*out_count)++];
         *row = *account;
         row->generation = cr_memory_generation(memory, &row->user);
+        cr_account_row_judge(row, cr_memory_now(memory));
         after = &row->user;
     }
     return cr_memory_leave(&call, CR_OK);

@@ -104,8 +104,16 @@ void cr_account_row_change(struct cr_account_row *row, const struct cr_account_c
         memset(row->hash, 0, sizeof row->hash);
         memcpy(row->hash, change->hash, strlen(change->hash));
     }
-    if (change->add || (change->hash != NULL && !change->keep_sessions))
+    if (change->add || (change->hash != NULL && !change->keep_sessions)) {
         row->password_at = now;
+        row->must_change = change->must_change;
+        row->password_until = change->password_for > 0 ? now + change->password_for : 0;
+    }
+}
+
+void cr_account_row_judge(struct cr_account_row *row, cr_time_ms now)
+{
+    row->password_over = row->password_until != 0 && row->password_until <= now;
 }
 
 struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending)

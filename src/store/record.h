@@ -23,6 +23,9 @@ void cr_record_change(struct cr_record *record, const struct cr_change *change, 
 void cr_account_row_change(struct cr_account_row *row, const struct cr_account_change *change,
                            cr_time_ms now);
 
+/* Whether its password is over by now. */
+void cr_account_row_judge(struct cr_account_row *row, cr_time_ms now);
+
 /* A row for the log, without number and time. */
 struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending);
 /* The same of one session that ends, whose row is about to go. */

@@ -146,7 +146,7 @@ enum cr_status cr_sqlite_keys_sweep(struct cr_sqlite *s)
 
 /* ---- accounts */
 
-static void query_account(struct cr_query *query, struct cr_account_row *out)
+static void query_account(struct cr_query *query, cr_time_ms now, struct cr_account_row *out)
 {
     memset(out, 0, sizeof *out);
     cr_query_user(query, &out->user);
@@ -154,6 +154,9 @@ static void query_account(struct cr_query *query, struct cr_account_row *out)
     out->disabled = cr_query_int(query) != 0;
     out->created_at = cr_query_int(query);
     out->password_at = cr_query_int(query);
+    out->must_change = cr_query_int(query) != 0;
+    out->password_until = cr_query_int(query);
+    cr_account_row_judge(out, now);
     out->generation = cr_query_uint(query);
 }
 
@@ -165,7 +168,7 @@ enum cr_status cr_sqlite_account_find(struct cr_store *store, const struct cr_us
     cr_query_bind_user(&query, user);
     enum cr_status st = cr_query_row(&query);
     if (st == CR_OK)
-        query_account(&query, out);
+        query_account(&query, cr_sqlite_now(cr_sqlite_of(store)), out);
     st = cr_query_close(&query, st);
     return st == CR_NOT_FOUND ? CR_UNKNOWN_USER : st;
 }
@@ -184,7 +187,7 @@ enum cr_status cr_sqlite_account_list(struct cr_store *store, const struct cr_us
         cr_query_bind_text(&query, "");
     cr_query_bind_uint(&query, capacity);
     while (*out_count < capacity && (st = cr_query_row(&query)) == CR_OK)
-        query_account(&query, &out[(*out_count)++]);
+        query_account(&query, cr_sqlite_now(cr_sqlite_of(store)), &out[(*out_count)++]);
     return cr_query_close(&query, st == CR_NOT_FOUND ? CR_OK : st);
 }
 
@@ -197,6 +200,8 @@ static enum cr_status account_write(struct cr_sqlite *s, enum cr_sql sql,
     cr_query_bind_int(&query, row->disabled);
     cr_query_bind_int(&query, row->created_at);
     cr_query_bind_int(&query, row->password_at);
+    cr_query_bind_int(&query, row->must_change);
+    cr_query_bind_int(&query, row->password_until);
     cr_query_bind_user(&query, &row->user);
     return cr_query_change(&query);
 }

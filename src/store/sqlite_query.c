@@ -19,7 +19,9 @@
     "s.rights, s.address, s.agent, s.sum, u.generation, u.sum, "                                   \
     "m.version, m.identity, m.global_generation, m.sum"
 #define SESSION_TABLES "sessions s CROSS JOIN meta m LEFT JOIN users u ON u.user = s.user"
-#define ACCOUNT_COLUMNS "a.user, a.hash, a.disabled, a.created_at, a.password_at, u.generation"
+#define ACCOUNT_COLUMNS                                                                            \
+    "a.user, a.hash, a.disabled, a.created_at, a.password_at, a.must_change,"                      \
+    " a.password_until, u.generation"
 #define ACCOUNT_TABLES "accounts a LEFT JOIN users u ON u.user = a.user"
 
 #define DEBT_COLUMNS                                                                               \
@@ -108,10 +110,10 @@ static const char *const sql_texts[SQL_COUNT] = {
                      " (SELECT 1 FROM sessions WHERE number <= keys.sessions_to)",
 
     [SQL_ACCOUNT_FIND] = "SELECT " ACCOUNT_COLUMNS " FROM " ACCOUNT_TABLES " WHERE a.user = ?",
-    [SQL_ACCOUNT_INSERT] = "INSERT INTO accounts (hash, disabled, created_at, password_at, user)"
-                           " VALUES (?, ?, ?, ?, ?)",
+    [SQL_ACCOUNT_INSERT] = "INSERT INTO accounts (hash, disabled, created_at, password_at,"
+                           " must_change, password_until, user) VALUES (?, ?, ?, ?, ?, ?, ?)",
     [SQL_ACCOUNT_UPDATE] = "UPDATE accounts SET hash = ?, disabled = ?, created_at = ?,"
-                           " password_at = ? WHERE user = ?",
+                           " password_at = ?, must_change = ?, password_until = ? WHERE user = ?",
     [SQL_ACCOUNT_DELETE] = "DELETE FROM accounts WHERE user = ?",
     [SQL_ACCOUNT_LIST] = "SELECT " ACCOUNT_COLUMNS " FROM " ACCOUNT_TABLES
                          " WHERE a.user > ? ORDER BY a.user LIMIT ?",

@@ -490,7 +490,8 @@ enum cr_status cr_store_key_add(struct cr_store *s, const unsigned char bytes[CR
 
 static bool account_is_sound(const struct cr_account_row *row)
 {
-    return cr_user_is_sound(&row->user) && memchr(row->hash, '\0', sizeof row->hash) != NULL;
+    return cr_user_is_sound(&row->user) && memchr(row->hash, '\0', sizeof row->hash) != NULL &&
+           row->password_until >= 0 && (!row->password_over || row->password_until > 0);
 }
 
 enum cr_status cr_store_account_find(struct cr_store *s, const struct cr_user *user,
@@ -512,6 +513,7 @@ enum cr_status cr_store_account_change(struct cr_store *s, const struct cr_user 
     CR_ASSERT(change->keep_sessions || ending_is_sound(&change->ending));
     CR_ASSERT(change->hash == NULL || strlen(change->hash) <= CR_PASSWORD_HASH_CHARS_MAX);
     CR_ASSERT(!change->add || (change->hash != NULL && !change->remove));
+    CR_ASSERT(change->password_for >= 0 && change->password_for <= CR_SPAN_MS_MAX);
     memset(out_row, 0, sizeof *out_row);
     bool own;
     enum cr_status st = change_begin(s, &own);

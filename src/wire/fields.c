@@ -323,6 +323,9 @@ void cr_builder_account(struct cr_builder *b, const struct cr_account *account)
     write_u64(&w, account->disabled);
     write_u64(&w, (uint64_t)account->created_at);
     write_u64(&w, (uint64_t)account->password_at);
+    write_u64(&w, account->must_change);
+    write_u64(&w, account->password_over);
+    write_u64(&w, (uint64_t)account->password_until);
     cr_builder_bytes(b, CR_TAG_ACCOUNT, w.bytes, w.count);
 }
 
@@ -334,9 +337,16 @@ bool cr_field_account(const struct cr_field *field, struct cr_account *out)
     uint64_t disabled = read_u64(&r);
     read.created_at = read_time(&r);
     read.password_at = read_time(&r);
-    if (r.failed || disabled > 1 || read.user.length == 0)
+    /* What came with a later version than the first: all of it, or none. */
+    bool has_more = r.left > 0;
+    uint64_t must_change = has_more ? read_u64(&r) : 0;
+    uint64_t over = has_more ? read_u64(&r) : 0;
+    read.password_until = has_more ? read_time(&r) : 0;
+    if (r.failed || disabled > 1 || must_change > 1 || over > 1 || read.user.length == 0)
         return false;
     read.disabled = disabled == 1;
+    read.must_change = must_change == 1;
+    read.password_over = over == 1;
     *out = read;
     return true;
 }

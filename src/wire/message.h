@@ -116,6 +116,7 @@ enum cr_tag {
     CR_TAG_LIMIT_COUNT = 47,  /* u64s in a row */
     CR_TAG_KEY_STATE = 48,    /* repeated */
     CR_TAG_PASSWORD_NEW = 49, /* with LOGIN_PASSWORD: set it instead of TAG_PASSWORD */
+    CR_TAG_ONCE = 50,         /* u64, ms: the password is to be changed within */
     CR_TAG_END_OF_LIST
 };
 

@@ -138,6 +138,7 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_LIMIT_COUNT] = BETWEEN(1, 1024),
     [CR_TAG_KEY_STATE] = REPEATED(1, 1024),
     [CR_TAG_PASSWORD_NEW] = UP_TO(CR_PASSWORD_BYTES_MAX),
+    [CR_TAG_ONCE] = U64,
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

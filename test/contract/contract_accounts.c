@@ -115,6 +115,53 @@ static void changes_of_an_account_end_sessions_unless_told_not_to(void)
     }
 }
 
+/* ASVS E12. */
+static void a_password_that_must_be_changed_is_over_in_time(void)
+{
+    struct fixture f;
+    struct cr_log_row row;
+    struct cr_account_row page[2];
+    size_t count = 0;
+    if (!fixture_init(&f))
+        return;
+    account_add(&f, "bert", "h");
+    struct cr_account_change once = {
+        .add = true, .hash = "first", .must_change = true, .password_for = 5000};
+    CHECK_STATUS(account_change(&f, "anna", once, &row), CR_OK);
+    struct cr_account_row anna = account_of(&f, "anna");
+    CHECK(anna.must_change && !anna.password_over);
+    CHECK_INT(anna.password_until, f.clock.now_wall + 5000);
+    CHECK(!account_of(&f, "bert").must_change);
+    CHECK_INT(account_of(&f, "bert").password_until, 0);
+    /* What is no new password leaves it at that. */
+    struct cr_account_change renewed = {.hash = "second", .keep_sessions = true};
+    CHECK_STATUS(account_change(&f, "anna", renewed, &row), CR_OK);
+    struct cr_account_change disabled = {.set_disabled = true, .disabled = true};
+    CHECK_STATUS(account_change(&f, "anna", disabled, &row), CR_OK);
+    advance(&f, 4999);
+    anna = account_of(&f, "anna");
+    CHECK(anna.must_change && !anna.password_over);
+    advance(&f, 1);
+    CHECK(account_of(&f, "anna").password_over);
+    CHECK(!account_of(&f, "bert").password_over);
+    CHECK_STATUS(cr_store_account_list(f.store, NULL, page, 2, &count), CR_OK);
+    if (CHECK_UINT(count, 2)) {
+        CHECK(page[0].must_change && page[0].password_over);
+        CHECK(!page[1].must_change && !page[1].password_over);
+    }
+    /* A new one, not by the user: over in time, too. */
+    once.add = false;
+    CHECK_STATUS(account_change(&f, "anna", once, &row), CR_OK);
+    anna = account_of(&f, "anna");
+    CHECK(anna.must_change && !anna.password_over);
+    struct cr_account_change own = {.hash = "own"};
+    CHECK_STATUS(account_change(&f, "anna", own, &row), CR_OK);
+    anna = account_of(&f, "anna");
+    CHECK(!anna.must_change && !anna.password_over);
+    CHECK_INT(anna.password_until, 0);
+    fixture_fini(&f);
+}
+
 static void an_account_that_is_not_there_cannot_be_changed(void)
 {
     struct fixture f;
@@ -223,6 +270,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(an_added_account_is_found),
     TAP_TEST(adding_an_account_ends_what_the_user_had_before),
     TAP_TEST(changes_of_an_account_end_sessions_unless_told_not_to),
+    TAP_TEST(a_password_that_must_be_changed_is_over_in_time),
     TAP_TEST(an_account_that_is_not_there_cannot_be_changed),
     TAP_TEST(a_change_that_expects_another_hash_changes_nothing),
     TAP_TEST(a_repeated_change_of_an_account_is_made_once),

@@ -142,7 +142,8 @@ static void device_try(struct fuzz_input *input)
     struct cr_user user = {4, "anna"}, other = {4, "annb"};
     char text[CR_DEVICE_CHARS + 1];
     struct given given = {{given_fill}, input};
-    fuzz_must(cr_device_id_make(&given.random, &id) == CR_OK, "it is made");
+    fuzz_must(cr_device_id_make(&given.random, NOW, &id) == CR_OK, "it is made");
+    fuzz_must(cr_device_id_is_of(&id, NOW) && !cr_device_id_is_of(&id, NOW + 1), "of its password");
     cr_device_write(&ring, &user, &id, NOW, text);
     fuzz_must(strlen(text) == CR_DEVICE_CHARS, "its length is fixed");
     fuzz_must(cr_device_read(&ring, &user, text, CR_DEVICE_CHARS, NOW, &got) &&

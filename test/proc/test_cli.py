@@ -368,19 +368,31 @@ def the_first_start_makes_the_administrator_and_says_so_once():
                 scratch.until(lambda: answers(port) or server.poll() is not None, "the server")
                 assert server.poll() is None, (home / "err").read_text()
                 said.append((home / "out").read_text())
+                file = home / "state" / "first-password"
                 if len(said) == 1:
-                    words = said[0].split()
-                    password = words[words.index("password") + 1]
-                    connection = scratch.Connection(port)
-                    status, body = connection.ask("POST", "/login", body={
-                        "user": "admin", "password": password, "mode": "bearer"})
-                    connection.close()
-                    assert status == 200, f"{status} {body} {said[0]}"
+                    assert f"in the file {file}\n" in said[0], said[0]
+                    assert file.stat().st_mode & 0o777 == 0o600
+                    password = file.read_text().rstrip("\n")
                     assert len(password) >= 16
+                    asked = {"user": "admin", "password": password, "mode": "bearer"}
+                    connection = scratch.Connection(port)
+                    status, body = connection.ask("POST", "/login", body=asked)
+                    assert status == 403 and "password_change_required" in str(body), body
+                    asked["new_password"] = PASSWORD
+                    status, body = connection.ask("POST", "/login", body=asked)
+                    assert status == 200, f"{status} {body} {said[0]}"
+                    asked["new_password"] = "another " + PASSWORD
+                    assert connection.ask("POST", "/login", body=asked)[0] == 401
+                    connection.close()
                     line = next(l for l in said[0].splitlines() if "user passwd" in l)
-                    scratch.run([scratch.PROGRAM, *line.split()[1:]], input=PASSWORD)
+                    again = scratch.run([scratch.PROGRAM, *line.split()[1:]])
+                    assert "one-time password: " in again, again
+                    scratch.run([scratch.PROGRAM, *line.replace(" --temporary", "").split()[1:]],
+                                input=PASSWORD)
+                else:
+                    assert not file.exists()
                     assert f"http://127.0.0.1:{port}/" in said[0] and sentence in said[0], said[0]
-                assert password not in (home / "err").read_text()
+                assert password not in (home / "err").read_text() + said[-1]
             finally:
                 scratch.end(server)
         assert said[1] == "", said[1]

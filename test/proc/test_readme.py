@@ -9,6 +9,7 @@ paths are replaced.
 """
 
 import atexit
+import json
 import os
 import pathlib
 import re
@@ -52,11 +53,12 @@ def shell_blocks_run():
         (folder / "password.txt").write_text("a password to begin with\n")
         watched = scratch.free_port()
         with scratch.Server(arguments=["--ops-listen", f"127.0.0.1:{watched}"]) as server:
-            env = {"PASSWORD": server.password}
+            made = scratch.run([scratch.PROGRAM, "user", "add", "admin", "--temporary", "--json",
+                                "--store", server.store, "--state", str(server.state)])
+            env = {"FIRST": json.loads(made)["password"], "PASSWORD": server.password}
             ran = trace(script.replace("http://127.0.0.1:8080", server.url)
                         .replace("http://127.0.0.1:9464", f"http://127.0.0.1:{watched}")
                         .replace("var/ops.sock", f"{server.state}/ops.sock")
-                        .replace("admin", "alice")
                         .replace("sqlite://$PWD/var/cloakroom.db", server.store)
                         .replace(" --store", f" --state {server.state} --store")
                         .replace("build/cloakroom", str(scratch.PROGRAM)), env, folder)
@@ -69,11 +71,11 @@ def readme_says_what_it_should(ran):
     def answers(words):
         return [said for command, said in ran if words in command]
     phone = answers("curl -s -b phone")
-    assert '"user":"alice"' in phone[0] and '"status":401' in phone[1].replace(" ", ""), phone
+    assert '"user":"admin"' in phone[0] and '"status":401' in phone[1].replace(" ", ""), phone
     assert all('"expires_at"' in said for said in answers("-d @login.json"))
     devices = answers("/sessions")[0]
     assert devices.count('"id"') == 1 and '"current":true' in devices, devices
-    assert "carol" in answers("user list")[0]
+    assert "carol" in answers("user list")[0] and "one-time" in answers("user list")[0]
     assert "only one of us" in answers(" lock nightly")[0]
     assert "all sessions were ended" in answers(" restore ")[0]
     checked = answers("config check")[0]

@@ -164,7 +164,7 @@ static enum cr_status add_bytes(struct place *p, const char *name, const void *p
 {
     struct cr_user user = user_of(name);
     struct answer a = {0};
-    cr_auth_add(p->auth, &user, password, bytes, answered, &a);
+    cr_auth_add(p->auth, &user, password, bytes, 0, answered, &a);
     CHECK_INT(a.count, 1);
     return a.status;
 }
@@ -212,7 +212,7 @@ static enum cr_status set_password(struct place *p, const char *name, const char
 {
     struct cr_user user = user_of(name);
     struct answer a = {0};
-    cr_auth_password(p->auth, &user, password, strlen(password), answered, &a);
+    cr_auth_password(p->auth, &user, password, strlen(password), 0, answered, &a);
     CHECK_INT(a.count, 1);
     return a.status;
 }
@@ -357,9 +357,9 @@ static void a_password_that_may_not_be_one_changes_nothing(void)
     CHECK_STATUS(login_bytes(&p, "b", password, 8), CR_OK);
     /* 15 where nobody has said a number. */
     cr_auth_rules_set(p.auth, &(struct cr_password_rules){0});
-    cr_auth_password(p.auth, &c, password, 14, answered, &a);
+    cr_auth_password(p.auth, &c, password, 14, 0, answered, &a);
     CHECK_STATUS(a.status, CR_PASSWORD_SHORT);
-    cr_auth_password(p.auth, &c, password, 15, answered, &a);
+    cr_auth_password(p.auth, &c, password, 15, 0, answered, &a);
     CHECK_STATUS(a.status, CR_OK);
     place_close(&p);
 }
@@ -531,6 +531,69 @@ static void device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new
     CHECK_INT(looked_at, 10);
     CHECK_STATUS(login_with(&p, "battery staple", NULL).status, CR_LIMITED);
     CHECK_STATUS(login_with(&p, "battery staple", owner.device).status, CR_OK);
+    place_close(&p);
+}
+
+static enum cr_status once(struct place *p, const char *name, const char *password, bool adds,
+                           cr_span_ms span)
+{
+    struct cr_user user = user_of(name);
+    struct answer a = {0};
+    if (adds)
+        cr_auth_add(p->auth, &user, password, strlen(password), span, answered, &a);
+    else
+        cr_auth_password(p->auth, &user, password, strlen(password), span, answered, &a);
+    CHECK_INT(a.count, 1);
+    return a.status;
+}
+
+/* E12. */
+static void a_one_time_password_only_sets_another(void)
+{
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(once(&p, "anna", "for one time", true, CR_PASSWORD_ONCE_MS_MAX + 1), CR_E_INVALID);
+    CHECK_STATUS(once(&p, "anna", "for one time", true, 60000), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "for one time"), CR_CHANGE_FIRST); /* and there is no token */
+    CHECK_STATUS(login(&p, "anna", "for one time"), CR_CHANGE_FIRST);
+    change_start(&p, "anna", "for one time", "for one time", &a);
+    CHECK_STATUS(a.status, CR_PASSWORD_KNOWN);
+    change_start(&p, "anna", "wrong horse", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_DENIED);
+    change_start(&p, "anna", "for one time", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_OK);
+    CHECK_STATUS(validate(&p, &a.token), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "for one time"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    /* A new one, for who has forgotten it: what there was is over. */
+    CHECK_STATUS(once(&p, "anna", "once again please", false, 60000), CR_OK);
+    CHECK_STATUS(validate(&p, &a.token), CR_ENDED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "once again please"), CR_CHANGE_FIRST);
+    CHECK_STATUS(disable(&p, "anna", true), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "once again please"), CR_DENIED);
+    place_close(&p);
+}
+
+static void a_one_time_password_that_ran_out_is_a_wrong_one(void)
+{
+    struct place p;
+    struct answer a;
+    const struct timespec tick = {.tv_nsec = 1000000};
+    place_open(&p, 0);
+    CHECK_STATUS(once(&p, "anna", "for one time", true, 1), CR_OK);
+    cr_time_ms made = cr_clock_wall(cr_clock_system());
+    while (cr_clock_wall(cr_clock_system()) <= made)
+        nanosleep(&tick, NULL);
+    CHECK_STATUS(login(&p, "anna", "for one time"), CR_DENIED);
+    change_start(&p, "anna", "for one time", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_DENIED);
+    CHECK_STATUS(once(&p, "anna", "once again please", false, 60000), CR_OK);
+    change_start(&p, "anna", "once again please", "battery staple", &a);
+    CHECK_STATUS(a.status, CR_OK);
     place_close(&p);
 }
 
@@ -756,6 +819,8 @@ static const struct tap_test tests[] = {
     TAP_TEST(changing_disabling_and_removing_end_the_sessions),
     TAP_TEST(a_login_that_began_with_the_old_password_fails),
     TAP_TEST(a_user_changes_the_password_with_the_old_one),
+    TAP_TEST(a_one_time_password_only_sets_another),
+    TAP_TEST(a_one_time_password_that_ran_out_is_a_wrong_one),
     TAP_TEST(a_change_that_began_with_the_old_password_fails),
     TAP_TEST(a_change_says_what_became_of_it),
     TAP_TEST(device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one),

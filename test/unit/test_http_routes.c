@@ -736,6 +736,51 @@ static void a_new_password_needs_the_old_one_and_ends_all_other_sessions(void)
     world_close(&w);
 }
 
+/* ASVS E12, E15. */
+static void a_one_time_password_leads_to_the_page_that_sets_another(void)
+{
+    static const char once[] = "user=carol&password=good+for+one+time";
+    static const char json[] = "{\"user\":\"carol\",\"password\":\"good for one time\"";
+    char body[256], cookie[33], form[CR_HTTP_FORM_TOKEN_CHARS + 1];
+    struct world w;
+    struct cr_user carol;
+    if (!world_open(&w) || !login_form(&w, cookie, form))
+        return;
+    CHECK_STATUS(cr_user_parse("carol", 5, &carol), CR_OK);
+    CHECK_STATUS(cr_account_add_once(w.room, &carol, "good for one time", 17, 60000), CR_OK);
+    (void)snprintf(body, sizeof body, "%s}", json);
+    const struct cr_http_reply *reply = ASK(&w, POST("/login", .type = JSON, .body = body));
+    CHECK_UINT(reply->status, 403);
+    CHECK(body_has(reply, "\"error\":\"password_change_required\""));
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    reply = form_login(&w, cookie, form, once);
+    CHECK_UINT(reply->status, 403);
+    CHECK(header_of(reply, "Set-Cookie") == NULL);
+    CHECK(body_has(reply, "name=\"new_password\"") && body_has(reply, "value=\"carol\""));
+    CHECK(body_has(reply, form) && !body_has(reply, "good for one time"));
+    (void)snprintf(body, sizeof body, "%s&new_password=passwordpassword", once);
+    reply = form_login(&w, cookie, form, body);
+    CHECK_UINT(reply->status, 400);
+    CHECK(body_has(reply, "common passwords") && body_has(reply, "name=\"new_password\""));
+    (void)snprintf(body, sizeof body, "%s&new_password=battery+staples", once);
+    reply = form_login(&w, cookie, form, body);
+    struct cr_token after = cookie_token(reply);
+    CHECK_UINT(reply->status, 303);
+    CHECK_UINT(session_status(&w, &after), 200);
+    (void)snprintf(body, sizeof body, "%s,\"new_password\":\"another one of mine\"}", json);
+    CHECK_UINT(ASK(&w, POST("/login", .type = JSON, .body = body))->status, 401);
+    /* Whose session this browser had until now is over (A5). */
+    CHECK_STATUS(cr_account_password_once(w.room, &carol, "good for one time", 17, 60000), CR_OK);
+    struct cr_token bob = login(&w, "bob", NULL);
+    CHECK_UINT(ASK(&w, POST("/login", .token = bob.text, .type = JSON, .body = body))->status, 200);
+    CHECK_UINT(session_status(&w, &bob), 401);
+    CHECK_UINT(ASK(&w, POST("/login", .type = JSON,
+                            .body = "{\"user\":\"carol\",\"password\":\"another one of mine\"}"))
+                   ->status,
+               200);
+    world_close(&w);
+}
+
 /* ASVS F1. */
 static void a_new_password_is_not_set_from_another_page(void)
 {
@@ -1314,6 +1359,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_list_has_the_users_own_devices),
     TAP_TEST(a_person_ends_one_or_all_others),
     TAP_TEST(a_new_password_needs_the_old_one_and_ends_all_other_sessions),
+    TAP_TEST(a_one_time_password_leads_to_the_page_that_sets_another),
     TAP_TEST(a_new_password_is_not_set_from_another_page),
     TAP_TEST(a_bearer_gets_its_new_token_for_a_form_too),
     TAP_TEST(ending_another_session_needs_a_password_given_lately),

@@ -789,6 +789,11 @@ static struct cr_account_row *account_of(struct state *state, const struct cr_us
     return NULL;
 }
 
+static void account_judge(cr_time_ms now, struct cr_account_row *account)
+{
+    account->password_over = account->password_until != 0 && account->password_until <= now;
+}
+
 static enum cr_status list_account_find(struct cr_store *store, const struct cr_user *user,
                                         struct cr_account_row *out)
 {
@@ -798,6 +803,7 @@ static enum cr_status list_account_find(struct cr_store *store, const struct cr_
         return read_end(store, CR_UNKNOWN_USER);
     *out = *account;
     out->generation = generation_of(state, user);
+    account_judge(now_of(store), out);
     return read_end(store, CR_OK);
 }
 
@@ -809,8 +815,11 @@ static void account_apply(cr_time_ms now, struct cr_account_row *account,
     if (change->hash != NULL) {
         memset(account->hash, 0, sizeof account->hash);
         memcpy(account->hash, change->hash, strlen(change->hash));
-        if (!change->keep_sessions)
+        if (!change->keep_sessions) {
             account->password_at = now;
+            account->must_change = change->must_change;
+            account->password_until = change->password_for > 0 ? now + change->password_for : 0;
+        }
     }
 }
 
@@ -865,6 +874,7 @@ static enum cr_status list_account_list(struct cr_store *store, const struct cr_
             break;
         out[*out_count] = *next;
         out[*out_count].generation = generation_of(state, &next->user);
+        account_judge(now_of(store), &out[*out_count]);
         after = &out[(*out_count)++].user;
     }
     return read_end(store, CR_OK);
