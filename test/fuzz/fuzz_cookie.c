@@ -10,11 +10,26 @@
 #include "fuzz/fuzz.h"
 #include "http/credential.h"
 
-#define NAME CR_HTTP_COOKIE_SECURE
+#define NAME CR_HTTP_COOKIE_SECURE /* "__Host-cloakroom" */
 
 static const char *const words[] = {
-    NAME, NAME "=",  "; ",           "; " NAME "=", "Bearer ", "bearer ", "crs1_", "\n", "$Version",
-    "\"", "__host-", "\xe2\x80\x80", " ",           "\t",      ",",       ";",     NULL,
+    "__Host-cloakroom",
+    "__Host-cloakroom=",
+    "; __Host-cloakroom=",
+    "; ",
+    "Bearer ",
+    "bearer ",
+    "crs1_",
+    "\n",
+    "$Version",
+    "\"",
+    "__host-",
+    "\xe2\x80\x80",
+    " ",
+    "\t",
+    ",",
+    ";",
+    NULL,
 };
 
 /* What a plain reader finds: how often the cookie is there, and the first one's value. */
@@ -63,7 +78,7 @@ static void credential_check(const struct cr_http_fields *fields)
                   strncasecmp(authorization.bytes, "bearer ", 7) == 0;
     const char *token = want.count > 0 ? want.value : bearer ? authorization.bytes + 7 : NULL;
     size_t bytes = want.count > 0 ? want.bytes : bearer ? authorization.count - 7 : 0;
-    bool differ = want.count == 1 && bearer &&
+    bool differ = want.count == 1 && want.value != NULL && bearer &&
                   (want.bytes != authorization.count - 7 ||
                    memcmp(want.value, authorization.bytes + 7, want.bytes) != 0);
     if (refusal != NULL) {

@@ -199,6 +199,7 @@ static const char *column_of(const struct table *table, uint8_t choice)
     while (count < sizeof table->columns / sizeof table->columns[0] &&
            table->columns[count] != NULL)
         count++;
+    fuzz_must(count > 0, "a table has columns");
     return table->columns[choice % count];
 }
 

@@ -371,11 +371,12 @@ static void reply_try(const unsigned char *bytes, size_t count, enum cr_status s
     enum cr_status st = cr_end_finish(CALL(CR_OP_END), &ended);
     fuzz_must(st == status, "an ending's status is the reply's");
     st = cr_data_write_finish(CALL(CR_OP_DATA_WRITE), &version);
+    fuzz_must(st == status, "and a write's");
     st = cr_explain_finish(CALL(CR_OP_EXPLAIN), &explanation);
     fuzz_must(st != CR_OK || explanation.rotation_count <= CR_ROTATIONS_TOLD_MAX,
               "an explanation's bounds hold");
     st = cr_stats_finish(CALL(CR_OP_STATS), &stats);
-    (void)st;
+    fuzz_must(st != CR_OK || status == CR_OK, "statistics come with a good reply only");
 #undef CALL
 }
 

@@ -15,6 +15,7 @@ import pathlib
 import queue
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -22,8 +23,11 @@ import asvs  # noqa: E402
 import tap  # noqa: E402
 import variants  # noqa: E402
 
+sys.path.insert(0, str(asvs.ROOT / "tools"))
+import run_tests  # noqa: E402
+
 AT_ONCE = 2
-RUN_SECONDS = 120
+RUN_SECONDS = 240
 # What scripts start, besides what they import.
 SCRIPTS_NEED = ("cloakroom", "test/proc/attached")
 
@@ -60,15 +64,24 @@ def run(scratch, row):
     program = [scratch.build / "test" / name]
     if asvs.script(row):
         program = [sys.executable, scratch.source / "test" / f"{row.program}.py"]
-    env = dict(os.environ, CLOAKROOM_BUILD=str(scratch.build), CR_SIM_SECONDS="20")
+    # What a broken program leaves running is ended, as the runner of tests does it.
+    mark = f"CR_ASVS_MARK={scratch.folder.name}"
+    env = dict(os.environ, CLOAKROOM_BUILD=str(scratch.build), TMPDIR=str(scratch.folder))
+    env.update([mark.split("=")])
     env.pop("CR_LONG", None)
-    try:
-        done = subprocess.run([*program, row.test], env=env, cwd=scratch.source, errors="replace",
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                              stdin=subprocess.DEVNULL, timeout=RUN_SECONDS)
-    except subprocess.TimeoutExpired:
-        return True, "it did not end"
-    return done.returncode != 0, done.stdout
+    # Into a file: who outlives the test and holds a pipe open would keep us waiting.
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = subprocess.run([*program, row.test], env=env, cwd=scratch.source,
+                                    stdin=subprocess.DEVNULL, stdout=output,
+                                    stderr=subprocess.STDOUT, check=False,
+                                    timeout=RUN_SECONDS).returncode
+        except subprocess.TimeoutExpired:
+            return True, f"it did not end within {RUN_SECONDS} s"
+        finally:
+            run_tests.end_leftovers(mark)
+        output.seek(0)
+        return status != 0, output.read().decode("utf-8", "replace")
 
 
 def timed(job):
@@ -91,7 +104,7 @@ def tried(row, broken):
         with scratch.broken(change, targets(row)):
             failed, said = run(scratch, row)
             return None if failed else f"nobody saw it\n{said[-1000:]}"
-    except AssertionError as problem:
+    except (AssertionError, OSError) as problem:
         return str(problem)
     finally:
         made.put(scratch)

@@ -1097,21 +1097,20 @@ static void no_request_says_where_an_answer_leads_to(void)
     struct world w;
     if (!world_open(&w) || !login_form(&w, cookie, form))
         return;
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
-            tap_row(places[i]);
-            snprintf(target, sizeof target, "/login?%s=%s", names[k], places[i]);
-            snprintf(body, sizeof body,
-                     "form_token=%s&user=alice&password=correct+horse+battery&%s=%s", form,
-                     names[k], places[i]);
-            const struct cr_http_reply *reply =
-                ASK(&w, POST(target, .type = FORM, .body = body, .token = cookie,
-                             .cookie_name = CR_HTTP_FORM_SECURE));
-            CHECK_UINT(reply->status, 303);
-            CHECK_STR(header_of(reply, "Location"), "/");
-            snprintf(target, sizeof target, "/?%s=%s", names[k], places[i]);
-            CHECK_STR(header_of(ASK(&w, GET(target, )), "Location"), "/login");
-        }
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *name = names[i % 4];
+        tap_row(places[i]);
+        snprintf(target, sizeof target, "/login?%s=%s", name, places[i]);
+        snprintf(body, sizeof body, "form_token=%s&user=alice&password=correct+horse+battery&%s=%s",
+                 form, name, places[i]);
+        const struct cr_http_reply *reply =
+            ASK(&w, POST(target, .type = FORM, .body = body, .token = cookie,
+                         .cookie_name = CR_HTTP_FORM_SECURE));
+        CHECK_UINT(reply->status, 303);
+        CHECK_STR(header_of(reply, "Location"), "/");
+        snprintf(target, sizeof target, "/?%s=%s", name, places[i]);
+        CHECK_STR(header_of(ASK(&w, GET(target, )), "Location"), "/login");
+    }
     tap_row(NULL);
     world_close(&w);
 }
