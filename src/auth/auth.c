@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/foreign.h"
 #include "base/assert.h"
 #include "base/bytes.h"
 
@@ -175,6 +176,9 @@ static struct job *job_of_work(struct cr_work *work)
 /* libsodium says -1 for a wrong password and for want of memory; errno tells them apart. */
 static enum cr_status password_verify(const char *hash, const void *password, size_t bytes)
 {
+    if (strncmp(hash, "$argon2", 7) != 0)
+        return cr_foreign_unfit(hash) == NULL ? cr_foreign_verify(hash, password, bytes)
+                                              : CR_E_CORRUPT;
     errno = 0;
     if (crypto_pwhash_str_verify(hash, password, bytes) == 0)
         return CR_OK;
@@ -550,6 +554,18 @@ void cr_auth_password(struct cr_auth *auth, const struct cr_user *user, const vo
                       size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context)
 {
     password_set(auth, JOB_PASSWORD, user, password, password_bytes, once, done, context);
+}
+
+void cr_auth_import(struct cr_auth *auth, const struct cr_user *user, const char *hash,
+                    cr_engine_done *done, void *context)
+{
+    if (user->length == 0 || cr_foreign_unfit(hash) != NULL) {
+        answer_status(done, context, CR_E_INVALID);
+        return;
+    }
+    struct cr_account_change change = {
+        .add = true, .hash = hash, .ending = {.reason = CR_REASON_ADMIN, .by = BY}};
+    cr_engine_account_change(auth->engine, user, &change, done, context);
 }
 
 void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disabled,

@@ -67,6 +67,10 @@ void cr_auth_add(struct cr_auth *auth, const struct cr_user *user, const void *p
                  size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context);
 void cr_auth_password(struct cr_auth *auth, const struct cr_user *user, const void *password,
                       size_t password_bytes, cr_span_ms once, cr_engine_done *done, void *context);
+/* An account with a hash that another system made (foreign.h): CR_E_INVALID when that cannot be
+ * taken, CR_CONFLICT when there is an account. */
+void cr_auth_import(struct cr_auth *auth, const struct cr_user *user, const char *hash,
+                    cr_engine_done *done, void *context);
 void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disabled,
                      cr_engine_done *done, void *context);
 void cr_auth_remove(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,

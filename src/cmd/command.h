@@ -62,6 +62,7 @@ int cr_cmd_session_list(int argc, char **argv);
 int cr_cmd_user_add(int argc, char **argv);
 int cr_cmd_user_disable(int argc, char **argv);
 int cr_cmd_user_enable(int argc, char **argv);
+int cr_cmd_user_import(int argc, char **argv);
 int cr_cmd_user_list(int argc, char **argv);
 int cr_cmd_user_passwd(int argc, char **argv);
 int cr_cmd_user_remove(int argc, char **argv);

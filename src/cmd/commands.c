@@ -11,6 +11,8 @@
 
 static const struct cr_command user_commands[] = {
     {"add", "NAME", "add an account; asks for its password", cr_cmd_user_add, NULL, false},
+    {"import", "FILE", "add accounts with the hashes of another system", cr_cmd_user_import, NULL,
+     false},
     {"list", "", "the accounts", cr_cmd_user_list, NULL, false},
     {"passwd", "NAME", "set another password; ends all sessions of the user", cr_cmd_user_passwd,
      NULL, false},

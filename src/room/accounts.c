@@ -55,6 +55,16 @@ enum cr_status cr_account_password_once(struct cr_room *room, const struct cr_us
     return account_change(room, CR_OP_ACCOUNT_PASSWORD, user, password, password_bytes, span, NULL);
 }
 
+enum cr_status cr_account_import(struct cr_room *room, const struct cr_user *user, const char *hash)
+{
+    struct cr_call *call = cr_call_create(room, CR_OP_ACCOUNT_IMPORT, ROOM_UNKNOWN);
+    if (call == NULL)
+        return CR_E_NO_MEMORY;
+    cr_builder_bytes(&call->request, CR_TAG_USER, user->bytes, user->length);
+    cr_builder_text(&call->request, CR_TAG_HASH, hash);
+    return cr_call_run(call);
+}
+
 enum cr_status cr_account_disable(struct cr_room *room, const struct cr_user *user, bool disabled)
 {
     return account_change(room, CR_OP_ACCOUNT_DISABLE, user, NULL, 0, 0, &disabled);

@@ -39,6 +39,7 @@ static bool is_audited(uint16_t op)
     case CR_OP_END_OTHERS:
     case CR_OP_END_ALL:
     case CR_OP_ACCOUNT_ADD:
+    case CR_OP_ACCOUNT_IMPORT:
     case CR_OP_ACCOUNT_PASSWORD:
     case CR_OP_ACCOUNT_DISABLE:
     case CR_OP_ACCOUNT_REMOVE:
@@ -219,6 +220,7 @@ static const char *account_action(const struct request *request)
 {
     switch (request->op) {
     case CR_OP_ACCOUNT_ADD:
+    case CR_OP_ACCOUNT_IMPORT:
         return "add";
     case CR_OP_ACCOUNT_PASSWORD:
     case CR_OP_LOGIN_PASSWORD:
@@ -232,7 +234,7 @@ static const char *account_action(const struct request *request)
 
 static bool is_account(uint16_t op)
 {
-    return op >= CR_OP_ACCOUNT_ADD && op <= CR_OP_ACCOUNT_REMOVE;
+    return (op >= CR_OP_ACCOUNT_ADD && op <= CR_OP_ACCOUNT_REMOVE) || op == CR_OP_ACCOUNT_IMPORT;
 }
 
 static void give_account(const struct request *request, const struct cr_engine_answer *answer)

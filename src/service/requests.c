@@ -503,6 +503,21 @@ static void do_account(struct request *request, const struct cr_message *message
         cr_auth_remove(auth, &user, cr_reply_ended, request);
 }
 
+static void do_account_import(struct request *request, const struct cr_message *message)
+{
+    struct cr_auth *auth = request->service->options.auth;
+    char hash[CR_PASSWORD_HASH_CHARS_MAX + 1];
+    struct cr_user user;
+    if (auth == NULL)
+        cr_request_status(request, CR_E_INVALID, "there are no accounts here");
+    else if (!cr_message_user(message, &user) ||
+             !cr_message_text(message, CR_TAG_HASH, hash, sizeof hash))
+        request_invalid(request);
+    else
+        cr_auth_import(auth, &user, hash, cr_reply_ended, request);
+    cr_bytes_wipe(hash, sizeof hash);
+}
+
 static void accounts_listed(void *context, enum cr_status status, const struct cr_account_row *rows,
                             size_t count)
 {
@@ -605,6 +620,7 @@ static const struct op_entry {
     [CR_OP_ACCOUNT_PASSWORD] = {do_account, true},
     [CR_OP_ACCOUNT_DISABLE] = {do_account, true},
     [CR_OP_ACCOUNT_REMOVE] = {do_account, true},
+    [CR_OP_ACCOUNT_IMPORT] = {do_account_import, true},
     [CR_OP_ACCOUNT_LIST] = {do_account_list, true},
     [CR_OP_LIMIT_SHOW] = {cr_service_limit_show, true},
     [CR_OP_LIMIT_EXPLAIN] = {cr_service_limit_explain, true},

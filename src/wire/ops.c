@@ -6,6 +6,7 @@
 
 #include <cloakroom/account.h>
 #include <cloakroom/lock.h>
+#include <cloakroom/store.h>
 
 #define APP (CR_ROLE_APP | CR_ROLE_OPERATOR)
 #define ALL (CR_ROLE_HTTP | APP)
@@ -48,6 +49,7 @@ static const struct cr_op_row op_rows[] = {
     ROW(ACCOUNT_LIST, OPERATOR, false, 0),
     ROW(LOOKUP, APP, false, CR_TAG_KEY),
     ROW(FILL_BEGIN, APP, false, 0),
+    ROW(ACCOUNT_IMPORT, OPERATOR, false, CR_TAG_USER, CR_TAG_HASH),
     ROW(LIMIT_SHOW, OPERATOR, false, 0),
     ROW(LIMIT_EXPLAIN, OPERATOR, false, 0),
     ROW(LIMIT_TOP, OPERATOR, false, CR_TAG_COUNT),
@@ -139,6 +141,7 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_KEY_STATE] = REPEATED(1, 1024),
     [CR_TAG_PASSWORD_NEW] = UP_TO(CR_PASSWORD_BYTES_MAX),
     [CR_TAG_ONCE] = U64,
+    [CR_TAG_HASH] = BETWEEN(1, CR_PASSWORD_HASH_CHARS_MAX),
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

@@ -290,6 +290,55 @@ def a_password_from_standard_input_is_every_byte_of_it():
             connection.close()
 
 
+def accounts_come_from_another_system_all_or_none():
+    """The hashes are those of test_foreign.c: bcrypt's, Django's, Werkzeug's."""
+    hashes = {"bcrypt": "$2b$04$LVQNwyA0JYQCNpq41GV8m.S5dTav2Wbz9BYjpe4q8pBYPnQ.bbio2",
+              "django": "pbkdf2_sha256$1000$saltSALTsalt0123$GQdmuS2ybZgHOhkwZQtxpEWpkgDL1xzKqIdIAoqRo4U=",
+              "with:colon": "pbkdf2:sha256:1000$4e1tNnql1Bcqm58J$f7f78544cc2eb9d892feb7562173586a1d7c78c716645d1deb72a91856fa5401"}
+    password = "correct horse, grün"
+    with scratch.Server(workers=1) as server:
+        file = server.home / "users.txt"
+        where = ("--store", server.store, "--state", str(server.state))
+
+        def run(*words, text=None):
+            done = subprocess.run([scratch.PROGRAM, "user", "import", *words, *where], text=True,
+                                  input=text, capture_output=True, check=False, timeout=60)
+            return done.returncode, done.stdout, done.stderr
+
+        def names():
+            listed = scratch.run([scratch.PROGRAM, "user", "list", "--json", *where])
+            return sorted(row["user"] for row in json.loads(listed))
+
+        lines = [f"{name}:{text}" for name, text in hashes.items() if ":" not in name]
+        lines.append(json.dumps({"user": "with:colon", "hash": hashes["with:colon"]}))
+        bad = ["", "no colon", "anna:plain text", "eve:" + hashes["bcrypt"].replace("$04$", "$31$"),
+               "alice:" + hashes["bcrypt"], lines[0], '{"user": "x"}', "bell\x07:" + hashes["bcrypt"]]
+        file.write_text("\n".join(lines + bad) + "\n", encoding="utf-8")
+        status, out, error = run(str(file))
+        assert status == 1 and not out and "nothing was imported" in error, error
+        for number, why in [(5, "not NAME:HASH"), (6, "no bcrypt, PBKDF2 or Argon2"), (7, "cost"),
+                            (8, "has an account already"), (9, "in the file before"),
+                            (10, "not JSON of the form"), (11, "control characters")]:
+            assert re.search(rf"line {number}: .*{why}", error), (number, error)
+        assert names() == ["alice"], names()
+        status, out, error = run(str(file), "--skip-bad", "--json")
+        assert status == 0, error
+        said = json.loads(out)
+        assert said["imported"] == 3, said
+        assert [row["line"] for row in said["left_out"]] == [5, 6, 7, 8, 9, 10, 11], said
+        assert names() == sorted(["alice", *hashes])
+        connection = scratch.Connection(server.port)
+        for name in hashes:
+            asked = {"user": name, "password": password, "mode": "bearer"}
+            for wanted, typed in [(401, password + "x"), (200, password), (200, password)]:
+                status, body = connection.ask("POST", "/login", body={**asked, "password": typed})
+                assert status == wanted, f"{name}: {status} {body}"
+        connection.close()
+        status, out, error = run("-", text="late:" + hashes["bcrypt"] + "\n")
+        assert status == 0 and out == "1 accounts imported, 0 lines left out\n", (out, error)
+        assert run(str(server.home / "nowhere"))[0] == 2
+
+
 def sessions_are_listed_ended_and_explained():
     with scratch.Server(workers=1, arguments=["--on-login", "keep"]) as server:
         where = ("--store", server.store, "--state", str(server.state))
@@ -503,6 +552,7 @@ tap.main([
     an_interrupted_question_leaves_the_terminal_as_it_was,
     a_signal_that_is_ignored_interrupts_no_question,
     a_password_from_standard_input_is_every_byte_of_it,
+    accounts_come_from_another_system_all_or_none,
     sessions_are_listed_ended_and_explained,
     changing_an_account_ends_its_sessions_at_once,
     the_first_start_makes_the_administrator_and_says_so_once,

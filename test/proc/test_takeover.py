@@ -258,6 +258,7 @@ def it_acts_for_nobody_but_whose_token_it_has():
         "CR_OP_RIGHTS_WRITE": [(tag["CR_TAG_ID"], victim.encode()), (tag["CR_TAG_RIGHTS"], b"admin")],
         "CR_OP_ACCOUNT_LIST": [],
         "CR_OP_ACCOUNT_ADD": [(tag["CR_TAG_USER"], b"mallory"), (tag["CR_TAG_PASSWORD"], b"a long enough password")],
+        "CR_OP_ACCOUNT_IMPORT": [(tag["CR_TAG_USER"], b"mallory"), (tag["CR_TAG_HASH"], b"$2b$04$")],
         "CR_OP_ACCOUNT_PASSWORD": [user, (tag["CR_TAG_PASSWORD"], b"a long enough password")],
     }
     with taken_over() as (_, puppet):

@@ -656,6 +656,37 @@ static void a_hash_is_renewed_at_login_when_the_cost_has_risen(void)
     place_close(&p);
 }
 
+/* E6. The hash is passlib's (test_foreign.c). */
+static void an_imported_hash_is_replaced_by_ours_at_the_first_login(void)
+{
+    static const char password[] = "correct horse, gr\xc3\xbcn";
+    static const char hash[] =
+        "$pbkdf2-sha256$1000$GeMcw3hvzfnfuxeCUIqx1g$xLEBr7JLiL6lp8q5idXXVsrYyKRFvZL8JYVPcUQzxow";
+    char now[CR_PASSWORD_HASH_CHARS_MAX + 1];
+    struct cr_user anna = user_of("anna");
+    struct answer a = {0};
+    struct place p;
+    place_open(&p, 0);
+    cr_auth_import(p.auth, &anna, "plain text", answered, &a);
+    CHECK_STATUS(a.status, CR_E_INVALID);
+    CHECK_STATUS(login(&p, "anna", password), CR_DENIED);
+    cr_auth_import(p.auth, &anna, hash, answered, &a);
+    CHECK_STATUS(a.status, CR_OK);
+    cr_auth_import(p.auth, &anna, hash, answered, &a);
+    CHECK_STATUS(a.status, CR_CONFLICT);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    anna_hash(&p, now);
+    CHECK_STR(now, hash);
+    login_start(&p, "anna", password, strlen(password), &a);
+    CHECK_STATUS(a.status, CR_OK);
+    anna_hash(&p, now);
+    CHECK(strncmp(now, "$argon2id$v=19$m=19456,t=2,p=1$", 31) == 0);
+    CHECK_STATUS(login(&p, "anna", password), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    CHECK_STATUS(validate(&p, &a.token), CR_OK);
+    place_close(&p);
+}
+
 static void a_login_that_nothing_disturbed_while_it_hashed_succeeds(void)
 {
     struct place p;
@@ -825,6 +856,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_change_says_what_became_of_it),
     TAP_TEST(device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one),
     TAP_TEST(a_hash_is_renewed_at_login_when_the_cost_has_risen),
+    TAP_TEST(an_imported_hash_is_replaced_by_ours_at_the_first_login),
     TAP_TEST(a_login_that_nothing_disturbed_while_it_hashed_succeeds),
     TAP_TEST(hashing_is_bounded_and_validations_do_not_wait_for_it),
     TAP_TEST(an_end_of_the_process_answers_who_waits),
