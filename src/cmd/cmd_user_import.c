@@ -35,6 +35,7 @@ struct import {
     size_t imported, bad;
 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
 static error_t import_parse(int key, char *argument, struct argp_state *state)
 {
     struct import *in = state->input;
@@ -181,6 +182,7 @@ static enum cr_status doubles_mark(struct import *in, struct cr_room *room, stru
     size_t at = 0;
     for (size_t i = 0; i < in->count; i++)
         sorted[i] = &in->entries[i];
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): the pointers are what is sorted */
     qsort((void *)sorted, in->count, sizeof sorted[0], entry_order);
     for (size_t i = 1; i < in->count; i++)
         if (sorted[i]->bad == NULL && user_order(&sorted[i]->user, &sorted[i - 1]->user) == 0)
