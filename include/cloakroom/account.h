@@ -47,8 +47,8 @@ CR_API CR_MUST_CHECK enum cr_status
 cr_account_password_once(struct cr_room *room, const struct cr_user *user, const void *password,
                          size_t password_bytes, cr_span_ms span);
 /* An account with a hash that another system made: bcrypt, PBKDF2 or Argon2 in one of the forms
- * that cloakroom-user(1) lists. The first log-in replaces it by one of ours. CR_E_INVALID: it is none of
- * those, or costs too much to verify. */
+ * that cloakroom-user(1) lists. The first log-in replaces it by one of ours. CR_E_INVALID: it is
+ * none of those, or costs too much to verify. */
 CR_API CR_MUST_CHECK enum cr_status cr_account_import(struct cr_room *room,
                                                       const struct cr_user *user, const char *hash);
 CR_API CR_MUST_CHECK enum cr_status cr_account_disable(struct cr_room *room,
