@@ -77,8 +77,8 @@ static const char *const steps[CR_SQLITE_VERSION] = {
     [4] = "ALTER TABLE keys ADD COLUMN since INTEGER NOT NULL DEFAULT 0;"
           "ALTER TABLE keys ADD COLUMN place INTEGER NOT NULL DEFAULT 1;"
           "ALTER TABLE keys ADD COLUMN sessions_to INTEGER;",
-    [5] = "ALTER TABLE accounts ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;"
-          "ALTER TABLE accounts ADD COLUMN password_until INTEGER NOT NULL DEFAULT 0;",
+    [5] = ("ALTER TABLE accounts ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;"
+           "ALTER TABLE accounts ADD COLUMN password_until INTEGER NOT NULL DEFAULT 0;"),
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");
