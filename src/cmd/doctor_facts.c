@@ -96,7 +96,7 @@ static void user_name(const struct cr_doctor_facts *facts, long uid,
 static long long limit_of(int resource)
 {
     struct rlimit limit;
-    if (getrlimit(resource, &limit) != 0)
+    if (getrlimit((__rlimit_resource_t)resource, &limit) != 0)
         return CR_DOCTOR_UNKNOWN;
     return limit.rlim_cur == RLIM_INFINITY ? CR_DOCTOR_NO_LIMIT : (long long)limit.rlim_cur;
 }

@@ -95,6 +95,8 @@ static struct cr_doctor_finding *finding_add(struct judge *j, enum cr_doctor_lev
 }
 
 static void clean_write(char *out, size_t capacity, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+static void clean_write(char *out, size_t capacity, const char *format, va_list arguments)
 {
     char text[2 * PATH_MAX];
     vsnprintf(text, sizeof text, format, arguments);
