@@ -36,7 +36,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIPS_FILE = ROOT / "test" / "skips.txt"
-JOBS = 2
+JOBS = 3  # of two cores: many wait for something most of the time
 TIMEOUT_SECONDS = 120
 
 # lane -> build directory, how much slower programs run there
@@ -304,7 +304,7 @@ def report(outcome, patterns):
 
 
 def run_all(programs, arguments, patterns):
-    """Two at a time, then the serial ones alone. Yields (outcome, whether it is good)."""
+    """Some at a time, then the serial ones alone. Yields (outcome, whether it is good)."""
     deadline = time.monotonic() + arguments.within
     prefix = fixed_addresses() if any(program.lane != "plain" for program in programs) else ()
     lock = threading.Lock()

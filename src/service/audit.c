@@ -44,6 +44,7 @@ static bool is_audited(uint16_t op)
     case CR_OP_ACCOUNT_DISABLE:
     case CR_OP_ACCOUNT_REMOVE:
     case CR_OP_KEY_ROTATE:
+    case CR_OP_LIMIT_RESET:
         return true;
     default: /* a number from a peer */
         return false;
@@ -263,6 +264,17 @@ static void give_key(const struct request *request, const struct cr_engine_answe
     event_give(&event, request, "key");
 }
 
+static void give_reset(const struct request *request, const struct cr_engine_answer *answer)
+{
+    struct event event = {.count = 0};
+    event_text(&event, "outcome", outcome_name(answer->status));
+    if (request->note != NULL) {
+        event_user(&event, &request->note->user);
+        event_text(&event, "address", request->note->from.address);
+    }
+    event_give(&event, request, "limit_reset");
+}
+
 void cr_audit_ended(const struct request *request, const struct cr_engine_answer *answer)
 {
     bool happened = answer->status == CR_OK || answer->status == CR_PENDING;
@@ -273,6 +285,8 @@ void cr_audit_ended(const struct request *request, const struct cr_engine_answer
         give_account(request, answer);
     else if (request->op == CR_OP_KEY_ROTATE)
         give_key(request, answer);
+    else if (request->op == CR_OP_LIMIT_RESET)
+        give_reset(request, answer);
     else if (happened && answer->row != NULL)
         give_end(request, answer->row, answer->status);
     else

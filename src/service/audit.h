@@ -9,8 +9,8 @@
  * op that changes nothing. */
 void cr_request_note(struct request *request, const struct cr_message *message);
 
-/* The answer of a log-in, a creation or a rotation; of an ending, a change of an account or a new
- * key. */
+/* The answer of a log-in, a creation or a rotation; of an ending, a change of an account, a new
+ * key or debts that were forgiven. */
 void cr_audit_login(const struct request *request, const struct cr_engine_answer *answer);
 void cr_audit_ended(const struct request *request, const struct cr_engine_answer *answer);
 /* A lock that its holder has lost. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What operators ask about the limits of log-ins. */
+#include "service/audit.h"
 #include "service/request.h"
 
 #include <string.h>
@@ -62,6 +63,7 @@ static void rows_found(void *context, enum cr_status status, const struct cr_deb
         cr_request_status(request, status, "that is no address");
         return;
     }
+    cr_audit_ended(request, &(struct cr_engine_answer){.status = status});
     cr_request_begin(request, status, &reply);
     /* Passwords go before the engine: where there are no rows, they may be gone. */
     for (size_t i = 0; i < count; i++)

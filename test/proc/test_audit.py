@@ -143,6 +143,10 @@ def a_refusal_by_the_limits_is_an_event_of_its_own():
         audited.wait(asked, "failure")
         row, = audited.wait(1, "throttle")
         assert row["outcome"] == "limited", row
+        audited.cli("limit", "explain", "alice")
+        audited.cli("limit", "reset", "alice")
+        row, = audited.wait(1, "limit_reset")
+        assert (row["user"], row["outcome"], row["via"]) == ("alice", "done", "operator"), row
 
 
 def a_reload_opens_the_file_anew_and_is_an_event():

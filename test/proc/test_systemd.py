@@ -375,9 +375,10 @@ def look_at_them(process, home, port, agent_user):
                  f"/proc/{pids['ops-worker'][0]}/mem"):
         assert "Permission denied" in refused_to("nobody", path), path
     text = (home / "log").read_text()
-    password = re.search(r"password\s+(\S+)", text).group(1)
+    password = pathlib.Path(re.search(r"password +in the file (\S+)", text).group(1)).read_text().strip()
     connection = scratch.Connection(port)
-    status, body = connection.ask("POST", "/login", body={"user": "admin", "password": password, "mode": "bearer"})
+    status, body = connection.ask("POST", "/login", body={
+        "user": "admin", "password": password, "new_password": scratch.Server.password, "mode": "bearer"})
     assert status == 200, body
     assert connection.session(body["signed_token"]) == 200
     connection.close()

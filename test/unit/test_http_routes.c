@@ -236,7 +236,8 @@ static bool login_form(struct world *w, char cookie[33], char form[CR_HTTP_FORM_
         return false;
     CHECK_STR(set + 22 + 32, "; Path=/; Secure; HttpOnly; SameSite=Lax");
     snprintf(cookie, 33, "%s", set + 22);
-    snprintf(form, CR_HTTP_FORM_TOKEN_CHARS + 1, "%s", at + sizeof field - 1);
+    snprintf(form, CR_HTTP_FORM_TOKEN_CHARS + 1, "%.*s", CR_HTTP_FORM_TOKEN_CHARS,
+             at + sizeof field - 1);
     return true;
 }
 
