@@ -41,11 +41,6 @@ struct cr_throttle {
     struct cr_ending_id salt; /* the store's identity */
 };
 
-const char *cr_throttle_default(enum cr_throttle_kind kind)
-{
-    return defaults[kind];
-}
-
 static cr_boot_ns now_of(const struct cr_throttle *throttle)
 {
     return cr_clock_boot(cr_engine_loop(throttle->engine)->clock);

@@ -43,7 +43,6 @@ struct cr_throttle_options {
     const char *limits[CR_THROTTLE_END]; /* by kind */
     size_t entries;                      /* in memory; 0: CR_THROTTLE_ENTRIES_DEFAULT */
 };
-const char *cr_throttle_default(enum cr_throttle_kind kind);
 
 struct cr_throttle;
 /* CR_E_INVALID: a limit is not of the form. */

@@ -17,6 +17,8 @@ static const char page_type[] = "text/html; charset=utf-8";
 
 /* --- Answers --- */
 
+/* The page of POST /login. For who has a one-time password it asks for a new one besides; that is
+ * typed anew: no page holds it. */
 static enum cr_http_progress login_page(struct cr_http_exchange *x, unsigned status,
                                         const char *notice)
 {
@@ -27,7 +29,10 @@ static enum cr_http_progress login_page(struct cr_http_exchange *x, unsigned sta
         return cr_http_problem_status(x, CR_E_IO);
     if (status == 503)
         cr_http_header_add(x, "Retry-After", "1");
-    cr_http_html_login(x, notice, user, form_token);
+    if (x->changes)
+        cr_http_html_first(x, notice, user, form_token);
+    else
+        cr_http_html_login(x, notice, user, form_token);
     return cr_http_reply_body(x, status, page_type);
 }
 
@@ -42,29 +47,11 @@ static enum cr_http_progress password_page(struct cr_http_exchange *x, unsigned 
     return cr_http_reply_body(x, status, page_type);
 }
 
-/* Again the same, with a new password besides. The one-time password is typed anew: no page holds
- * it. */
-static enum cr_http_progress first_page(struct cr_http_exchange *x, unsigned status,
-                                        const char *notice)
-{
-    char user[CR_USER_BYTES_MAX + 1], form_token[CR_HTTP_FORM_TOKEN_CHARS + 1];
-    cr_label_copy(user, sizeof user, (const char *)x->user.bytes, x->user.length);
-    cr_text_clear(&x->body);
-    if (cr_http_login_token_begin(x, form_token) != CR_OK)
-        return cr_http_problem_status(x, CR_E_IO);
-    if (status == 503)
-        cr_http_header_add(x, "Retry-After", "1");
-    cr_http_html_first(x, notice, user, form_token);
-    return cr_http_reply_body(x, status, page_type);
-}
-
 static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned status,
                                           const char *why)
 {
     if (x->by_form && x->renews)
         return password_page(x, status, why);
-    if (x->by_form && x->changes)
-        return first_page(x, status, why);
     return x->by_form ? login_page(x, status, why) : cr_http_problem(x, status, why);
 }
 
@@ -147,8 +134,10 @@ static enum cr_http_progress change_first(struct cr_http_exchange *x)
 {
     static const char why[] = "This is a one-time password: set one of your own with it, and you "
                               "are logged in.";
-    if (x->by_form && !x->renews)
-        return first_page(x, 403, why);
+    if (x->by_form && !x->renews) {
+        x->changes = true; /* which the page asks for */
+        return login_page(x, 403, why);
+    }
     if (x->by_form)
         return login_refuse(x, 403, "Your password must be changed first: go to /password.");
     return cr_http_problem_named(x, 403,
