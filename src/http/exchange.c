@@ -82,8 +82,8 @@ static enum cr_http_progress validated(struct cr_http_exchange *x)
     return x->status == CR_OK ? x->admitted(x) : x->refused(x);
 }
 
-enum cr_http_progress cr_http_authenticate(struct cr_http_exchange *x, cr_http_step *admitted,
-                                           cr_http_step *refused)
+static enum cr_http_progress authenticate(struct cr_http_exchange *x, bool strict,
+                                          cr_http_step *admitted, cr_http_step *refused)
 {
     x->admitted = admitted;
     x->refused = refused;
@@ -94,12 +94,25 @@ enum cr_http_progress cr_http_authenticate(struct cr_http_exchange *x, cr_http_s
     x->status = CR_UNAVAILABLE;
     if (x->room == NULL)
         return refused(x);
-    x->status = cr_validate_cached(x->room, &x->credential.token, &x->session);
+    if (!strict)
+        x->status = cr_validate_cached(x->room, &x->credential.token, &x->session);
     if (x->status == CR_OK)
         return admitted(x);
     struct cr_call *call = NULL;
-    enum cr_status st = cr_validate_begin(x->room, &x->credential.token, false, &call);
+    enum cr_status st = cr_validate_begin(x->room, &x->credential.token, strict, &call);
     return cr_http_wait(x, st, call, validated);
+}
+
+enum cr_http_progress cr_http_authenticate(struct cr_http_exchange *x, cr_http_step *admitted,
+                                           cr_http_step *refused)
+{
+    return authenticate(x, false, admitted, refused);
+}
+
+enum cr_http_progress cr_http_authenticate_strict(struct cr_http_exchange *x,
+                                                  cr_http_step *admitted, cr_http_step *refused)
+{
+    return authenticate(x, true, admitted, refused);
 }
 
 const struct cr_call *cr_http_waits_for(const struct cr_http_exchange *x)

@@ -123,6 +123,10 @@ struct cr_call *cr_http_call_take(struct cr_http_exchange *x, enum cr_status *ou
  * (CR_NOT_FOUND, CR_ENDED: no session; others: it cannot be known). */
 enum cr_http_progress cr_http_authenticate(struct cr_http_exchange *x, cr_http_step *admitted,
                                            cr_http_step *refused);
+/* The same of the store, whatever the table says: for what must not rest on a lease, a password or
+ * other devices. Where the store cannot be asked it is 503, and nobody is logged out. */
+enum cr_http_progress cr_http_authenticate_strict(struct cr_http_exchange *x,
+                                                  cr_http_step *admitted, cr_http_step *refused);
 
 /* reply.c: each fills x->reply and answers CR_HTTP_REPLY, so that a step can end with it. */
 

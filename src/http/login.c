@@ -335,7 +335,7 @@ enum cr_http_progress cr_http_reauth_post(struct cr_http_exchange *x)
     x->by_form = cr_http_has_type(x, "application/x-www-form-urlencoded");
     if (!x->by_form && !cr_http_has_type(x, "application/json"))
         return cr_http_problem(x, 415, "Send JSON, or a form.");
-    return cr_http_authenticate(x, renewal_begin, nobody);
+    return cr_http_authenticate_strict(x, renewal_begin, nobody);
 }
 
 enum cr_http_progress cr_http_password_post(struct cr_http_exchange *x)

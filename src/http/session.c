@@ -279,10 +279,14 @@ bool cr_http_repeat_read(struct cr_http_exchange *x)
     return false;
 }
 
-/* Reads ?repeat=, and then looks the session up that asks. */
+/* Reads ?repeat=, and then looks the session up that asks: in the store, for what is not its own.
+ */
 static enum cr_http_progress end_start(struct cr_http_exchange *x, cr_http_step *begin)
 {
-    return cr_http_repeat_read(x) ? cr_http_authenticate(x, begin, refused) : CR_HTTP_REPLY;
+    if (!cr_http_repeat_read(x))
+        return CR_HTTP_REPLY;
+    return begin == other_end_begin ? cr_http_authenticate_strict(x, begin, refused)
+                                    : cr_http_authenticate(x, begin, refused);
 }
 
 enum cr_http_progress cr_http_logout_post(struct cr_http_exchange *x)
