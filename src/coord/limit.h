@@ -16,7 +16,10 @@
 
 #define CR_LIMIT_TIERS_MAX CR_DEBT_TIERS_MAX
 #define CR_LIMIT_COUNT_MAX 1000000
-#define CR_LIMIT_PERIOD_MS_MAX (366LL * 24 * 3600 * 1000)
+/* A debt is rounded up, by up to a millisecond beyond its period: a day below CR_SPAN_MS_MAX, which
+ * is what stores take. */
+#define CR_LIMIT_PERIOD_MS_MAX (365LL * 24 * 3600 * 1000)
+_Static_assert(CR_LIMIT_PERIOD_MS_MAX < CR_SPAN_MS_MAX, "a debt fits its row");
 #define CR_LIMIT_PARTS_MAX 5
 
 struct cr_limit_tier {
