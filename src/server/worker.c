@@ -45,6 +45,7 @@ struct worker {
     size_t front_count;
     struct cr_shm page; /* struct cr_http_counts */
     struct cr_http_census census;
+    size_t page_bytes[CR_HTTP_PAGES_MAX]; /* of its pages */
     struct cr_clock *clock;
     struct cr_room *room;
     bool lonely;              /* the supervisor has been asked for a descriptor */
@@ -170,9 +171,10 @@ static void page_take(struct worker *worker, unsigned number, int fd)
     } else {
         if (*page != NULL) {
             page_fold(worker->census.gone, *page);
-            cr_memory_unmap(*page, worker->page.bytes);
+            cr_memory_unmap(*page, worker->page_bytes[number - 1]);
         }
         *page = memory;
+        worker->page_bytes[number - 1] = bytes;
     }
     (void)close(fd);
 }
