@@ -35,7 +35,7 @@
 extern "C" {
 #endif
 
-#define CR_STORE_CONTRACT 3 /* raised with every change to this file that breaks a store */
+#define CR_STORE_CONTRACT 4 /* raised with every change to this file that breaks a store */
 
 #define CR_TOKEN_HASH_BYTES 32
 #define CR_SEALED_BYTES_MAX 160
@@ -166,6 +166,8 @@ struct cr_change {
     cr_span_ms old_grace; /* how long expect_hash stays good; 0: not at all */
     uint8_t sealed_bytes;
     unsigned char sealed[CR_SEALED_BYTES_MAX];
+    bool set_authenticated; /* the password was given again: these two are the row's */
+    cr_time_ms authenticated_at, ends_at;
     struct cr_ending ending; /* identity and author of the log row; reason: CR_REASON_ROTATED with
                                 set_token, else CR_REASON_NONE */
 };

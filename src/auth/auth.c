@@ -48,6 +48,7 @@ struct job {
     char fresh[CR_PASSWORD_HASH_CHARS_MAX + 1];
     enum cr_status hashed; /* CR_OK; CR_DENIED: it does not match; or why it could not be done */
     struct cr_create_request request;
+    bool renews; /* the session of request.anonymous, which is the user's */
     struct cr_work work;
     struct cr_store_call call;
     cr_span_ms once;                  /* the password is to be changed within; 0: it is not */
@@ -145,6 +146,11 @@ static enum cr_status job_create(struct cr_auth *auth, enum job_kind kind,
     job->kind = kind;
     job->row.user = from->user;
     job->request = *from;
+    if (login->renews != NULL) {
+        job->renews = true;
+        job->request.has_anonymous = true;
+        job->request.anonymous = *login->renews;
+    }
     job->password_bytes = login->password_bytes;
     job->fresh_bytes = login->fresh_bytes;
     unsigned char *at = job->tail;
@@ -257,7 +263,7 @@ static void login_created(void *context, const struct cr_engine_answer *answer)
     }
     /* The password was right once, and is not any more (D11). With an anonymous session it may have
      * been that which ended: then asking again is of use. */
-    if (passed.status == CR_CONFLICT && !job->request.has_anonymous)
+    if (passed.status == CR_CONFLICT && (job->renews || !job->request.has_anonymous))
         passed.status = CR_DENIED;
     passed.user_known = true;
     char device[CR_DEVICE_CHARS + 1];
@@ -279,7 +285,11 @@ static void login_create(struct job *job)
     job->request.user = job->row.user;
     job->request.has_generation = true;
     job->request.generation = job->row.generation;
-    cr_engine_create_session(job->auth->engine, &job->request, login_created, job);
+    if (job->renews && job->kind == JOB_LOGIN)
+        cr_engine_reauthenticate(job->auth->engine, &job->request.anonymous, &job->row.user,
+                                 job->request.absolute, login_created, job);
+    else
+        cr_engine_create_session(job->auth->engine, &job->request, login_created, job);
 }
 
 static void renewed(void *context, const struct cr_engine_answer *answer)
@@ -354,6 +364,8 @@ static void change_made(void *context, const struct cr_engine_answer *answer)
 
 static void change_proceed(struct job *job)
 {
+    job->request.renews = job->renews;
+    job->request.renews_generation = job->row.generation;
     struct cr_account_change change = {.hash = job->fresh,
                                        .expect_hash = job->row.hash,
                                        .ending = {.reason = CR_REASON_PASSWORD, .by = "the user"}};

@@ -35,6 +35,7 @@ struct cr_auth_login {
     size_t password_bytes, fresh_bytes;
     const void *device; /* a device cookie; NULL: none */
     size_t device_chars;
+    const struct cr_token *renews; /* the session that asks; NULL: none */
 };
 /*
  * Unknown, wrong and disabled answer CR_DENIED after the same work. A change of the account since
@@ -47,6 +48,10 @@ struct cr_auth_login {
  * replaced: another change meanwhile makes this CR_DENIED. As cr_password_judge says, when `fresh`
  * may not be one, CR_PASSWORD_KNOWN when it is `password`: nothing was checked. CR_PENDING: it is
  * set, perhaps not yet everywhere, and no session was made, whatever was in its way.
+ *
+ * With `renews`, a session of that user, it goes on under another token (cr_engine_reauthenticate)
+ * and no other is made; CR_ENDED when it is over. With `fresh` besides, its data and rights move to
+ * the new session.
  *
  * CR_CHANGE_FIRST: the password is right and must be changed first: no session was made, and none
  * is until that is done, with `fresh`. One that ran out is a wrong one (E12).

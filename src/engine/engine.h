@@ -94,6 +94,11 @@ struct cr_create_request {
     const char *address, *agent;
     bool has_anonymous;
     struct cr_token anonymous;
+    /* `anonymous` is a session of `user` that has just been ended with all of this user's: by the
+     * change that raised the generation from `renews_generation` to `generation`. Data and rights
+     * move. */
+    bool renews;
+    uint64_t renews_generation;
 };
 /* Copies what it is given. Answers record and token; waits like an ending when it ended something.
  */
@@ -112,6 +117,14 @@ void cr_engine_rights_write(struct cr_engine *engine, const struct cr_session_id
                             const void *rights, size_t bytes, cr_engine_done *done, void *context);
 void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
                       enum cr_rotation rotation, cr_engine_done *done, void *context);
+/*
+ * The bearer of `token` has proved anew to be `user`: rotation as at a change of privilege, and
+ * from now on authenticated now, until `absolute` (0: the engine's) from now (ASVS A5, C5). Data,
+ * rights and idle span stay. CR_ENDED when there is no such session, or another user's.
+ */
+void cr_engine_reauthenticate(struct cr_engine *engine, const struct cr_token *token,
+                              const struct cr_user *user, cr_span_ms absolute, cr_engine_done *done,
+                              void *context);
 
 /* Endings. `identity` zero: the engine makes one. */
 struct cr_end_request {

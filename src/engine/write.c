@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "engine/internal.h"
 
@@ -30,6 +31,8 @@ struct create {
     struct cr_create_terms terms;
     struct cr_token token, anonymous;
     struct cr_record earlier; /* the anonymous session, whose data moves */
+    bool renews;              /* it is the user's, whose rights move, too */
+    uint64_t renews_generation;
     struct cr_log_rows rows;
     uint64_t stamp;
     cr_boot_ns before;
@@ -140,6 +143,30 @@ static void create_submit(struct create *create)
     cr_engine_op_write(&create->op, create_run, create_done);
 }
 
+static void data_move(struct create *create)
+{
+    struct cr_record *earlier = &create->earlier;
+    if (create->record.data_bytes > 0)
+        return;
+    create->record.data = earlier->data;
+    create->record.data_bytes = earlier->data_bytes;
+    earlier->data = NULL;
+    earlier->data_bytes = 0;
+}
+
+/*
+ * It lived until the change of the password, and no other ending came between: nothing can have
+ * changed it since, and what it may do was not taken from it.
+ */
+static bool earlier_goes_on(const struct create *create)
+{
+    const struct cr_record *earlier = &create->earlier;
+    return earlier->dead == CR_REASON_ADMIN && earlier->absolute_left > 0 &&
+           cr_user_equal(&earlier->user, &create->record.user) &&
+           earlier->user_generation == create->renews_generation && create->terms.has_generation &&
+           create->terms.generation == create->renews_generation + 1;
+}
+
 /* The anonymous session's data moves, unless the login brings its own. A dead one moves nothing. */
 static void anonymous_found(struct cr_store_call *call)
 {
@@ -151,15 +178,15 @@ static void anonymous_found(struct cr_store_call *call)
         return;
     }
     cr_token_hash(&create->anonymous, &hash);
-    if (call->status == CR_OK && earlier->dead == CR_REASON_NONE && earlier->user.length == 0 &&
-        cr_engine_record_matches(earlier, &hash)) {
+    if (call->status != CR_OK || !cr_engine_record_matches(earlier, &hash)) {
+        /* Nothing of it moves. */
+    } else if (create->renews && earlier_goes_on(create)) {
+        data_move(create);
+        create->record.rights_bytes = earlier->rights_bytes;
+        memcpy(create->record.rights, earlier->rights, earlier->rights_bytes);
+    } else if (!create->renews && earlier->dead == CR_REASON_NONE && earlier->user.length == 0) {
         create->terms.anonymous = earlier->id;
-        if (create->record.data_bytes == 0) {
-            create->record.data = earlier->data;
-            create->record.data_bytes = earlier->data_bytes;
-            earlier->data = NULL;
-            earlier->data_bytes = 0;
-        }
+        data_move(create);
     }
     create_submit(create);
 }
@@ -244,6 +271,8 @@ void cr_engine_create_session(struct cr_engine *engine, const struct cr_create_r
         cr_engine_op_status(&create->op, st);
     } else if (has_earlier) {
         create->anonymous = request->anonymous;
+        create->renews = request->renews;
+        create->renews_generation = request->renews_generation;
         cr_engine_op_read(&create->op, anonymous_run, anonymous_found);
     } else {
         create_submit(create);
@@ -261,6 +290,8 @@ struct change {
     bool waits; /* rights: as an ending */
     /* rotation */
     enum cr_rotation rotation;
+    struct cr_user user; /* who has proved to be so; length 0: nobody did */
+    cr_span_ms absolute;
     struct cr_token token, successor;
     struct cr_record record;
     cr_boot_ns before;
@@ -406,6 +437,19 @@ static enum cr_status rotate_run(struct cr_store *store, struct cr_store_call *c
     return cr_store_find(store, &change->id, &change->record);
 }
 
+/* By the store's clock, as of the read: early by a round trip, never late. The record is what is
+ * answered. */
+static void authenticate_prepare(struct change *change)
+{
+    struct cr_record *record = &change->record;
+    record->authenticated_at = record->ends_at - record->absolute_left;
+    record->ends_at = record->authenticated_at + change->absolute;
+    record->absolute_left = change->absolute;
+    change->change.set_authenticated = true;
+    change->change.authenticated_at = record->authenticated_at;
+    change->change.ends_at = record->ends_at;
+}
+
 static enum cr_status rotate_prepare(struct change *change)
 {
     struct cr_engine *engine = change->op.engine;
@@ -420,6 +464,8 @@ static enum cr_status rotate_prepare(struct change *change)
     change->change.hash = hash;
     change->change.old_grace = 0;
     change->change.sealed_bytes = 0;
+    if (change->user.length > 0)
+        authenticate_prepare(change);
     if (change->rotation == CR_ROTATE_PRIVILEGE)
         return CR_OK;
     change->change.old_grace = ROTATE_GRACE_MS;
@@ -436,7 +482,8 @@ static void rotate_found(struct cr_store_call *call)
         change_answer(change, CR_UNAVAILABLE, 0);
         return;
     }
-    if (call->status != CR_OK || record->dead != CR_REASON_NONE) {
+    bool another = change->user.length > 0 && !cr_user_equal(&change->user, &record->user);
+    if (call->status != CR_OK || record->dead != CR_REASON_NONE || another) {
         change_answer(
             change,
             call->status == CR_OK || call->status == CR_NOT_FOUND ? CR_ENDED : CR_UNAVAILABLE, 0);
@@ -470,8 +517,10 @@ static void rotate_read(struct change *change)
     cr_engine_op_read(&change->op, rotate_run, rotate_found);
 }
 
-void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
-                      enum cr_rotation rotation, cr_engine_done *done, void *context)
+/* `user` not NULL: who has proved to be so. */
+static void rotate_begin(struct cr_engine *engine, const struct cr_token *token,
+                         enum cr_rotation rotation, const struct cr_user *user, cr_span_ms absolute,
+                         cr_engine_done *done, void *context)
 {
     struct cr_session_id id;
     enum cr_status not_genuine;
@@ -486,7 +535,25 @@ void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
     change->change.ending.reason = CR_REASON_ROTATED;
     change->token = *token;
     change->rotation = rotation;
+    if (user != NULL)
+        change->user = *user;
+    change->absolute = absolute;
     /* At a change of privilege the old token is over everywhere before the answer. */
     change->waits = rotation == CR_ROTATE_PRIVILEGE;
     rotate_read(change);
+}
+
+void cr_engine_rotate(struct cr_engine *engine, const struct cr_token *token,
+                      enum cr_rotation rotation, cr_engine_done *done, void *context)
+{
+    rotate_begin(engine, token, rotation, NULL, 0, done, context);
+}
+
+void cr_engine_reauthenticate(struct cr_engine *engine, const struct cr_token *token,
+                              const struct cr_user *user, cr_span_ms absolute, cr_engine_done *done,
+                              void *context)
+{
+    CR_ASSERT(user->length > 0 && absolute >= 0 && absolute <= CR_SPAN_MS_MAX);
+    rotate_begin(engine, token, CR_ROTATE_PRIVILEGE, user,
+                 absolute != 0 ? absolute : engine->options.absolute, done, context);
 }

@@ -58,9 +58,10 @@ static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned s
 static enum cr_http_progress login_answer(struct cr_http_exchange *x)
 {
     const struct cr_session *session = &x->login.session;
-    /* The absolute limit, by the store's clock alone. The browser's view of it is a courtesy. */
+    /* The absolute limit, by the store's clock alone: the password was given just now. The
+     * browser's view of it is a courtesy. */
     if (!x->bearer)
-        cr_http_cookie_set(x, &x->login.signed_token, session->ends_at - session->created_at);
+        cr_http_cookie_set(x, &x->login.signed_token, session->ends_at - session->authenticated_at);
     if (!x->bearer && x->note.device[0] != '\0')
         cr_http_device_set(x, x->note.device);
     if (x->by_form && !x->bearer)
@@ -76,6 +77,15 @@ static enum cr_http_progress login_answer(struct cr_http_exchange *x)
     cr_text_time(&x->body, x->login.expires_at);
     cr_text_str(&x->body, "\"}\n");
     return cr_http_reply_body(x, 200, "application/json");
+}
+
+/* Who asks for what takes a session has none. */
+static enum cr_http_progress nobody(struct cr_http_exchange *x)
+{
+    if (x->status != CR_NOT_FOUND && x->status != CR_ENDED)
+        return cr_http_problem_status(x, x->status);
+    return x->route->page || x->by_form ? cr_http_redirect(x, "/login")
+                                        : cr_http_unauthenticated(x);
 }
 
 /* --- Steps --- */
@@ -101,9 +111,8 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
         .by = "a log-in in the same browser",
         .authority = &x->credential.token,
     };
-    /* A new password has ended it already. */
-    if ((x->changes && x->renews) || !x->credential.parsed ||
-        (!x->renews && (x->bearer || !x->credential.by_cookie)))
+    /* What asks for its password goes on, or was ended by the new one. */
+    if (x->renews || x->bearer || !x->credential.by_cookie || !x->credential.parsed)
         return login_answer(x);
     cr_token_id(&x->credential.token, &earlier);
     enum cr_status st = cr_end_begin(x->room, &earlier, &options, &call);
@@ -156,6 +165,8 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
     }
     if (x->status == CR_OK)
         return earlier_end(x);
+    if (x->renews && x->status == CR_ENDED)
+        return nobody(x);
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
     if (x->renews && (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER))
         return login_refuse(x, 403, "The password is wrong.");
@@ -202,6 +213,12 @@ static enum cr_http_progress login_begin(struct cr_http_exchange *x,
         .address = x->request.peer,
         .agent = agent,
         .device = device[0] != '\0' ? device : NULL,
+        .renews = x->renews ? &x->credential.token : NULL,
+        /* What the visitor put in moves to the user. Another user's session is looked at by none
+         * but the agent, which moves nothing of it. */
+        .anonymous = !x->renews && !x->bearer && x->credential.by_cookie && x->credential.parsed
+                         ? &x->credential.token
+                         : NULL,
         .new_password = fresh != NULL ? fresh->bytes : NULL,
         .new_password_bytes = fresh != NULL ? fresh->count : 0,
     };
@@ -277,14 +294,6 @@ out:
 
 /* --- The password again, and a new one --- */
 
-static enum cr_http_progress nobody(struct cr_http_exchange *x)
-{
-    if (x->status != CR_NOT_FOUND && x->status != CR_ENDED)
-        return cr_http_problem_status(x, x->status);
-    return x->route->page || x->by_form ? cr_http_redirect(x, "/login")
-                                        : cr_http_unauthenticated(x);
-}
-
 /* NULL, or what is wrong with it. */
 static const char *password_read(struct cr_http_exchange *x, const struct cr_http_form *form)
 {
@@ -300,7 +309,8 @@ static const char *password_read(struct cr_http_exchange *x, const struct cr_htt
     return NULL;
 }
 
-/* The new session takes the place of the one that asks (ASVS A5, D3). */
+/* The session that asks goes on under another token, or under a new password as a new session (ASVS
+ * A5, D3). */
 static enum cr_http_progress renewal_begin(struct cr_http_exchange *x)
 {
     static const char *const names[] = {"password", "new_password", NULL};

@@ -267,6 +267,9 @@ static struct cr_call *password_make(struct cr_room *room, const struct cr_user 
     if (options->size >= known && options->new_password != NULL)
         cr_builder_bytes(&call->request, CR_TAG_PASSWORD_NEW, options->new_password,
                          options->new_password_bytes);
+    known = offsetof(struct cr_login_options, renews) + sizeof options->renews;
+    if (options->size >= known && options->renews != NULL)
+        put_token(call, CR_TAG_AUTHORITY, options->renews);
     put_login(call, options);
     return call;
 }

@@ -153,10 +153,20 @@ static void do_login(struct request *request, const struct cr_message *message)
     cr_token_wipe(&create.anonymous);
 }
 
+/* The session that asks, where it is to go on. False: it is another user's. */
+static bool renewed_of(const struct request *request, const struct cr_message *message,
+                       const struct cr_create_request *create, struct cr_token *out)
+{
+    return !request->has_authority ||
+           (cr_user_equal(&create->user, &request->authority_user) &&
+            create->policy == CR_POLICY_KEEP && cr_message_token(message, CR_TAG_AUTHORITY, out));
+}
+
 static void do_login_password(struct request *request, const struct cr_message *message)
 {
     struct cr_create_request create;
     struct login_texts texts;
+    struct cr_token renewed = {{0}};
     const struct cr_field *password = cr_message_field(message, CR_TAG_PASSWORD);
     const struct cr_field *device = cr_message_field(message, CR_TAG_DEVICE);
     const struct cr_field *fresh = cr_message_field(message, CR_TAG_PASSWORD_NEW);
@@ -164,6 +174,8 @@ static void do_login_password(struct request *request, const struct cr_message *
         request_invalid(request);
     else if (request->service->options.auth == NULL)
         cr_request_status(request, CR_E_INVALID, "there are no accounts here");
+    else if (!renewed_of(request, message, &create, &renewed))
+        cr_request_status(request, CR_DENIED, NULL);
     else
         cr_auth_login(request->service->options.auth,
                       &(struct cr_auth_login){
@@ -174,8 +186,10 @@ static void do_login_password(struct request *request, const struct cr_message *
                           .fresh_bytes = fresh != NULL ? fresh->length : 0,
                           .device = device != NULL ? device->bytes : NULL,
                           .device_chars = device != NULL ? device->length : 0,
+                          .renews = request->has_authority ? &renewed : NULL,
                       },
                       cr_reply_login, request);
+    cr_token_wipe(&renewed);
     cr_token_wipe(&create.anonymous);
 }
 

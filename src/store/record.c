@@ -93,6 +93,10 @@ void cr_record_change(struct cr_record *record, const struct cr_change *change, 
     }
     if (change->set_token)
         token_change(record, change, now);
+    if (change->set_authenticated) {
+        record->authenticated_at = change->authenticated_at;
+        record->ends_at = change->ends_at;
+    }
 }
 
 void cr_account_row_change(struct cr_account_row *row, const struct cr_account_change *change,

@@ -51,8 +51,9 @@ static const char *const sql_texts[SQL_COUNT] = {
     /* Only what a change may change: none of it moves a row within an index but for the rare
      * user_generation. */
     [SQL_SESSION_UPDATE] =
-        "UPDATE sessions SET user_generation = ?, seen_at = ?, version = ?, hash = ?, "
-        "old_hash = ?, old_until = ?, sealed = ?, rights = ?, sum = ? WHERE id = ?",
+        "UPDATE sessions SET user_generation = ?, authenticated_at = ?, ends_at = ?, "
+        "seen_at = ?, version = ?, hash = ?, old_hash = ?, old_until = ?, sealed = ?, rights = ?, "
+        "sum = ? WHERE id = ?",
     [SQL_SESSION_DATA] = "UPDATE sessions SET data = ?, data_sum = ? WHERE id = ?",
     [SQL_SESSION_SEEN] = "UPDATE sessions SET seen_at = ?, sum = ? WHERE id = ?",
     [SQL_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",

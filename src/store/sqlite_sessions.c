@@ -152,6 +152,8 @@ enum cr_status cr_sqlite_session_update(struct cr_sqlite *s, const struct cr_rec
     cr_sqlite_sum_record(record, &sum);
     cr_query_open(&query, s, SQL_SESSION_UPDATE);
     cr_query_bind_uint(&query, record->user_generation);
+    cr_query_bind_int(&query, record->authenticated_at);
+    cr_query_bind_int(&query, record->ends_at);
     cr_query_bind_int(&query, record->seen_at);
     cr_query_bind_uint(&query, record->version);
     cr_query_bind_blob(&query, record->hash.bytes, sizeof record->hash.bytes);

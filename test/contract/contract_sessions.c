@@ -363,6 +363,41 @@ static void a_rotation_keeps_the_old_token_for_its_grace(void)
     fixture_fini(&f);
 }
 
+/* C3, C5: its end may lie further from its beginning than any login's. */
+static void who_gives_the_password_again_has_another_end(void)
+{
+    struct fixture f;
+    struct cr_record before, after;
+    struct cr_log_row row;
+    uint64_t version;
+    if (!fixture_init(&f))
+        return;
+    struct cr_session_id id = session_for(&f, "anna");
+    CHECK_STATUS(cr_store_find(f.store, &id, &before), CR_OK);
+    cr_time_ms now = before.ends_at - before.absolute_left;
+    struct cr_change change = rotation_of(&f, &before, 7, 0);
+    change.set_authenticated = true;
+    change.authenticated_at = now;
+    change.ends_at = now + 2 * ABSOLUTE_MS;
+    CHECK_STATUS(cr_store_change(f.store, &id, &change, &version, &row), CR_OK);
+    CHECK_STATUS(cr_store_find(f.store, &id, &after), CR_OK);
+    CHECK_INT(after.authenticated_at, now);
+    CHECK_INT(after.ends_at, now + 2 * ABSOLUTE_MS);
+    CHECK_INT(after.created_at, before.created_at);
+    CHECK_UINT(after.version, before.version);
+    CHECK_MEM(&after.hash, &change.hash, sizeof change.hash);
+
+    tap_row("what is not set stays");
+    struct cr_change next = rotation_of(&f, &after, 8, 0);
+    CHECK_STATUS(cr_store_change(f.store, &id, &next, &version, &row), CR_OK);
+    CHECK_STATUS(cr_store_find(f.store, &id, &after), CR_OK);
+    CHECK_INT(after.authenticated_at, now);
+    CHECK_INT(after.ends_at, now + 2 * ABSOLUTE_MS);
+    cr_record_fini(&before);
+    cr_record_fini(&after);
+    fixture_fini(&f);
+}
+
 static int text_falls(const void *a, const void *b)
 {
     return strcmp(((const struct cr_session_id *)b)->text, ((const struct cr_session_id *)a)->text);
@@ -466,6 +501,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_write_that_saw_another_version_changes_nothing),
     TAP_TEST(a_change_of_rights_is_logged_and_leaves_the_rest),
     TAP_TEST(a_rotation_keeps_the_old_token_for_its_grace),
+    TAP_TEST(who_gives_the_password_again_has_another_end),
     TAP_TEST(pages_of_a_list_show_each_session_once),
     TAP_TEST(a_list_shows_live_sessions_of_its_user_only),
     TAP_TEST(a_reader_sees_what_was_committed),

@@ -921,6 +921,131 @@ static void what_changes_an_account_asks_the_store_who_it_is(void)
     world_close(&w);
 }
 
+/* --- What stays with the user --- */
+
+#define CART "three coats"
+#define RIGHTS "staff"
+
+static bool session_read(struct world *w, const struct cr_token *token, struct cr_session *out)
+{
+    *out = (struct cr_session)CR_SESSION_INIT;
+    return CHECK_STATUS(cr_validate_strict(w->room, token, out), CR_OK);
+}
+
+static bool session_fill(struct world *w, const struct cr_session_id *id)
+{
+    uint64_t version;
+    return CHECK_STATUS(cr_data_write(w->room, id, CR_VERSION_ANY, CART, strlen(CART), &version),
+                        CR_OK) &&
+           CHECK_STATUS(cr_rights_write(w->room, id, RIGHTS, strlen(RIGHTS)), CR_OK);
+}
+
+static bool session_is_filled(const struct cr_session *session)
+{
+    return CHECK_UINT(session->data_bytes, strlen(CART)) &&
+           CHECK(memcmp(session->data, CART, strlen(CART)) == 0) &&
+           CHECK_UINT(session->rights_bytes, strlen(RIGHTS)) &&
+           CHECK(memcmp(session->rights, RIGHTS, strlen(RIGHTS)) == 0);
+}
+
+/* ASVS A5, C3, C5: another token and another absolute end, and all the rest as it was. */
+static void who_confirms_the_password_keeps_what_the_session_has(void)
+{
+    struct world w;
+    struct cr_session before, after;
+    if (!world_open(&w))
+        return;
+    struct cr_token here = login(&w, "alice", "curl/8"), there;
+    struct cr_session_id id = session_id(&w, &here);
+    if (!session_fill(&w, &id) || !session_read(&w, &here, &before))
+        return;
+    w.site.absolute = 3600000;
+    const struct cr_http_reply *reply = ASK(&w, POST("/reauth", .token = here.text, .type = JSON,
+                                                     .body = "{\"password\":\"" PASSWORD "\"}"));
+    CHECK_UINT(reply->status, 200);
+    there = cookie_token(reply);
+    CHECK(strstr(header_of(reply, "Set-Cookie"), "Max-Age=3600;") != NULL);
+    CHECK_UINT(session_status(&w, &here), 401);
+    if (session_read(&w, &there, &after)) {
+        CHECK(session_is_filled(&after));
+        CHECK(cr_session_id_equal(&after.id, &id));
+        CHECK(after.authenticated_at >= before.authenticated_at);
+        CHECK_INT(after.ends_at - after.authenticated_at, 3600000);
+        CHECK_INT(after.created_at, before.created_at);
+    }
+    world_close(&w);
+}
+
+/* Whose name is given is not whose session asks: the agent looks, not only this process. */
+static void a_password_confirms_its_own_users_session_only(void)
+{
+    struct world w;
+    struct cr_user bob;
+    struct cr_login login_out;
+    if (!world_open(&w))
+        return;
+    struct cr_token alice = login(&w, "alice", NULL);
+    CHECK_STATUS(cr_user_parse("bob", 3, &bob), CR_OK);
+    struct cr_login_options options = {
+        .size = sizeof options, .policy = CR_POLICY_KEEP, .renews = &alice};
+    CHECK_STATUS(cr_login_password(w.room, &bob, PASSWORD, strlen(PASSWORD), &options, &login_out),
+                 CR_DENIED);
+    CHECK_UINT(session_status(&w, &alice), 200);
+    world_close(&w);
+}
+
+static void who_changes_the_password_keeps_what_the_session_has(void)
+{
+    struct world w;
+    struct cr_session after;
+    if (!world_open(&w))
+        return;
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token here = login(&w, "alice", NULL), other = login(&w, "alice", NULL);
+    struct cr_session_id id = session_id(&w, &here);
+    if (!session_fill(&w, &id))
+        return;
+    struct cr_token there = cookie_token(ASK(
+        &w, POST("/password", .token = here.text, .type = JSON,
+                 .body = "{\"password\":\"" PASSWORD "\",\"new_password\":\"battery staples\"}")));
+    CHECK_UINT(session_status(&w, &here), 401);
+    CHECK_UINT(session_status(&w, &other), 401);
+    if (session_read(&w, &there, &after))
+        CHECK(session_is_filled(&after) && !cr_session_id_equal(&after.id, &id));
+    world_close(&w);
+}
+
+/* ASVS A5: a visitor's data moves to whom he turns out to be, and to nobody else. */
+static void what_a_visitor_put_in_is_the_users_after_the_login(void)
+{
+    static const char body[] = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}";
+    struct world w;
+    struct cr_login visitor;
+    struct cr_session after;
+    uint64_t version;
+    if (!world_open(&w) || !CHECK_STATUS(cr_create(w.room, NULL, NULL, &visitor), CR_OK))
+        return;
+    CHECK_STATUS(
+        cr_data_write(w.room, &visitor.session.id, CR_VERSION_ANY, CART, strlen(CART), &version),
+        CR_OK);
+    struct cr_token alice = cookie_token(
+        ASK(&w, POST("/login", .token = visitor.signed_token.text, .type = JSON, .body = body)));
+    CHECK_UINT(session_status(&w, &visitor.signed_token), 401);
+    if (session_read(&w, &alice, &after))
+        CHECK(after.data_bytes == strlen(CART) && memcmp(after.data, CART, strlen(CART)) == 0);
+
+    tap_row("another user's");
+    struct cr_token bob = login(&w, "bob", NULL);
+    struct cr_session_id id = session_id(&w, &bob);
+    CHECK(session_fill(&w, &id));
+    alice = cookie_token(ASK(&w, POST("/login", .token = bob.text, .type = JSON, .body = body)));
+    CHECK_UINT(session_status(&w, &bob), 401);
+    if (session_read(&w, &alice, &after))
+        CHECK(after.data_bytes == 0 && after.rights_bytes == 0);
+    tap_row(NULL);
+    world_close(&w);
+}
+
 /* ASVS D6. */
 static void to_log_out_needs_no_password(void)
 {
@@ -1410,6 +1535,10 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_bearer_gets_its_new_token_for_a_form_too),
     TAP_TEST(ending_another_session_needs_a_password_given_lately),
     TAP_TEST(what_changes_an_account_asks_the_store_who_it_is),
+    TAP_TEST(who_confirms_the_password_keeps_what_the_session_has),
+    TAP_TEST(a_password_confirms_its_own_users_session_only),
+    TAP_TEST(who_changes_the_password_keeps_what_the_session_has),
+    TAP_TEST(what_a_visitor_put_in_is_the_users_after_the_login),
     TAP_TEST(to_log_out_needs_no_password),
     TAP_TEST(the_pages_of_the_password_have_the_sessions_form),
     TAP_TEST(another_users_session_is_one_that_there_is_not),

@@ -518,6 +518,10 @@ static enum cr_status list_change(struct cr_store *store, const struct cr_sessio
     }
     if (change->set_token)
         token_change(store, record, change);
+    if (change->set_authenticated) {
+        record->authenticated_at = change->authenticated_at;
+        record->ends_at = change->ends_at;
+    }
     *out_version = record->version;
     *out_row = row_for(CR_LOG_SESSION_CHANGED, &change->ending);
     out_row->session = *id;
