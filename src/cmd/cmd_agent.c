@@ -80,12 +80,12 @@ struct agent_context {
 
 /* The settings, and what our own programs said over them. */
 static enum cr_status settings_take(struct agent_context *context, struct cr_settings *out,
-                                    struct cr_error *error)
+                                    struct cr_settings_wrong *wrong, struct cr_error *error)
 {
     static const struct cr_setting_origin origin = {CR_ORIGIN_OPTION, 0};
     const struct agent_input *in = &context->in;
     char text[64];
-    enum cr_status st = cr_place_settings(&context->place, out, error);
+    enum cr_status st = cr_place_settings(&context->place, out, wrong, error);
     if (st == CR_OK && in->realm != NULL)
         st = cr_settings_set(out, "session.realm", in->realm, origin, error);
     if (st == CR_OK && in->cache_bytes != NULL)
@@ -115,7 +115,7 @@ static enum cr_status settings_from_stdin(const struct cr_place *place, struct c
     text[count] = '\0';
     st = cr_settings_unpack(out, text, error);
     if (st == CR_OK)
-        st = cr_place_options(place, out, error);
+        st = cr_place_options(place, out, NULL, error);
     free(text);
     return st;
 }
@@ -143,8 +143,11 @@ static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
     struct cr_error error = {.size = sizeof error};
     char taken[CR_SETTINGS_NAMES_BYTES];
     char restart[CR_SETTINGS_NAMES_BYTES];
-    if (settings_take(context, &settings, &error) != CR_OK) {
-        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
+    struct cr_settings_wrong wrong;
+    if (settings_take(context, &settings, &wrong, &error) != CR_OK) {
+        if (wrong.count == 0) /* what our own programs said over them */
+            cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
+        cr_settings_wrong_log(&wrong);
         return false;
     }
     cr_settings_take_over(&context->running, &settings, "server.", taken, restart, sizeof taken);
@@ -171,6 +174,7 @@ static bool settings_begin(struct agent_context *context, struct cr_settings *ou
 {
     struct cr_error error = {.size = sizeof error};
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
+    struct cr_settings_wrong wrong = {.count = 0};
     const size_t row = cr_setting_find("store.url");
     const char *given = context->place.given[row];
     bool from_stdin = given != NULL && strcmp(given, "-") == 0;
@@ -180,7 +184,7 @@ static bool settings_begin(struct agent_context *context, struct cr_settings *ou
     }
     enum cr_status st = context->in.served
                             ? settings_from_stdin(&context->place, out_settings, &error)
-                            : settings_take(context, out_settings, &error);
+                            : settings_take(context, out_settings, &wrong, &error);
     if (st != CR_OK) {
         cr_complain("%s", error.text);
         return false;

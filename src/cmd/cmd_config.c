@@ -54,7 +54,7 @@ int cr_cmd_config_show(int argc, char **argv)
 /* ---- check */
 
 /* As `serve` reads them. */
-static enum cr_status server_check(const struct cr_settings *settings, struct cr_error *out_error)
+static enum cr_status listen_check(const struct cr_settings *settings, struct cr_error *out_error)
 {
     char list[CR_SETTING_TEXT_CHARS_MAX + 1];
     char origin[CR_SETTING_TEXT_CHARS_MAX + 32];
@@ -71,9 +71,14 @@ static enum cr_status server_check(const struct cr_settings *settings, struct cr
                                      "127.0.0.1:8080 or [::1]:8080",
                                      origin, word);
     }
-    if (settings->clear_site_data[strspn(settings->clear_site_data,
-                                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*"
-                                         ", ")] == '\0')
+    return CR_OK;
+}
+
+static enum cr_status clear_check(const struct cr_settings *settings, struct cr_error *out_error)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*, ";
+    char origin[CR_SETTING_TEXT_CHARS_MAX + 32];
+    if (settings->clear_site_data[strspn(settings->clear_site_data, letters)] == '\0')
         return CR_OK;
     cr_setting_origin_show(settings, cr_setting_find("server.clear_site_data"), origin,
                            sizeof origin);
@@ -81,6 +86,26 @@ static enum cr_status server_check(const struct cr_settings *settings, struct cr
                              "%s: '%s' is not a list of what Clear-Site-Data can name, such as "
                              "cookies, storage",
                              origin, settings->clear_site_data);
+}
+
+/* With what else is wrong. */
+static void server_check(struct cr_place *place)
+{
+    struct cr_error error = {.size = sizeof error};
+    enum cr_status *st = &place->settings_status;
+    if (listen_check(&place->settings, &error) != CR_OK)
+        *st = cr_settings_wrong_add(&place->settings_wrong, *st, &error, &place->settings_error);
+    if (clear_check(&place->settings, &error) != CR_OK)
+        *st = cr_settings_wrong_add(&place->settings_wrong, *st, &error, &place->settings_error);
+}
+
+static json_t *wrong_json(const struct cr_place *place)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < place->settings_wrong.count; i++)
+        json_array_append_new(list, json_string(place->settings_wrong.text[i]));
+    return json_pack("{s:b, s:s, s:o, s:b}", "ok", 0, "error", place->settings_error.text, "errors",
+                     list, "more", (int)place->settings_wrong.more);
 }
 
 static void check_print(const struct cr_settings *settings, const char *policy)
@@ -131,7 +156,8 @@ int cr_cmd_config_check(int argc, char **argv)
     static struct cr_form form = {
         .text = "Check the settings as `serve` would take them, with the same options: is "
                 "everything right, and where does each value come from? The exit status is 2 when "
-                "something is wrong, which is told with file and line, variable or option."
+                "something is wrong: all of it (up to 20) is told with file and line, variable or "
+                "option."
                 "\vExamples:\n  cloakroom config check\n  cloakroom config check --config "
                 "/srv/app.conf --workers 4\n\nOptions outweigh the environment "
                 "(CLOAKROOM__SECTION__KEY), that outweighs the file, and that the defaults.",
@@ -145,13 +171,11 @@ int cr_cmd_config_check(int argc, char **argv)
     for (size_t i = 0; i < count; i++)
         names[i] = rows[i].name;
     cr_form_read(&form, argc, argv, &place, NULL);
-    enum cr_status st = place.settings_status;
-    if (st == CR_OK)
-        st = server_check(&place.settings, &place.settings_error);
-    if (st != CR_OK && place.json)
-        (void)cr_json_print(json_pack("{s:b, s:s}", "ok", 0, "error", place.settings_error.text));
-    if (st != CR_OK) {
-        cr_complain("%s", place.settings_error.text);
+    server_check(&place);
+    if (place.settings_status != CR_OK) {
+        if (place.json)
+            (void)cr_json_print(wrong_json(&place));
+        cr_settings_wrong_complain(&place.settings_wrong);
         return CR_EXIT_USAGE;
     }
     cr_settings_policy_show(&place.settings, policy, sizeof policy);

@@ -417,10 +417,11 @@ static bool serve_reload(void *context)
     struct serving *s = context;
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
+    struct cr_settings_wrong wrong;
     char taken[CR_SETTINGS_NAMES_BYTES];
     char restart[CR_SETTINGS_NAMES_BYTES];
-    if (cr_place_settings(&s->place, &settings, &error) != CR_OK) {
-        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", error.text);
+    if (cr_place_settings(&s->place, &settings, &wrong, &error) != CR_OK) {
+        cr_settings_wrong_log(&wrong);
         return false;
     }
     cr_settings_take_over(&s->running, &settings, NULL, taken, restart, sizeof taken);

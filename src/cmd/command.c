@@ -318,9 +318,10 @@ void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_p
     place->settings_error = (struct cr_error){.size = sizeof place->settings_error};
     cr_settings_init(&place->settings);
     if (form->settings != NULL)
-        place->settings_status = cr_place_settings(place, &place->settings, &place->settings_error);
+        place->settings_status = cr_place_settings(place, &place->settings, &place->settings_wrong,
+                                                   &place->settings_error);
     if (place->settings_status != CR_OK && !form->takes_bad_settings) {
-        cr_complain("%s", place->settings_error.text);
+        cr_settings_wrong_complain(&place->settings_wrong);
         exit(CR_EXIT_USAGE);
     }
 }
@@ -338,45 +339,66 @@ static enum cr_status option_secret_check(const struct cr_setting *row, const ch
                              row->option, row->name);
 }
 
-enum cr_status cr_place_options(const struct cr_place *place, struct cr_settings *settings,
-                                struct cr_error *out_error)
+void cr_settings_wrong_complain(const struct cr_settings_wrong *wrong)
 {
+    for (size_t i = 0; i < wrong->count; i++)
+        cr_complain("%s", wrong->text[i]);
+    if (wrong->more)
+        cr_complain("there is more wrong: these are the first %zu", wrong->count);
+}
+
+void cr_settings_wrong_log(const struct cr_settings_wrong *wrong)
+{
+    for (size_t i = 0; i < wrong->count; i++)
+        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", wrong->text[i]);
+    if (wrong->more)
+        cr_log(CR_LOG_ERROR, "there is more wrong with them: these are the first %zu",
+               wrong->count);
+}
+
+enum cr_status cr_place_options(const struct cr_place *place, struct cr_settings *settings,
+                                struct cr_settings_wrong *wrong, struct cr_error *out_error)
+{
+    struct cr_error error = {.size = sizeof error};
     static const struct cr_setting_origin origin = {CR_ORIGIN_OPTION, 0};
     size_t row_count;
     const struct cr_setting *rows = cr_setting_rows(&row_count);
     enum cr_status st = CR_OK;
-    for (size_t i = 0; st == CR_OK && i < row_count; i++) {
+    for (size_t i = 0; (st == CR_OK || wrong != NULL) && i < row_count; i++) {
         if (place->given[i] == NULL)
             continue;
-        st = option_secret_check(&rows[i], place->given[i], out_error);
-        if (st == CR_OK)
-            st = cr_setting_put(settings, i, place->given[i], origin, out_error);
+        if (option_secret_check(&rows[i], place->given[i], &error) != CR_OK ||
+            cr_setting_put(settings, i, place->given[i], origin, &error) != CR_OK)
+            st = cr_settings_wrong_add(wrong, st, &error, out_error);
     }
     return st;
 }
 
 enum cr_status cr_place_settings(const struct cr_place *place, struct cr_settings *out_settings,
-                                 struct cr_error *out_error)
+                                 struct cr_settings_wrong *wrong, struct cr_error *out_error)
 {
     struct cr_settings settings;
+    struct cr_error error = {.size = sizeof error};
     const char *config = place->config;
-    enum cr_status st = CR_OK;
     cr_settings_init(&settings);
+    wrong->count = 0;
+    wrong->more = false;
     if (config == NULL && access(CR_SETTINGS_FILE, F_OK) == 0)
         config = CR_SETTINGS_FILE;
-    if (config != NULL)
-        st = cr_settings_read(&settings, config, out_error);
-    if (st == CR_OK)
-        st = cr_settings_credentials(&settings, getenv("CREDENTIALS_DIRECTORY"), out_error);
-    if (st == CR_OK)
-        st = cr_settings_environment(&settings, environ, out_error);
-    if (st == CR_OK)
-        st = cr_place_options(place, &settings, out_error);
-    if (st == CR_OK)
-        st = cr_settings_finish(&settings, out_error);
-    if (st == CR_OK)
-        *out_settings = settings;
-    return st;
+    /* Each adds what is wrong: the first of all that is the answer. */
+    (void)!(config == NULL ? CR_OK : cr_settings_read(&settings, config, wrong, &error));
+    enum cr_status st = cr_settings_credentials(&settings, getenv("CREDENTIALS_DIRECTORY"), &error);
+    if (st != CR_OK)
+        st = cr_settings_wrong_add(wrong, CR_OK, &error, out_error);
+    (void)!cr_settings_environment(&settings, environ, wrong, &error);
+    (void)!cr_place_options(place, &settings, wrong, &error);
+    (void)!cr_settings_finish(&settings, wrong, &error);
+    *out_settings = settings;
+    if (wrong->count == 0)
+        return CR_OK;
+    out_error->status = CR_E_INVALID;
+    memcpy(out_error->text, wrong->text[0], sizeof out_error->text);
+    return CR_E_INVALID;
 }
 
 void cr_place_changes_say(const char *taken, const char *restart)

@@ -87,11 +87,12 @@ struct cr_form {
 };
 
 struct cr_place {
-    struct cr_settings settings; /* defaults, when they are bad */
+    struct cr_settings settings; /* as far as they are right */
     enum cr_status settings_status;
     struct cr_error settings_error;
-    const char *config;                 /* NULL: not said */
-    const char *given[CR_SETTINGS_MAX]; /* by row: what its option said; NULL: nothing */
+    struct cr_settings_wrong settings_wrong; /* that, and all else that is wrong with them */
+    const char *config;                      /* NULL: not said */
+    const char *given[CR_SETTINGS_MAX];      /* by row: what its option said; NULL: nothing */
     bool json;
     char **words;
     int word_count;
@@ -101,15 +102,22 @@ void cr_form_read(const struct cr_form *form, int argc, char **argv, struct cr_p
                   void *input);
 
 /* Defaults, file, environment, and the options as they were given: what comes later outweighs.
+ * *out_settings is written also when something is wrong: the rest of it.
  * Again, when a file was changed. */
 CR_MUST_CHECK enum cr_status cr_place_settings(const struct cr_place *place,
                                                struct cr_settings *out_settings,
+                                               struct cr_settings_wrong *wrong,
                                                struct cr_error *out_error);
 
 /* Only the options, over what there is. */
 CR_MUST_CHECK enum cr_status cr_place_options(const struct cr_place *place,
                                               struct cr_settings *settings,
+                                              struct cr_settings_wrong *wrong,
                                               struct cr_error *out_error);
+/* Each on standard error. */
+void cr_settings_wrong_complain(const struct cr_settings_wrong *wrong);
+/* SIGHUP: each to the log, with that the settings stay as they were. */
+void cr_settings_wrong_log(const struct cr_settings_wrong *wrong);
 
 /* To the log: what SIGHUP has changed, and what is to be restarted for. Both as
  * cr_settings_take_over writes them. */

@@ -364,6 +364,7 @@ static bool file_settings_read(const struct cr_place *place, struct cr_doctor_fa
 {
     char here[PATH_MAX] = "";
     struct cr_place their = *place;
+    struct cr_settings_wrong wrong;
     struct cr_error error = {.size = sizeof error};
     *out_settings = place->settings;
     if (facts->config.path[0] != '\0' && realpath(facts->config.path, here) == NULL)
@@ -375,7 +376,7 @@ static bool file_settings_read(const struct cr_place *place, struct cr_doctor_fa
         return false;
     their.config = facts->about.config;
     file_look(their.config, &facts->config);
-    facts->settings_status = cr_place_settings(&their, out_settings, &error);
+    facts->settings_status = cr_place_settings(&their, out_settings, &wrong, &error);
     snprintf(facts->settings_error, sizeof facts->settings_error, "%s", error.text);
     return facts->settings_status == CR_OK;
 }

@@ -153,6 +153,20 @@ enum cr_status cr_setting_refuse(struct cr_error *out_error, const char *format,
     return CR_E_INVALID;
 }
 
+enum cr_status cr_settings_wrong_add(struct cr_settings_wrong *wrong, enum cr_status so_far,
+                                     const struct cr_error *error, struct cr_error *out_error)
+{
+    if (wrong != NULL && wrong->count == CR_SETTINGS_WRONG_MAX)
+        wrong->more = true;
+    else if (wrong != NULL)
+        memcpy(wrong->text[wrong->count++], error->text, sizeof error->text);
+    if (so_far != CR_OK)
+        return so_far;
+    out_error->status = error->status;
+    memcpy(out_error->text, error->text, sizeof error->text);
+    return error->status;
+}
+
 /* ---- passwords in URLs */
 
 /* Where its text begins, and how long it is; NULL: there is none. */

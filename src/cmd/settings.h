@@ -139,15 +139,33 @@ CR_MUST_CHECK enum cr_status cr_setting_put(struct cr_settings *settings, size_t
 enum cr_status cr_setting_refuse(struct cr_error *out_error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/*
+ * What is wrong, each with where it stands. Calls below that take one go on after a mistake and add
+ * all of them; with NULL they end at the first, which is `out_error`'s either way.
+ */
+#define CR_SETTINGS_WRONG_MAX 20
+struct cr_settings_wrong {
+    size_t count; /* at most CR_SETTINGS_WRONG_MAX */
+    bool more;    /* than are kept */
+    char text[CR_SETTINGS_WRONG_MAX][sizeof((struct cr_error *)NULL)->text];
+};
+/* Adds `error`; copies it to `out_error` where `so_far` is CR_OK. The first of both statuses. */
+CR_MUST_CHECK enum cr_status cr_settings_wrong_add(struct cr_settings_wrong *wrong,
+                                                   enum cr_status so_far,
+                                                   const struct cr_error *error,
+                                                   struct cr_error *out_error);
+
 /* ---- settings_source.c: where values come from */
 
 /* All of a settings file, or nothing of it: CR_E_INVALID with file and line, CR_E_IO when it cannot
  * be read. A key that stands there twice is an error; one that was set before is overwritten. */
 CR_MUST_CHECK enum cr_status cr_settings_read(struct cr_settings *settings, const char *path,
+                                              struct cr_settings_wrong *wrong,
                                               struct cr_error *out_error);
 /* The same for its bytes; `path` is for what is said. */
 CR_MUST_CHECK enum cr_status cr_settings_parse(struct cr_settings *settings, const char *path,
                                                const char *bytes, size_t count,
+                                               struct cr_settings_wrong *wrong,
                                                struct cr_error *out_error);
 
 /* What is secret, from the files of `directory` ($CREDENTIALS_DIRECTORY) that have a setting's
@@ -161,6 +179,7 @@ CR_MUST_CHECK enum cr_status cr_settings_credentials(struct cr_settings *setting
  * nothing: CR_E_INVALID with the variable's name, also for one that names no setting. */
 CR_MUST_CHECK enum cr_status cr_settings_environment(struct cr_settings *settings,
                                                      char *const *environment,
+                                                     struct cr_settings_wrong *wrong,
                                                      struct cr_error *out_error);
 
 /* Every value and its origin, for a process of ours: cr_settings_unpack reads it again. The store's
@@ -174,6 +193,7 @@ CR_MUST_CHECK enum cr_status cr_settings_unpack(struct cr_settings *settings, ch
 /* The lifetimes that follow from the profile, where nothing else was said; and CR_E_INVALID, with
  * where it was said, for values that do not go together. */
 CR_MUST_CHECK enum cr_status cr_settings_finish(struct cr_settings *settings,
+                                                struct cr_settings_wrong *wrong,
                                                 struct cr_error *out_error);
 
 /* "/etc/x.conf:3", "CLOAKROOM__CACHE__KIND", "--cache", "profile aal2", "default". */

@@ -102,8 +102,10 @@ static enum cr_status lifetime_check(const struct cr_settings *settings, const c
 }
 
 /* What the limits of log-ins say. */
-static enum cr_status limits_check(const struct cr_settings *settings, struct cr_error *out_error)
+static enum cr_status limits_check(const struct cr_settings *settings, enum cr_status st,
+                                   struct cr_settings_wrong *wrong, struct cr_error *out_error)
 {
+    struct cr_error error = {.size = sizeof error};
     const struct {
         const char *row, *value;
     } limits[] = {{"login.limit_account", settings->limit_account},
@@ -112,36 +114,55 @@ static enum cr_status limits_check(const struct cr_settings *settings, struct cr
                   {"login.limit_source_56", settings->limit_source_56},
                   {"login.limit_source_48", settings->limit_source_48},
                   {"login.limit_device", settings->limit_device}};
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0] && (st == CR_OK || wrong != NULL);
+         i++) {
         char text[CR_SETTING_TEXT_CHARS_MAX + 160];
         struct cr_limit limit;
         if (cr_limit_read(limits[i].value, &limit))
             continue;
         (void)snprintf(text, sizeof text,
                        "%s is `off`, or one to four of COUNT/TIME with a space between, such as "
-                       "5/1m 20/1h 60/1d; not '%s'",
+                       "5/1m 20/1h 60/1d, COUNT up to 1000000 and TIME up to 365d; not '%s'",
                        limits[i].row, limits[i].value);
-        return refuse(settings, limits[i].row, text, out_error);
+        (void)refuse(settings, limits[i].row, text, &error);
+        st = cr_settings_wrong_add(wrong, st, &error, out_error);
     }
-    return CR_OK;
+    return st;
 }
 
-enum cr_status cr_settings_finish(struct cr_settings *settings, struct cr_error *out_error)
+/* Each as such is right. */
+static enum cr_status together_check(const struct cr_settings *settings, unsigned number,
+                                     struct cr_error *out_error)
 {
-    CR_ASSERT(settings->profile >= CR_PROFILE_NONE && settings->profile <= CR_PROFILE_AAL3);
     const cr_span_ms absolute = profiles[settings->profile].absolute;
     const cr_span_ms idle = profiles[settings->profile].idle;
+    if (number == 0)
+        return lifetime_check(settings, "session.idle", settings->idle, idle, out_error);
+    if (number == 1)
+        return lifetime_check(settings, "session.absolute", settings->absolute, absolute,
+                              out_error);
+    return settings->lease >= 5 * settings->poll
+               ? CR_OK
+               : refuse(settings, "engine.lease", "engine.lease is at least five times engine.poll",
+                        out_error);
+}
+
+enum cr_status cr_settings_finish(struct cr_settings *settings, struct cr_settings_wrong *wrong,
+                                  struct cr_error *out_error)
+{
+    struct cr_error error = {.size = sizeof error};
+    enum cr_status st = CR_OK;
+    CR_ASSERT(settings->profile >= CR_PROFILE_NONE && settings->profile <= CR_PROFILE_AAL3);
     if (settings->profile != CR_PROFILE_NONE) {
-        profile_put(settings, "session.absolute", absolute);
-        profile_put(settings, "session.idle", idle);
+        profile_put(settings, "session.absolute", profiles[settings->profile].absolute);
+        profile_put(settings, "session.idle", profiles[settings->profile].idle);
     }
-    enum cr_status st = lifetime_check(settings, "session.idle", settings->idle, idle, out_error);
-    if (st == CR_OK)
-        st = lifetime_check(settings, "session.absolute", settings->absolute, absolute, out_error);
-    if (st == CR_OK && settings->lease < 5 * settings->poll)
-        st = refuse(settings, "engine.lease", "engine.lease is at least five times engine.poll",
-                    out_error);
-    return st == CR_OK ? limits_check(settings, out_error) : st;
+    /* A value that was not taken says nothing about another. */
+    const bool all_taken = wrong == NULL || wrong->count == 0;
+    for (unsigned number = 0; number < 3 && all_taken && (st == CR_OK || wrong != NULL); number++)
+        if (together_check(settings, number, &error) != CR_OK)
+            st = cr_settings_wrong_add(wrong, st, &error, out_error);
+    return limits_check(settings, st, wrong, out_error);
 }
 
 void cr_settings_policy_show(const struct cr_settings *settings, char *out, size_t capacity)

@@ -30,13 +30,16 @@ struct reading {
     const char *at, *end; /* the file's bytes that are left */
     int line;             /* of the one that was read last */
     int bad_line;         /* 0: nothing wrong so far */
+    const int *told;      /* lines that are known to be wrong: as if they were empty */
+    size_t told_count;
+    bool in_told_section; /* one of them began it */
     struct cr_error *error;
 };
 
 static void reading_fail(struct reading *r, const char *why)
 {
     if (r->bad_line != 0)
-        return; /* the first one is told */
+        return; /* the next one is another reading's */
     r->bad_line = r->line;
     (void)cr_setting_refuse(r->error, "%s:%d: %s", r->path, r->line, why);
 }
@@ -55,6 +58,14 @@ static size_t sections_list(char out[SECTIONS_MAX][NAME_CHARS_MAX])
         snprintf(out[count++], NAME_CHARS_MAX, "%.*s", (int)length, rows[i].name);
     }
     return count;
+}
+
+static bool line_is_told(const struct reading *r)
+{
+    for (size_t i = 0; i < r->told_count; i++)
+        if (r->told[i] == r->line)
+            return true;
+    return false;
 }
 
 /* inih says nothing of a section until something stands in it. */
@@ -94,6 +105,15 @@ static bool text_is_utf8(const char *text, size_t length)
     return true;
 }
 
+/* The first that is no blank. */
+static char line_head(const char *line, size_t length)
+{
+    size_t i = 0;
+    while (i < length && (line[i] == ' ' || line[i] == '\t'))
+        i++;
+    return i < length ? line[i] : '\n';
+}
+
 /* As fgets. inih would take the rest of a line that is too long for another line. */
 static char *reading_line(char *out, int capacity, void *context)
 {
@@ -104,7 +124,13 @@ static char *reading_line(char *out, int capacity, void *context)
     r->line++;
     const char *end = memchr(r->at, '\n', (size_t)(r->end - r->at));
     size_t length = (size_t)((end == NULL ? r->end : end + 1) - r->at);
-    if (length > (size_t)capacity - 2) {
+    const bool is_told = line_is_told(r);
+    if (line_head(r->at, length) == '[')
+        r->in_told_section = is_told;
+    if (is_told) {
+        memcpy(out, "\n", 2);
+        r->at += length;
+    } else if (length > (size_t)capacity - 2) {
         snprintf(why, sizeof why, "the line is too long: %d bytes are the most", capacity - 3);
         reading_fail(r, why);
     } else if (memchr(r->at, '\0', length) != NULL) {
@@ -129,6 +155,8 @@ static int reading_pair(void *context, const char *section, const char *key, con
     (void)cr_setting_rows(&row_count);
     if (r->bad_line != 0)
         return 0;
+    if (r->in_told_section)
+        return 1; /* nobody knows what it was to be */
     if (section[0] == '\0') {
         snprintf(name, sizeof name, "%s stands before any [section]", key);
         reading_fail(r, name);
@@ -147,24 +175,50 @@ static int reading_pair(void *context, const char *section, const char *key, con
     return 0;
 }
 
-enum cr_status cr_settings_parse(struct cr_settings *settings, const char *path, const char *bytes,
-                                 size_t count, struct cr_error *out_error)
+/* The first line of it that is wrong; 0: none is. */
+static int reading_run(struct reading *r)
 {
-    struct cr_settings copy = *settings;
-    struct reading reading = {
-        .settings = &copy, .path = path, .at = bytes, .end = bytes + count, .error = out_error};
-    int result = ini_parse_stream(reading_line, &reading, reading_pair, &reading);
+    int result = ini_parse_stream(reading_line, r, reading_pair, r);
     /* inih goes on after a line that it did not understand. */
-    if (result != 0 && (reading.bad_line == 0 || result < reading.bad_line)) {
-        reading.line = result > 0 ? result : reading.line;
-        reading.bad_line = 0;
-        reading_fail(&reading, "neither [section] nor key = value");
+    if (result != 0 && (r->bad_line == 0 || result < r->bad_line)) {
+        r->line = result > 0 ? result : r->line;
+        r->bad_line = 0;
+        reading_fail(r, "neither [section] nor key = value");
     }
-    if (reading.bad_line != 0)
-        return CR_E_INVALID;
+    return r->bad_line;
+}
+
+enum cr_status cr_settings_parse(struct cr_settings *settings, const char *path, const char *bytes,
+                                 size_t count, struct cr_settings_wrong *wrong,
+                                 struct cr_error *out_error)
+{
+    enum cr_status st = CR_OK;
+    struct cr_settings copy;
+    struct cr_error error = {.size = sizeof error};
+    int told[CR_SETTINGS_WRONG_MAX + 1];
+    size_t told_count = 0;
+    int bad;
+    /* Once more for each that is wrong, which the next reading passes over. */
+    do {
+        copy = *settings;
+        struct reading reading = {.settings = &copy,
+                                  .path = path,
+                                  .at = bytes,
+                                  .end = bytes + count,
+                                  .told = told,
+                                  .told_count = told_count,
+                                  .error = &error};
+        bad = reading_run(&reading);
+        if (bad != 0) {
+            st = cr_settings_wrong_add(wrong, st, &error, out_error);
+            told[told_count++] = bad;
+        }
+    } while (bad != 0 && wrong != NULL && told_count <= CR_SETTINGS_WRONG_MAX);
     snprintf(copy.file, sizeof copy.file, "%s", path);
-    *settings = copy;
-    return CR_OK;
+    /* For what is looked at besides. */
+    if (st == CR_OK || wrong != NULL)
+        *settings = copy;
+    return st;
 }
 
 /* The caller frees *out_bytes. *out_open: people may read it, or write it, who need not. */
@@ -225,19 +279,20 @@ static enum cr_status secrets_check(const struct cr_settings *settings, struct c
 }
 
 enum cr_status cr_settings_read(struct cr_settings *settings, const char *path,
-                                struct cr_error *out_error)
+                                struct cr_settings_wrong *wrong, struct cr_error *out_error)
 {
+    struct cr_error error = {.size = sizeof error};
     char *bytes = NULL;
     size_t count = 0;
     bool open_to_others = false;
-    enum cr_status st = file_take(path, &bytes, &count, &open_to_others, out_error);
+    enum cr_status st = file_take(path, &bytes, &count, &open_to_others, &error);
     if (st != CR_OK)
-        return st;
+        return cr_settings_wrong_add(wrong, CR_OK, &error, out_error);
     struct cr_settings copy = *settings;
-    st = cr_settings_parse(&copy, path, bytes, count, out_error);
-    if (st == CR_OK && open_to_others)
-        st = secrets_check(&copy, out_error);
-    if (st == CR_OK)
+    st = cr_settings_parse(&copy, path, bytes, count, wrong, out_error);
+    if ((st == CR_OK || wrong != NULL) && open_to_others && secrets_check(&copy, &error) != CR_OK)
+        st = cr_settings_wrong_add(wrong, st, &error, out_error);
+    if (st == CR_OK || wrong != NULL)
         *settings = copy;
     cr_bytes_wipe(bytes, count);
     free(bytes);
@@ -370,19 +425,21 @@ static enum cr_status variable_take(struct cr_settings *settings, const char *en
 }
 
 enum cr_status cr_settings_environment(struct cr_settings *settings, char *const *environment,
-                                       struct cr_error *out_error)
+                                       struct cr_settings_wrong *wrong, struct cr_error *out_error)
 {
     struct cr_settings copy = *settings;
+    struct cr_error error = {.size = sizeof error};
+    enum cr_status st = CR_OK;
     const size_t length = strlen(CR_SETTING_ENVIRONMENT);
     for (char *const *entry = environment; entry != NULL && *entry != NULL; entry++) {
-        if (strncmp(*entry, CR_SETTING_ENVIRONMENT, length) != 0)
-            continue;
-        enum cr_status st = variable_take(&copy, *entry, out_error);
-        if (st != CR_OK)
+        if (strncmp(*entry, CR_SETTING_ENVIRONMENT, length) == 0 &&
+            variable_take(&copy, *entry, &error) != CR_OK)
+            st = cr_settings_wrong_add(wrong, st, &error, out_error);
+        if (st != CR_OK && wrong == NULL)
             return st;
     }
     *settings = copy;
-    return CR_OK;
+    return st;
 }
 
 /* ---- a process of ours: lines of "KIND LINE NAME=VALUE", and first the file's name */

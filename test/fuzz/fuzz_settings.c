@@ -52,6 +52,24 @@ static void refused_check(const struct cr_settings *settings, const struct cr_se
     fuzz_must(strncmp(error->text, prefix, strlen(prefix)) == 0, "and where");
 }
 
+/* Who asks for all of it is told the same first. */
+static void all_told_check(struct cr_settings settings, const char *text, size_t bytes,
+                           const struct cr_error *first)
+{
+    static struct cr_settings_wrong wrong;
+    struct cr_error error = {.size = sizeof error};
+    wrong.count = 0;
+    wrong.more = false;
+    enum cr_status st = cr_settings_parse(&settings, "x.conf", text, bytes, &wrong, &error);
+    fuzz_must(st == CR_E_INVALID && wrong.count > 0, "it is wrong again");
+    fuzz_must(strcmp(error.text, first->text) == 0 && strcmp(wrong.text[0], first->text) == 0,
+              "the first is the first");
+    for (size_t i = 0; i < wrong.count; i++)
+        for (size_t j = 0; j < i; j++)
+            fuzz_must(strcmp(wrong.text[i], wrong.text[j]) != 0, "each is told once");
+    taken_check(&settings);
+}
+
 static void file_try(struct cr_settings *settings, const char *text, size_t bytes)
 {
     struct cr_error error = {.size = sizeof error};
@@ -59,8 +77,9 @@ static void file_try(struct cr_settings *settings, const char *text, size_t byte
     long lines = 1;
     for (size_t i = 0; i < bytes; i++)
         lines += text[i] == '\n';
-    if (cr_settings_parse(settings, "x.conf", text, bytes, &error) != CR_OK) {
+    if (cr_settings_parse(settings, "x.conf", text, bytes, NULL, &error) != CR_OK) {
         refused_check(settings, &before, &error, "x.conf:");
+        all_told_check(before, text, bytes, &error);
         long line = strtol(error.text + strlen("x.conf:"), NULL, 10);
         fuzz_must(line >= 1 && line <= lines, "the line is one of the file's");
         fuzz_refused();
@@ -68,7 +87,7 @@ static void file_try(struct cr_settings *settings, const char *text, size_t byte
     }
     fuzz_taken();
     taken_check(settings);
-    if (cr_settings_finish(settings, &error) == CR_OK)
+    if (cr_settings_finish(settings, NULL, &error) == CR_OK)
         taken_check(settings);
     else
         fuzz_must(error.text[0] != '\0', "what does not go together is said");
@@ -84,7 +103,7 @@ static void environment_try(struct cr_settings *settings, char *text)
          line = strsep(&text, "\n"))
         variables[count++] = line;
     variables[count] = NULL;
-    if (cr_settings_environment(settings, variables, &error) != CR_OK) {
+    if (cr_settings_environment(settings, variables, NULL, &error) != CR_OK) {
         refused_check(settings, &before, &error, "");
         fuzz_must(strstr(error.text, CR_SETTING_ENVIRONMENT) != NULL, "the variable is named");
         fuzz_refused();

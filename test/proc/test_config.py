@@ -89,6 +89,42 @@ def what_is_wrong_is_told_with_its_place_and_a_status():
     assert status == 2 and "/nowhere/x.conf: No such file or directory" in error, error
 
 
+def all_that_is_wrong_is_told_at_once():
+    path = file_with("[server]\nworkers = 0\nworkres = 2\nlisten = x\nworkers = 3\n\n[cash]\nkind = none\n"
+                     "\n[cache\nkind = none\n[engine]\nno pair\nlease = 2s\n"
+                     "[login]\nlimit_pair = 5/366d\nlimit_device = 5\n")
+    env = {"CLOAKROOM__CACHE__MEMORY": "lots", "CLOAKROOM__SERVER__WORKRES": "2"}
+    says = [f"{path}:2: server.workers goes", f"{path}:3: there is no setting server.workres",
+            f"{path}:7: there is no section [cash]", f"{path}:10: neither [section]",
+            f"{path}:13: neither [section]", "CLOAKROOM__CACHE__MEMORY: cache.memory is",
+            "CLOAKROOM__SERVER__WORKRES: there is no such setting", "--cache: ",
+            f"{path}:16: login.limit_pair is", f"{path}:17: login.limit_device is",
+            f"{path}:4: 'x' is not an address"]
+    says[7] = "cache.kind is"
+    words = ("check", "--config", path, "--cache", "some")
+    status, out, error = config(*words, env=env)
+    lines = error.splitlines()
+    assert (status, out) == (2, ""), (status, out)
+    assert len(lines) == len(says), error
+    for line in lines:
+        assert line.startswith("cloakroom: ") and sum(say in line for say in says) == 1, line
+    assert all(say in error for say in says), error
+    answer = json.loads(config(*words, "--json", env=env)[1])
+    assert answer["errors"] == [line.removeprefix("cloakroom: ") for line in lines], answer
+    assert answer["error"] == answer["errors"][0] and answer["more"] is False, answer
+    tap.note("values that do not go together, once each of them is right")
+    path = file_with("[session]\nidle = 31d\nabsolute = 31d\n[engine]\nlease = 2s\n")
+    status, _, error = config("check", "--config", path)
+    assert status == 2 and [line.split(": ")[1] for line in error.splitlines()] == [
+        f"{path}:2", f"{path}:3", f"{path}:5"], error
+    tap.note("and no more than twenty")
+    path = file_with("[server]\n" + "".join(f"x{i} = 1\n" for i in range(40)))
+    status, _, error = config("check", "--config", path)
+    lines = error.splitlines()
+    assert status == 2 and len(lines) == 21 and f"{path}:21: " in lines[19], error
+    assert lines[20] == "cloakroom: there is more wrong: these are the first 20", error
+
+
 def profiles_have_the_lifetimes_of_nist():
     """ASVS C1, C4."""
     rows = [("none", "A session ends 30m after its last use, and 12h after its login whatever its use "
@@ -218,6 +254,8 @@ def a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_ch
         all_answer(server, token)
         said = change(server, path, "[cache]\nmemory = lots\n", f"{path}:2: cache.memory is a size")
         assert "the settings stay as they were" in said and "read anew" not in said, said
+        change(server, path, "[cache]\nmemory = lots\nkind = some\n", f"{path}:2: cache.memory is a size",
+               f"{path}:3: cache.kind is")
         said = change(server, path, "[cache\n", f"{path}:1: neither [section] nor key = value")
         all_answer(server, token)
         said = change(server, path,
@@ -309,6 +347,7 @@ def an_agent_alone_says_what_it_takes_over_and_what_needs_a_restart():
 tap.main([
     the_outcome_says_where_each_value_comes_from,
     what_is_wrong_is_told_with_its_place_and_a_status,
+    all_that_is_wrong_is_told_at_once,
     profiles_have_the_lifetimes_of_nist,
     the_lifetime_of_a_profile_is_that_of_its_sessions,
     a_password_comes_neither_by_argument_nor_by_environment,

@@ -123,9 +123,9 @@ static void a_lease_is_at_least_five_polls(void)
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
     cr_settings_init(&settings);
-    CHECK_STATUS(cr_settings_finish(&settings, &error), CR_OK);
+    CHECK_STATUS(cr_settings_finish(&settings, NULL, &error), CR_OK);
     CHECK_STATUS(cr_settings_set(&settings, "engine.lease", "4999ms", by_option, &error), CR_OK);
-    CHECK_STATUS(cr_settings_finish(&settings, &error), CR_E_INVALID);
+    CHECK_STATUS(cr_settings_finish(&settings, NULL, &error), CR_E_INVALID);
     CHECK_STR(error.text, "--engine.lease: engine.lease is at least five times engine.poll");
 }
 
@@ -151,7 +151,7 @@ static void file_write_and_read(struct file *file, const char *bytes, size_t cou
     CHECK(chmod(file->path, file->mode) == 0);
     struct cr_error error = {.size = sizeof error};
     cr_settings_init(&file->settings);
-    file->status = cr_settings_read(&file->settings, file->path, &error);
+    file->status = cr_settings_read(&file->settings, file->path, NULL, &error);
     snprintf(file->text, sizeof file->text, "%s", error.text);
     unlink(file->path);
 }
@@ -323,7 +323,7 @@ static void a_bad_variable_is_refused_with_its_name_and_nothing_is_taken(void)
             variables[k + 1] = strdup(environments[i].variables[k]);
         cr_settings_init(&settings);
         struct cr_settings before = settings;
-        enum cr_status st = cr_settings_environment(&settings, variables, &error);
+        enum cr_status st = cr_settings_environment(&settings, variables, NULL, &error);
         CHECK_STATUS(st, environments[i].says == NULL ? CR_OK : CR_E_INVALID);
         CHECK_INT(settings.log_json, environments[i].says == NULL);
         if (environments[i].says != NULL) {
@@ -358,10 +358,10 @@ static void each_value_knows_where_it_comes_from(void)
     char packed[16384];
     cr_settings_init(&first);
     cr_settings_init(&second);
-    CHECK_STATUS(cr_settings_parse(&first, "x.conf", bytes, sizeof bytes - 1, &error), CR_OK);
-    CHECK_STATUS(cr_settings_environment(&first, variables, &error), CR_OK);
+    CHECK_STATUS(cr_settings_parse(&first, "x.conf", bytes, sizeof bytes - 1, NULL, &error), CR_OK);
+    CHECK_STATUS(cr_settings_environment(&first, variables, NULL, &error), CR_OK);
     CHECK_STATUS(cr_settings_set(&first, "cache.memory", "8M", by_option, &error), CR_OK);
-    CHECK_STATUS(cr_settings_finish(&first, &error), CR_OK);
+    CHECK_STATUS(cr_settings_finish(&first, NULL, &error), CR_OK);
     /* And after they went to another process. */
     CHECK(cr_settings_pack(&first, packed, sizeof packed));
     CHECK(!cr_settings_pack(&first, packed, strlen(packed)));
@@ -497,9 +497,9 @@ static void a_session_lives_as_long_as_its_profile_allows_or_somebody_has_writte
         tap_row(lifetimes[i].bytes);
         cr_settings_init(&settings);
         CHECK_STATUS(cr_settings_parse(&settings, "x.conf", lifetimes[i].bytes,
-                                       strlen(lifetimes[i].bytes), &error),
+                                       strlen(lifetimes[i].bytes), NULL, &error),
                      CR_OK);
-        CHECK_STATUS(cr_settings_finish(&settings, &error), lifetimes[i].status);
+        CHECK_STATUS(cr_settings_finish(&settings, NULL, &error), lifetimes[i].status);
         cr_settings_policy_show(&settings, policy, sizeof policy);
         CHECK_STR(lifetimes[i].status == CR_OK ? policy : error.text, lifetimes[i].says);
     }
@@ -543,7 +543,7 @@ static void a_file_that_is_not_there_is_an_error_with_its_name(void)
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
     cr_settings_init(&settings);
-    CHECK_STATUS(cr_settings_read(&settings, "/nowhere/x.conf", &error), CR_E_IO);
+    CHECK_STATUS(cr_settings_read(&settings, "/nowhere/x.conf", NULL, &error), CR_E_IO);
     CHECK_STR(error.text, "/nowhere/x.conf: No such file or directory");
 }
 
@@ -552,7 +552,7 @@ static void a_file_without_an_end_is_refused(void)
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
     cr_settings_init(&settings);
-    CHECK_STATUS(cr_settings_read(&settings, "/dev/zero", &error), CR_E_LIMIT);
+    CHECK_STATUS(cr_settings_read(&settings, "/dev/zero", NULL, &error), CR_E_LIMIT);
 }
 
 static void a_mistyped_name_finds_the_one_that_was_meant(void)
