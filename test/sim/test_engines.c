@@ -102,6 +102,25 @@ static void an_ending_waits_for_a_host_that_still_believes(void)
     sim_fini(&sim);
 }
 
+/* For how long it has been silent counts from its last beat, not from when it had last something to
+ * acknowledge. */
+static void a_host_that_had_nothing_to_acknowledge_for_long_is_waited_for(void)
+{
+    struct sim sim;
+    start_two(&sim);
+    CHECK_STATUS(log_in(&sim, 0, "ada", CR_POLICY_KEEP).status, CR_OK);
+    CHECK_STATUS(end_user(&sim, 0, "ada", false).status, CR_OK);
+    sim_run(&sim, 20000, NULL);
+    struct sim_answer login = log_in(&sim, 1, "bob", CR_POLICY_KEEP);
+    CHECK_STATUS(validate(&sim, 1, &login.token, false), CR_OK);
+    sim.hosts[1].paused = true;
+    cr_boot_ns began = sim.now;
+    struct sim_answer ended = end_user(&sim, 0, "bob", false);
+    CHECK_STATUS(ended.status, CR_OK);
+    CHECK(cr_boot_between(began, ended.at) >= 3900);
+    sim_fini(&sim);
+}
+
 static void async_answers_pending_with_the_bound(void)
 {
     struct sim sim;
@@ -967,6 +986,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_session_made_on_one_host_is_accepted_on_the_other),
     TAP_TEST(an_ending_that_answered_done_holds_on_every_host),
     TAP_TEST(an_ending_waits_for_a_host_that_still_believes),
+    TAP_TEST(a_host_that_had_nothing_to_acknowledge_for_long_is_waited_for),
     TAP_TEST(async_answers_pending_with_the_bound),
     TAP_TEST(a_host_cut_off_from_the_store_stops_answering_after_its_lease),
     TAP_TEST(a_killed_host_delays_endings_by_its_lease_once),
