@@ -46,6 +46,8 @@ extern "C" {
 #define CR_DEBT_KEY_BYTES 16
 #define CR_DEBT_TIERS_MAX 4
 #define CR_DEBT_LIST_MAX 64
+#define CR_RESETS_MAX 8                      /* links of one user that are good at a time */
+#define CR_RESET_MS_MAX (24LL * 3600 * 1000) /* how long one may be good */
 #define CR_KEYS_MAX 63
 #define CR_KEY_WAIT_MS_MAX 60000LL /* how long a new key may have to wait until it signs */
 #define CR_REMEMBER_MS (7LL * 24 * 3600 * 1000) /* how long endings stay explainable */
@@ -214,7 +216,17 @@ struct cr_account_change {
     bool must_change;
     cr_span_ms password_for; /* from now; 0: for ever */
     const char *expect_hash; /* not NULL: CR_CONFLICT unless it is the row's */
+    bool spends_reset;       /* CR_CONFLICT unless `reset` is of a link of this user that is good;
+                                with `hash`, and without keep_sessions */
+    struct cr_token_hash reset;
     struct cr_ending ending; /* not looked at with keep_sessions */
+};
+
+/* A link by which a user sets a password without the old one. Its token is in no store. */
+struct cr_reset_row {
+    struct cr_token_hash hash; /* of the token */
+    struct cr_user user;
+    cr_span_ms left; /* by the store's clock, as password_until: written as a span from now */
 };
 
 /* A fenced lease (COORDINATION.md, R2 to R4). `holder` is a nonce. */
@@ -367,6 +379,15 @@ struct cr_store_ops {
                                      const struct cr_account_change *, struct cr_log_row *out_row);
     enum cr_status (*account_list)(struct cr_store *, const struct cr_user *after,
                                    struct cr_account_row *out, size_t capacity, size_t *out_count);
+
+    /* Links for a new password. add: `left` is 1 to CR_RESET_MS_MAX; CR_UNKNOWN_USER: no account;
+     * CR_E_LIMIT: CR_RESETS_MAX of the user's are good. find: CR_NOT_FOUND when there is none, or
+     * nothing is left of it. Every account_change without keep_sessions takes all of the user's
+     * away, so each is spent once, and is of no other password than of the one that it was made to
+     * replace. Those of which nothing is left are swept, and count there. */
+    enum cr_status (*reset_add)(struct cr_store *, const struct cr_reset_row *);
+    enum cr_status (*reset_find)(struct cr_store *, const struct cr_token_hash *,
+                                 struct cr_reset_row *out);
 
     /* Leases. take: CR_BUSY with the holder's row in *row when it is held by another; raises the
      * fence otherwise and writes it to *row. renew, give: CR_LOST unless holder and fence are the

@@ -48,6 +48,12 @@ struct debt_item {
     cr_boot_ns at;           /* of the only boot there is: the memory is gone with it */
 };
 
+struct reset_item {
+    struct cr_row row;
+    struct cr_reset_row reset; /* `left` is not looked at */
+    cr_time_ms until;
+};
+
 struct key_item {
     struct cr_row row;
     struct cr_key key;
@@ -78,6 +84,7 @@ struct memory {
     struct cr_rows users;
     struct cr_rows log; /* by number; grouped by identity */
     struct cr_rows accounts, engines, leases, debts, keys;
+    struct cr_rows resets; /* by hash; grouped by user */
     struct memory_counters counters;
     struct cr_undo undo;
     struct memory_counters counters_at_begin;
@@ -167,6 +174,19 @@ enum cr_status cr_memory_lease_renew(struct cr_store *store, const struct cr_lea
 enum cr_status cr_memory_lease_give(struct cr_store *store, const struct cr_lease_row *row);
 enum cr_status cr_memory_lease_read(struct cr_store *store, const char *name,
                                     struct cr_lease_row *out);
+
+/* memory_resets.c */
+extern const struct cr_rows_kind cr_memory_reset_kind;
+enum cr_status cr_memory_reset_add(struct cr_store *store, const struct cr_reset_row *row);
+enum cr_status cr_memory_reset_find(struct cr_store *store, const struct cr_token_hash *hash,
+                                    struct cr_reset_row *out);
+bool cr_memory_reset_is_good(const struct memory *memory, const struct cr_token_hash *hash,
+                             const struct cr_user *user);
+CR_MUST_CHECK enum cr_status cr_memory_resets_forget(struct memory *memory,
+                                                     const struct cr_user *user);
+/* At most `limit` that are over; *count: raised by how many. */
+CR_MUST_CHECK enum cr_status cr_memory_resets_sweep(struct memory *memory, size_t limit,
+                                                    size_t *count);
 
 /* memory_debts.c */
 extern const struct cr_rows_kind cr_memory_debt_kind;

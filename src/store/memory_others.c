@@ -145,7 +145,11 @@ static enum cr_status account_change(struct memory *memory, const struct cr_user
     if (change->expect_hash != NULL &&
         (item == NULL || strcmp(item->account.hash, change->expect_hash) != 0))
         return CR_CONFLICT;
+    if (change->spends_reset && !cr_memory_reset_is_good(memory, &change->reset, user))
+        return CR_CONFLICT;
     enum cr_status st = account_end_sessions(memory, user, change, out_row);
+    if (st == CR_OK && !change->keep_sessions)
+        st = cr_memory_resets_forget(memory, user);
     if (st != CR_OK)
         return st;
     if (change->remove)

@@ -588,5 +588,7 @@ enum cr_status cr_memory_sweep(struct cr_store *store, size_t limit, size_t *out
     *out_count = sweep.session_count + sweep.log_count;
     if (st == CR_OK)
         st = cr_memory_debt_sweep(memory, limit, out_count);
+    if (st == CR_OK)
+        st = cr_memory_resets_sweep(memory, limit, out_count);
     return cr_memory_leave(&call, st);
 }

@@ -8,7 +8,7 @@
 #include "store/record.h"
 #include "store/stores.h"
 
-#define CR_SQLITE_VERSION 6 /* of the schema (sqlite_schema.c) */
+#define CR_SQLITE_VERSION 7 /* of the schema (sqlite_schema.c) */
 #define CR_SUM_BYTES 16
 
 /* Every statement there is; their text is in sqlite_query.c. Input is bound, never spliced in. */
@@ -56,6 +56,11 @@ enum cr_sql {
     SQL_ACCOUNT_UPDATE,
     SQL_ACCOUNT_DELETE,
     SQL_ACCOUNT_LIST,
+    SQL_RESET_INSERT,
+    SQL_RESET_COUNT,
+    SQL_RESET_FIND,
+    SQL_RESET_FORGET,
+    SQL_RESET_SWEEP,
     SQL_LEASE_FIND,
     SQL_LEASE_PUT,
     SQL_DEBT_PUT,
@@ -144,6 +149,8 @@ void cr_sqlite_sum_record(const struct cr_record *record,
                           struct cr_sum *out); /* but for the data */
 void cr_sqlite_sum_data(const struct cr_record *record, struct cr_sum *out);
 void cr_sqlite_sum_user(const struct cr_user *user, uint64_t generation, struct cr_sum *out);
+void cr_sqlite_sum_reset(const struct cr_token_hash *hash, const struct cr_user *user,
+                         cr_time_ms until, struct cr_sum *out);
 void cr_sqlite_sum_meta(int64_t version, const struct cr_ending_id *identity,
                         uint64_t global_generation, struct cr_sum *out);
 CR_MUST_CHECK bool cr_sum_equal(const struct cr_sum *a, const struct cr_sum *b);
@@ -256,6 +263,17 @@ enum cr_status cr_sqlite_lease_renew(struct cr_store *store, const struct cr_lea
 enum cr_status cr_sqlite_lease_give(struct cr_store *store, const struct cr_lease_row *row);
 enum cr_status cr_sqlite_lease_read(struct cr_store *store, const char *name,
                                     struct cr_lease_row *out);
+
+/* sqlite_resets.c */
+enum cr_status cr_sqlite_reset_add(struct cr_store *store, const struct cr_reset_row *row);
+enum cr_status cr_sqlite_reset_find(struct cr_store *store, const struct cr_token_hash *hash,
+                                    struct cr_reset_row *out);
+/* Of one user; NULL: all. */
+CR_MUST_CHECK enum cr_status cr_sqlite_resets_forget(struct cr_sqlite *s,
+                                                     const struct cr_user *user);
+/* At most `limit` that are over; *count: raised by how many. */
+CR_MUST_CHECK enum cr_status cr_sqlite_resets_sweep(struct cr_sqlite *s, size_t limit,
+                                                    size_t *count);
 
 /* sqlite_debts.c */
 enum cr_status cr_sqlite_debt_put(struct cr_store *store, const struct cr_debt_row *rows,

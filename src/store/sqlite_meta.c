@@ -110,6 +110,17 @@ void cr_sqlite_sum_user(const struct cr_user *user, uint64_t generation, struct 
     summing_end(&sum, out);
 }
 
+void cr_sqlite_sum_reset(const struct cr_token_hash *hash, const struct cr_user *user,
+                         cr_time_ms until, struct cr_sum *out)
+{
+    struct summing sum;
+    summing_begin(&sum, 'r');
+    summing_bytes(&sum, hash->bytes, sizeof hash->bytes);
+    summing_bytes(&sum, user->bytes, user->length);
+    summing_int(&sum, until);
+    summing_end(&sum, out);
+}
+
 void cr_sqlite_sum_meta(int64_t version, const struct cr_ending_id *identity,
                         uint64_t global_generation, struct cr_sum *out)
 {

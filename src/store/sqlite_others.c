@@ -228,12 +228,25 @@ static enum cr_status account_change_write(struct cr_sqlite *s, struct cr_accoun
         if (st == CR_OK && seen)
             st = cr_sqlite_log_user(s, user, now.user, &change->ending, out_row);
     }
+    if (st == CR_OK && !change->keep_sessions)
+        st = cr_sqlite_resets_forget(s, user);
     if (st != CR_OK)
         return st;
     if (change->remove)
         return account_delete(s, user);
     cr_account_row_change(row, change, cr_sqlite_now(s));
     return account_write(s, change->add ? SQL_ACCOUNT_INSERT : SQL_ACCOUNT_UPDATE, row);
+}
+
+/* Another's link, one that is over, or none is a conflict: it was good when the caller looked. */
+static enum cr_status account_reset_look(struct cr_store *store, const struct cr_user *user,
+                                         const struct cr_token_hash *hash)
+{
+    struct cr_reset_row reset;
+    enum cr_status st = cr_sqlite_reset_find(store, hash, &reset);
+    if (st == CR_NOT_FOUND || (st == CR_OK && !cr_user_equal(&reset.user, user)))
+        st = CR_CONFLICT;
+    return st;
 }
 
 enum cr_status cr_sqlite_account_change(struct cr_store *store, const struct cr_user *user,
@@ -256,6 +269,9 @@ enum cr_status cr_sqlite_account_change(struct cr_store *store, const struct cr_
         row = (struct cr_account_row){.user = *user, .created_at = cr_sqlite_now(s)};
     if (change->expect_hash != NULL && strcmp(change->expect_hash, row.hash) != 0)
         return CR_CONFLICT;
+    st = change->spends_reset ? account_reset_look(store, user, &change->reset) : CR_OK;
+    if (st != CR_OK)
+        return st;
     return cr_sqlite_break(s, account_change_write(s, &row, change, out_row));
 }
 

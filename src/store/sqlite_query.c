@@ -119,6 +119,13 @@ static const char *const sql_texts[SQL_COUNT] = {
     [SQL_ACCOUNT_LIST] = "SELECT " ACCOUNT_COLUMNS " FROM " ACCOUNT_TABLES
                          " WHERE a.user > ? ORDER BY a.user LIMIT ?",
 
+    [SQL_RESET_INSERT] = "INSERT INTO resets (hash, user, until, sum) VALUES (?, ?, ?, ?)",
+    [SQL_RESET_COUNT] = "SELECT count(*) FROM resets WHERE user = ? AND until > ?",
+    [SQL_RESET_FIND] = "SELECT user, until, sum FROM resets WHERE hash = ?",
+    [SQL_RESET_FORGET] = "DELETE FROM resets WHERE ?1 IS NULL OR user = ?1",
+    [SQL_RESET_SWEEP] = "DELETE FROM resets WHERE hash IN"
+                        " (SELECT hash FROM resets WHERE until <= ? LIMIT ?)",
+
     [SQL_LEASE_FIND] = "SELECT name, holder, fence, boot_id, until, label FROM leases"
                        " WHERE name = ?",
     [SQL_LEASE_PUT] = "INSERT OR REPLACE INTO leases (name, holder, fence, boot_id, until, label)"

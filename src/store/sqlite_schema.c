@@ -79,6 +79,12 @@ static const char *const steps[CR_SQLITE_VERSION] = {
           "ALTER TABLE keys ADD COLUMN sessions_to INTEGER;",
     [5] = ("ALTER TABLE accounts ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;"
            "ALTER TABLE accounts ADD COLUMN password_until INTEGER NOT NULL DEFAULT 0;"),
+    /* Links for a new password, by the hash of their token. */
+    [6] = "CREATE TABLE resets ("
+          " hash BLOB PRIMARY KEY, user BLOB NOT NULL, until INTEGER NOT NULL, sum BLOB NOT NULL)"
+          " STRICT, WITHOUT ROWID;"
+          "CREATE INDEX resets_by_user ON resets (user);"
+          "CREATE INDEX resets_by_until ON resets (until);",
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");

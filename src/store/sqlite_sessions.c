@@ -557,5 +557,7 @@ enum cr_status cr_sqlite_sweep(struct cr_store *store, size_t limit, size_t *out
     *out_count = sweep.session_count + sweep.log_count;
     if (st == CR_OK)
         st = cr_sqlite_debt_sweep(s, limit, out_count);
+    if (st == CR_OK)
+        st = cr_sqlite_resets_sweep(s, limit, out_count);
     return cr_sqlite_break(s, st);
 }

@@ -514,6 +514,7 @@ enum cr_status cr_store_account_change(struct cr_store *s, const struct cr_user 
     CR_ASSERT(change->hash == NULL || strlen(change->hash) <= CR_PASSWORD_HASH_CHARS_MAX);
     CR_ASSERT(!change->add || (change->hash != NULL && !change->remove));
     CR_ASSERT(change->password_for >= 0 && change->password_for <= CR_SPAN_MS_MAX);
+    CR_ASSERT(!change->spends_reset || (change->hash != NULL && !change->keep_sessions));
     memset(out_row, 0, sizeof *out_row);
     bool own;
     enum cr_status st = change_begin(s, &own);
@@ -600,6 +601,34 @@ enum cr_status cr_store_lease_read(struct cr_store *s, const char *name, struct 
     memset(out, 0, sizeof *out);
     enum cr_status st = s->ops->lease_read(s, name, out);
     if (st == CR_OK && !lease_answers(out, name))
+        st = CR_E_CORRUPT;
+    return st;
+}
+
+/* ---- links for a new password */
+
+static bool reset_is_sound(const struct cr_reset_row *row)
+{
+    return cr_user_is_sound(&row->user) && row->left >= 1 && row->left <= CR_RESET_MS_MAX;
+}
+
+enum cr_status cr_store_reset_add(struct cr_store *s, const struct cr_reset_row *row)
+{
+    CR_ASSERT(reset_is_sound(row));
+    bool own;
+    enum cr_status st = change_begin(s, &own);
+    if (st != CR_OK)
+        return st;
+    return change_end(s, own, s->ops->reset_add(s, row));
+}
+
+enum cr_status cr_store_reset_find(struct cr_store *s, const struct cr_token_hash *hash,
+                                   struct cr_reset_row *out)
+{
+    memset(out, 0, sizeof *out);
+    enum cr_status st = s->ops->reset_find(s, hash, out);
+    if (st == CR_OK &&
+        (!reset_is_sound(out) || memcmp(out->hash.bytes, hash->bytes, sizeof hash->bytes) != 0))
         st = CR_E_CORRUPT;
     return st;
 }

@@ -128,6 +128,9 @@ CR_MUST_CHECK enum cr_status cr_store_account_change(struct cr_store *s, const s
 CR_MUST_CHECK enum cr_status cr_store_account_list(struct cr_store *s, const struct cr_user *after,
                                                    struct cr_account_row *out, size_t capacity,
                                                    size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_store_reset_add(struct cr_store *s, const struct cr_reset_row *row);
+CR_MUST_CHECK enum cr_status
+cr_store_reset_find(struct cr_store *s, const struct cr_token_hash *hash, struct cr_reset_row *out);
 CR_MUST_CHECK enum cr_status cr_store_lease_take(struct cr_store *s, struct cr_lease_row *row,
                                                  cr_span_ms ttl);
 CR_MUST_CHECK enum cr_status cr_store_lease_renew(struct cr_store *s,

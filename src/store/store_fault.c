@@ -399,6 +399,19 @@ static enum cr_status fault_lease_read(struct cr_store *s, const char *name,
     return st == CR_OK ? cr_store_lease_read(inner_of(s), name, out) : st;
 }
 
+static enum cr_status fault_reset_add(struct cr_store *s, const struct cr_reset_row *row)
+{
+    enum cr_status st = before(s, CALL_WRITE);
+    return st == CR_OK ? cr_store_reset_add(inner_of(s), row) : st;
+}
+
+static enum cr_status fault_reset_find(struct cr_store *s, const struct cr_token_hash *hash,
+                                       struct cr_reset_row *out)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_reset_find(inner_of(s), hash, out) : st;
+}
+
 static enum cr_status fault_debt_put(struct cr_store *s, const struct cr_debt_row *rows,
                                      size_t count)
 {
@@ -499,6 +512,8 @@ static const struct cr_store_ops fault_ops = {
     .account_find = fault_account_find,
     .account_change = fault_account_change,
     .account_list = fault_account_list,
+    .reset_add = fault_reset_add,
+    .reset_find = fault_reset_find,
     .lease_take = fault_lease_take,
     .lease_renew = fault_lease_renew,
     .lease_give = fault_lease_give,

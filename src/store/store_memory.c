@@ -330,6 +330,7 @@ static void memory_free(struct memory *memory)
     cr_rows_fini(&memory->engines);
     cr_rows_fini(&memory->leases);
     cr_rows_fini(&memory->debts);
+    cr_rows_fini(&memory->resets);
     cr_rows_fini(&memory->keys);
     pthread_cond_destroy(&memory->batch_ended);
     pthread_mutex_destroy(&memory->mutex);
@@ -352,6 +353,8 @@ static enum cr_status tables_init(struct memory *memory)
         st = cr_rows_init(&memory->leases, &lease_kind);
     if (st == CR_OK)
         st = cr_rows_init(&memory->debts, &cr_memory_debt_kind);
+    if (st == CR_OK)
+        st = cr_rows_init(&memory->resets, &cr_memory_reset_kind);
     if (st == CR_OK)
         st = cr_rows_init(&memory->keys, &key_kind);
     return st;
@@ -467,6 +470,7 @@ static void memory_destroy(struct cr_store *store)
         .account_find = cr_memory_account_find, .account_change = cr_memory_account_change,        \
         .account_list = cr_memory_account_list, .lease_take = cr_memory_lease_take,                \
         .lease_renew = cr_memory_lease_renew, .lease_give = cr_memory_lease_give,                  \
+        .reset_add = cr_memory_reset_add, .reset_find = cr_memory_reset_find,                      \
         .lease_read = cr_memory_lease_read, .debt_put = cr_memory_debt_put,                        \
         .debt_find = cr_memory_debt_find, .debt_list = cr_memory_debt_list,                        \
         .debt_forget = cr_memory_debt_forget, .reader = memory_reader, .destroy = memory_destroy,  \

@@ -146,6 +146,8 @@ static const struct cr_store_ops sqlite_ops = {
     .account_find = cr_sqlite_account_find,
     .account_change = cr_sqlite_account_change,
     .account_list = cr_sqlite_account_list,
+    .reset_add = cr_sqlite_reset_add,
+    .reset_find = cr_sqlite_reset_find,
     .lease_take = cr_sqlite_lease_take,
     .lease_renew = cr_sqlite_lease_renew,
     .lease_give = cr_sqlite_lease_give,
@@ -255,7 +257,8 @@ static enum cr_status wal_set(struct cr_sqlite *s)
     return cr_sqlite_status(code);
 }
 
-/* What was ended since the copy was made is live in it: all of it ends before anybody is let in. */
+/* What was ended since the copy was made is live in it, and a link that was spent is good: all of
+ * it ends before anybody is let in. */
 static enum cr_status copied_end(struct cr_sqlite *s)
 {
     const struct cr_ending ending = {.reason = CR_REASON_EVERYBODY, .by = "the store was restored"};
@@ -264,6 +267,8 @@ static enum cr_status copied_end(struct cr_sqlite *s)
     if (st != CR_OK)
         return st;
     st = cr_sqlite_end_all(&s->store, &ending, &row);
+    if (st == CR_OK)
+        st = cr_sqlite_resets_forget(s, NULL);
     if (st == CR_OK)
         st = cr_sqlite_status(
             sqlite3_exec(s->db, "DROP TABLE " CR_SQLITE_COPY_MARK, NULL, NULL, NULL));

@@ -20,8 +20,9 @@ void fixture_fini(struct fixture *f)
 int main(int argc, char **argv)
 {
     const struct contract_part parts[] = {
-        contract_sessions, contract_login,  contract_endings, contract_log,     contract_engines,
-        contract_accounts, contract_leases, contract_debts,   contract_batches, contract_keys,
+        contract_sessions, contract_login,    contract_endings, contract_log,
+        contract_engines,  contract_accounts, contract_leases,  contract_debts,
+        contract_batches,  contract_keys,     contract_resets,
     };
     struct tap_test tests[200];
     size_t count = 0;

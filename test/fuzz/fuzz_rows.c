@@ -91,12 +91,14 @@ static bool store_fill(void)
     change.expect_hash = made[1].hash;
     change.ending = ending_make(CR_REASON_ROTATED);
     debt.user = made[1].user;
+    struct cr_reset_row reset = {.hash = {{3}}, .user = made[1].user, .left = HOUR_MS};
     if (cr_store_change(store, &made[1].id, &change, &version, &row) != CR_OK)
         return false;
     made[1].hash = change.hash;
     return cr_store_lease_take(store, &lease, HOUR_MS) == CR_OK &&
            cr_store_engine_register(store, &engine) == CR_OK &&
-           cr_store_debt_put(store, &debt, 1) == CR_OK;
+           cr_store_debt_put(store, &debt, 1) == CR_OK &&
+           cr_store_reset_add(store, &reset) == CR_OK;
 }
 
 static bool schema_loosen(void)
@@ -185,6 +187,7 @@ static const struct table {
      "key",
      {"key", "kind", "user", "address", "boot_id", "boot_at", "wall_at", "left_0", "left_1",
       "left_2", "left_3", "boot_until", "wall_until"}},
+    {"resets", "hash", {"hash", "user", "until", "sum"}},
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 
@@ -518,6 +521,16 @@ static void others_check(void)
                       "a debt is within bounds");
 }
 
+/* Its sum is not put right: it is what was written, or none. */
+static void reset_check(void)
+{
+    static const struct cr_token_hash hash = {{3}};
+    struct cr_reset_row reset;
+    enum cr_status st = cr_store_reset_find(store, &hash, &reset);
+    fuzz_must(is_answer(st), "a link is answered");
+    fuzz_must(st != CR_OK || cr_user_equal(&reset.user, &made[1].user), "a link is of its user");
+}
+
 static void changing_calls(uint8_t which)
 {
     struct cr_log_rows rows = {0};
@@ -574,6 +587,7 @@ static void one(const unsigned char *data, size_t bytes)
         list_check(&made[i].user);
     log_check();
     others_check();
+    reset_check();
     changing_calls(flags);
     cr_store_rollback(store);
 }

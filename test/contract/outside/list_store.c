@@ -20,6 +20,7 @@
 #define LOG_MAX 512
 #define ROWS_MAX 16 /* of accounts, engines, leases */
 #define DEBTS_MAX 128
+#define RESETS_MAX 64
 
 struct user_generation {
     struct cr_user user;
@@ -34,6 +35,11 @@ struct lease {
 struct debt {
     struct cr_debt_row row; /* `left` as of `at` */
     cr_time_ms at;          /* by `boot` */
+};
+
+struct reset {
+    struct cr_reset_row row;
+    cr_time_ms until;
 };
 
 struct key {
@@ -56,6 +62,8 @@ struct state {
     size_t lease_count;
     struct debt debts[DEBTS_MAX];
     size_t debt_count;
+    struct reset resets[RESETS_MAX];
+    size_t reset_count;
     struct key keys[CR_KEYS_MAX]; /* newest last */
     size_t key_count;
     uint64_t global_generation, log_number;
@@ -673,6 +681,7 @@ static bool is_long_dead(const struct state *state, const struct cr_record *reco
 }
 
 static void debts_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count);
+static void resets_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count);
 
 /* Keys whose tokens can only be of sessions that are gone. */
 static void keys_sweep(struct cr_store *store, struct state *state)
@@ -715,6 +724,7 @@ static enum cr_status list_sweep(struct cr_store *store, size_t limit, size_t *o
     keys_sweep(store, state);
     *out_count = count + log_count;
     debts_sweep(store, state, limit, out_count);
+    resets_sweep(store, state, limit, out_count);
     return change_end(store, CR_OK);
 }
 
@@ -827,6 +837,70 @@ static void account_apply(cr_time_ms now, struct cr_account_row *account,
     }
 }
 
+/* ---- links for a new password */
+
+static struct reset *reset_of(struct cr_store *store, struct state *state,
+                              const struct cr_token_hash *hash)
+{
+    for (size_t i = 0; i < state->reset_count; i++)
+        if (memcmp(state->resets[i].row.hash.bytes, hash->bytes, sizeof hash->bytes) == 0 &&
+            state->resets[i].until > now_of(store))
+            return &state->resets[i];
+    return NULL;
+}
+
+static void resets_forget(struct state *state, const struct cr_user *user)
+{
+    for (size_t i = 0; i < state->reset_count;)
+        if (same_user(&state->resets[i].row.user, user))
+            state->resets[i] = state->resets[--state->reset_count];
+        else
+            i++;
+}
+
+static void resets_sweep(struct cr_store *store, struct state *state, size_t limit, size_t *count)
+{
+    for (size_t i = 0, swept = 0; i < state->reset_count && swept < limit;) {
+        if (state->resets[i].until > now_of(store)) {
+            i++;
+            continue;
+        }
+        state->resets[i] = state->resets[--state->reset_count];
+        swept++;
+        ++*count;
+    }
+}
+
+static enum cr_status list_reset_add(struct cr_store *store, const struct cr_reset_row *row)
+{
+    struct state *state = change_begin(store);
+    size_t count = 0;
+    if (account_of(state, &row->user) == NULL)
+        return change_end(store, CR_UNKNOWN_USER);
+    for (size_t i = 0; i < state->reset_count; i++)
+        count += same_user(&state->resets[i].row.user, &row->user) &&
+                 state->resets[i].until > now_of(store);
+    if (count >= CR_RESETS_MAX || state->reset_count == RESETS_MAX)
+        return change_end(store, CR_E_LIMIT);
+    state->resets[state->reset_count++] =
+        (struct reset){.row = *row, .until = now_of(store) + row->left};
+    return change_end(store, CR_OK);
+}
+
+static enum cr_status list_reset_find(struct cr_store *store, const struct cr_token_hash *hash,
+                                      struct cr_reset_row *out)
+{
+    struct state *state = read_begin(store);
+    const struct reset *reset = reset_of(store, state, hash);
+    if (reset == NULL)
+        return read_end(store, CR_NOT_FOUND);
+    *out = reset->row;
+    out->left = reset->until - now_of(store);
+    if (out->left > CR_RESET_MS_MAX) /* the clock was put back */
+        out->left = CR_RESET_MS_MAX;
+    return read_end(store, CR_OK);
+}
+
 static enum cr_status list_account_change(struct cr_store *store, const struct cr_user *user,
                                           const struct cr_account_change *change,
                                           struct cr_log_row *out_row)
@@ -844,6 +918,10 @@ static enum cr_status list_account_change(struct cr_store *store, const struct c
     if (change->expect_hash != NULL &&
         (account == NULL || strcmp(change->expect_hash, account->hash) != 0))
         return change_end(store, CR_CONFLICT);
+    const struct reset *reset =
+        change->spends_reset ? reset_of(store, state, &change->reset) : NULL;
+    if (change->spends_reset && (reset == NULL || !same_user(&reset->row.user, user)))
+        return change_end(store, CR_CONFLICT);
     if (account == NULL) {
         if (state->account_count == ROWS_MAX)
             return change_end(store, CR_E_LIMIT);
@@ -855,6 +933,8 @@ static enum cr_status list_account_change(struct cr_store *store, const struct c
         st = generation_raise(state, user, &generation);
     else if (!change->keep_sessions)
         st = user_end(store, state, user, &change->ending, NULL, out_row);
+    if (!change->keep_sessions)
+        resets_forget(state, user);
     account_apply(now_of(store), account, change);
     if (change->remove)
         *account = state->accounts[--state->account_count];
@@ -1195,6 +1275,8 @@ static const struct cr_store_ops list_ops = {
     .account_find = list_account_find,
     .account_change = list_account_change,
     .account_list = list_account_list,
+    .reset_add = list_reset_add,
+    .reset_find = list_reset_find,
     .lease_take = list_lease_take,
     .lease_renew = list_lease_renew,
     .lease_give = list_lease_give,
