@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "auth/foreign.h"
+#include "auth/reset.h"
 #include "base/assert.h"
 #include "base/bytes.h"
 
@@ -31,7 +32,7 @@
 
 _Static_assert(CR_PASSWORD_HASH_CHARS_MAX + 1 >= crypto_pwhash_STRBYTES, "a hash fits its row");
 
-enum job_kind { JOB_LOGIN, JOB_CHANGE, JOB_ADD, JOB_PASSWORD };
+enum job_kind { JOB_LOGIN, JOB_CHANGE, JOB_RESET, JOB_ADD, JOB_PASSWORD };
 enum job_stage { JOB_READING, JOB_HASHING, JOB_LEAVING };
 
 struct job {
@@ -52,7 +53,9 @@ struct job {
     struct cr_work work;
     struct cr_store_call call;
     cr_span_ms once;                  /* the password is to be changed within; 0: it is not */
-    struct cr_throttle_ticket ticket; /* of a login */
+    struct cr_throttle_ticket ticket; /* of a login, or of a link's use */
+    struct cr_token_hash reset;       /* of a link's token */
+    bool is_genuine;                  /* which was made here */
     char device[CR_DEVICE_CHARS + 1]; /* of one whose password was right; "": none */
     size_t password_bytes, fresh_bytes;
     size_t bytes;         /* of all this */
@@ -222,7 +225,7 @@ static bool hash_is_weaker(const struct cr_auth *auth, const char *hash)
 static void fresh_hash(const struct cr_auth *auth, struct job *job)
 {
     const unsigned char *password = job->tail;
-    if (job->kind == JOB_CHANGE)
+    if (job->kind == JOB_CHANGE || job->kind == JOB_RESET)
         job->hashed =
             password_hash(auth, password + job->password_bytes, job->fresh_bytes, job->fresh);
     else if (hash_is_weaker(auth, job->row.hash) &&
@@ -245,6 +248,8 @@ static void pool_run(void *context, unsigned thread, struct cr_work *const *batc
             job->hashed = CR_CHANGE_FIRST;
         if (job->hashed == CR_OK)
             fresh_hash(auth, job);
+    } else if (job->kind == JOB_RESET) {
+        fresh_hash(auth, job);
     } else {
         job->hashed = password_hash(auth, password, job->password_bytes, job->row.hash);
     }
@@ -372,6 +377,35 @@ static void change_proceed(struct job *job)
     cr_engine_account_change(job->auth->engine, &job->row.user, &change, change_made, job);
 }
 
+/* It is no good link, and stays on its source's limits. */
+static void link_counts(struct job *job)
+{
+    cr_throttle_end(&job->ticket, true);
+}
+
+/* Spent meanwhile, by another or with the password that was to be replaced: what was hashed for it
+ * is not given back, or many at once could buy it with one link. */
+static void reset_made(void *context, const struct cr_engine_answer *answer)
+{
+    struct job *job = context;
+    struct cr_engine_answer passed = *answer;
+    if (passed.status == CR_CONFLICT || passed.status == CR_UNKNOWN_USER) {
+        passed.status = CR_DENIED;
+        link_counts(job);
+    }
+    account_changed(context, &passed);
+}
+
+static void reset_proceed(struct job *job)
+{
+    struct cr_account_change change = {
+        .hash = job->fresh,
+        .spends_reset = true,
+        .reset = job->reset,
+        .ending = {.reason = CR_REASON_PASSWORD, .by = "the user, with a link"}};
+    cr_engine_account_change(job->auth->engine, &job->row.user, &change, reset_made, job);
+}
+
 /* A new account is an ending too: sessions of this name may be older than it. */
 static void account_proceed(struct job *job)
 {
@@ -401,6 +435,9 @@ static void hash_done(struct cr_work *work)
         break;
     case JOB_CHANGE:
         change_proceed(job);
+        break;
+    case JOB_RESET:
+        reset_proceed(job);
         break;
     case JOB_ADD:
     case JOB_PASSWORD:
@@ -449,6 +486,59 @@ static void find_done(struct cr_store_call *call)
         job_end(job, call->status);
 }
 
+/* ---- a link's use */
+
+static enum cr_status reset_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    struct cr_reset_row reset;
+    enum cr_status st = cr_store_reset_find(store, &job->reset, &reset);
+    if (st != CR_OK)
+        return st;
+    job->row.user = reset.user;
+    return find_run(store, call);
+}
+
+/* The account goes with its links, and so does a disabled one's: those two are for a store that has
+ * changed between the two reads. */
+static void reset_found(struct cr_store_call *call)
+{
+    struct job *job = job_of_call(call);
+    enum cr_status st = call->status;
+    bool is_none =
+        st == CR_NOT_FOUND || st == CR_UNKNOWN_USER || (st == CR_OK && job->row.disabled);
+    if (job->auth == NULL) {
+        job_end(job, CR_UNAVAILABLE);
+        return;
+    }
+    if (is_none) {
+        link_counts(job);
+        st = CR_DENIED;
+    }
+    if (st == CR_OK)
+        st = cr_password_judge(&job->auth->options.rules, &job->row.user,
+                               job->tail + job->password_bytes, job->fresh_bytes);
+    if (st == CR_OK)
+        job_hash(job);
+    else
+        job_end(job, st);
+}
+
+static void reset_read(struct job *job)
+{
+    /* Made up: it costs no read. */
+    if (!job->is_genuine) {
+        link_counts(job);
+        job_end(job, CR_DENIED);
+        return;
+    }
+    job->call = (struct cr_store_call){.run = reset_run, .done = reset_found};
+    if (!cr_engine_store_read(job->auth->engine, &job->call))
+        job_end(job, CR_BUSY);
+}
+
+/* ---- attempts */
+
 /* What the limits have said. Only now is the account looked at: a refused name is not told from
  * one that there is. */
 static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status)
@@ -456,6 +546,10 @@ static void limit_taken(struct cr_throttle_ticket *ticket, enum cr_status status
     struct job *job = (struct job *)((char *)ticket - offsetof(struct job, ticket));
     if (status != CR_OK) {
         job_end(job, status);
+        return;
+    }
+    if (job->kind == JOB_RESET) {
+        reset_read(job);
         return;
     }
     job->call = (struct cr_store_call){.run = find_run, .done = find_done};
@@ -482,38 +576,75 @@ static enum cr_status login_check(const struct cr_auth *auth, const struct cr_au
 static enum cr_status ticket_take(struct cr_auth *auth, const struct cr_auth_login *login,
                                   struct cr_throttle_ticket *ticket)
 {
-    return cr_throttle_begin(auth->throttle, ticket, &login->request->user, login->request->address,
-                             login->device, login->device_chars);
+    const struct cr_user *user = &login->request->user;
+    return cr_throttle_begin(auth->throttle, ticket, user->length > 0 ? user : NULL,
+                             login->request->address, login->device, login->device_chars);
 }
 
-void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
-                   void *context)
+/* A job with its ticket, to be taken; NULL: it has been answered. */
+static struct job *attempt_create(struct cr_auth *auth, enum job_kind kind,
+                                  const struct cr_auth_login *login, cr_engine_done *done,
+                                  void *context)
 {
     struct job *job;
     struct cr_throttle_ticket ticket;
-    enum cr_status st = login_check(auth, login);
-    if (st != CR_OK) {
-        answer_status(done, context, st);
-        return;
-    }
     /* A job is wanted for the ticket to stand in, and a refusal must not cost a place. */
-    st = ticket_take(auth, login, &ticket);
+    enum cr_status st = ticket_take(auth, login, &ticket);
     cr_throttle_end(&ticket, false);
     if (st == CR_LIMITED) {
         struct cr_engine_answer answer = {.status = st, .retry_after = ticket.retry_after};
         done(context, &answer);
-        return;
+        return NULL;
     }
-    st = job_create(auth, login->fresh != NULL ? JOB_CHANGE : JOB_LOGIN, login, &job);
+    st = job_create(auth, kind, login, &job);
     if (st != CR_OK) {
         answer_status(done, context, st);
-        return;
+        return NULL;
     }
     job->done = done;
     job->context = context;
     st = ticket_take(auth, login, &job->ticket);
     CR_ASSERT(st == CR_OK); /* the clock only forgives */
+    return job;
+}
+
+void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
+                   void *context)
+{
+    enum cr_status st = login_check(auth, login);
+    if (st != CR_OK) {
+        answer_status(done, context, st);
+        return;
+    }
+    struct job *job =
+        attempt_create(auth, login->fresh != NULL ? JOB_CHANGE : JOB_LOGIN, login, done, context);
+    if (job != NULL)
+        cr_throttle_take(&job->ticket, limit_taken);
+}
+
+void cr_auth_reset(struct cr_auth *auth, const struct cr_auth_reset *reset, cr_engine_done *done,
+                   void *context)
+{
+    /* Whose it is, nobody knows before it was found. */
+    const struct cr_create_request request = {.address = reset->address};
+    const struct cr_auth_login as_login = {
+        .request = &request, .fresh = reset->fresh, .fresh_bytes = reset->fresh_bytes};
+    if (reset->fresh_bytes > CR_PASSWORD_BYTES_MAX) {
+        answer_status(done, context, CR_E_LIMIT);
+        return;
+    }
+    struct job *job = attempt_create(auth, JOB_RESET, &as_login, done, context);
+    if (job == NULL)
+        return;
+    job->is_genuine = cr_reset_is_genuine(auth->engine, reset->token);
+    cr_token_hash(reset->token, &job->reset);
     cr_throttle_take(&job->ticket, limit_taken);
+}
+
+void cr_auth_reset_make(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
+                        void *context)
+{
+    cr_reset_make(auth->engine, user, done, context);
 }
 
 struct cr_throttle *cr_auth_throttle(struct cr_auth *auth)

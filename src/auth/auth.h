@@ -59,6 +59,34 @@ struct cr_auth_login {
 void cr_auth_login(struct cr_auth *auth, const struct cr_auth_login *login, cr_engine_done *done,
                    void *context);
 
+/* ---- links for a new password (ASVS E13) */
+
+#define CR_RESET_MS (20LL * 60 * 1000)
+
+/*
+ * Make one for the user: its token comes with CR_OK and is kept nowhere; it is good for
+ * CR_RESET_MS, once, and until the password is changed or the account disabled. CR_UNKNOWN_USER;
+ * CR_DENIED: the account is disabled; CR_E_LIMIT: CR_RESETS_MAX of the user's are good.
+ */
+void cr_auth_reset_make(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
+                        void *context);
+
+struct cr_auth_reset {
+    const struct cr_token *token;
+    const void *fresh; /* the new password */
+    size_t fresh_bytes;
+    const char *address; /* of who has the link; may be NULL */
+};
+/*
+ * Set a password with a link: spends it, sets the password and ends all sessions of the user, all
+ * or nothing. CR_DENIED: there is no such link, or none any more, whatever became of it; that
+ * counts on the source's limits (CR_LIMITED, with retry_after), and nothing is hashed. As
+ * cr_password_judge says when `fresh` may not be one: the link stays good. CR_PENDING: set, and
+ * perhaps not yet known everywhere. Copies and wipes. The answer's row names the user.
+ */
+void cr_auth_reset(struct cr_auth *auth, const struct cr_auth_reset *reset, cr_engine_done *done,
+                   void *context);
+
 struct cr_throttle *cr_auth_throttle(struct cr_auth *auth);
 /* From now on; passwords that are being hashed have been judged. */
 void cr_auth_rules_set(struct cr_auth *auth, const struct cr_password_rules *rules);

@@ -157,9 +157,10 @@ enum cr_status cr_throttle_begin(struct cr_throttle *throttle, struct cr_throttl
     cr_span_ms wait;
     memset(ticket, 0, sizeof *ticket);
     ticket->throttle = throttle;
-    ticket->user = *user;
+    if (user != NULL)
+        ticket->user = *user;
     ticket->has_device =
-        device != NULL &&
+        device != NULL && user != NULL &&
         cr_device_read(cr_engine_keyring(throttle->engine), user, device, device_chars,
                        cr_clock_wall(cr_engine_loop(throttle->engine)->clock), &ticket->device);
     if (ticket->has_device && throttle->limits[CR_THROTTLE_DEVICE].tier_count > 0)

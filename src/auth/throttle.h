@@ -66,8 +66,9 @@ struct cr_throttle_ticket {
     void (*done)(struct cr_throttle_ticket *ticket, enum cr_status status);
 };
 
-/* `address` and `device` may be NULL. CR_LIMITED: refused already by what is known here; no
- * cr_throttle_end is needed then. */
+/* `user`, `address` and `device` may be NULL; without a user it counts on its source alone,
+ * whatever the device. CR_LIMITED: refused already by what is known here; no cr_throttle_end is
+ * needed then. */
 CR_MUST_CHECK enum cr_status cr_throttle_begin(struct cr_throttle *throttle,
                                                struct cr_throttle_ticket *ticket,
                                                const struct cr_user *user, const char *address,

@@ -66,6 +66,7 @@ int cr_cmd_user_import(int argc, char **argv);
 int cr_cmd_user_list(int argc, char **argv);
 int cr_cmd_user_passwd(int argc, char **argv);
 int cr_cmd_user_remove(int argc, char **argv);
+int cr_cmd_user_reset(int argc, char **argv);
 int cr_cmd_version(int argc, char **argv);
 int cr_cmd_worker(int argc, char **argv);
 

@@ -16,6 +16,8 @@ static const struct cr_command user_commands[] = {
     {"list", "", "the accounts", cr_cmd_user_list, NULL, false},
     {"passwd", "NAME", "set another password; ends all sessions of the user", cr_cmd_user_passwd,
      NULL, false},
+    {"reset", "NAME", "make a link with which the user sets another password", cr_cmd_user_reset,
+     NULL, false},
     {"disable", "NAME", "let the user in no more; ends all sessions", cr_cmd_user_disable, NULL,
      false},
     {"enable", "NAME", "let a disabled user in again", cr_cmd_user_enable, NULL, false},

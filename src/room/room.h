@@ -60,6 +60,29 @@ CR_MUST_CHECK enum cr_status cr_limits_top(struct cr_room *room, struct cr_limit
 CR_MUST_CHECK enum cr_status cr_limits_reset(struct cr_room *room, const struct cr_user *user,
                                              const char *address);
 
+/* Links for a new password (ASVS E13). The token is the link's, and kept nowhere. */
+struct cr_reset_link {
+    struct cr_token token; /* to be wiped */
+    cr_time_ms expires_at;
+};
+/* For operators. CR_UNKNOWN_USER; CR_DENIED: the account is disabled; CR_E_LIMIT: as many as may be
+ * are good. */
+CR_MUST_CHECK enum cr_status cr_reset_link_begin(struct cr_room *room, const struct cr_user *user,
+                                                 struct cr_call **out_call);
+CR_MUST_CHECK enum cr_status cr_reset_link_finish(struct cr_call *call,
+                                                  struct cr_reset_link *out_link);
+CR_MUST_CHECK enum cr_status cr_reset_link_make(struct cr_room *room, const struct cr_user *user,
+                                                struct cr_reset_link *out_link);
+/* Set a password with one, for whoever has it. `address` and `agent` are theirs. CR_DENIED: the
+ * link is not good, or not any more. As cr_account_password says of the password. CR_LIMITED and
+ * CR_PASSWORD_SHORT come with a note; `out_note->size` must be set. */
+struct cr_login_note;
+CR_MUST_CHECK enum cr_status cr_reset_begin(struct cr_room *room, const struct cr_token *token,
+                                            const void *password, size_t password_bytes,
+                                            const char *address, const char *agent,
+                                            struct cr_call **out_call);
+CR_MUST_CHECK enum cr_status cr_reset_finish(struct cr_call *call, struct cr_login_note *out_note);
+
 /*
  * How a room starts an agent, and so what `cloakroom agent` understands:
  *

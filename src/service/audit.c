@@ -45,6 +45,8 @@ static bool is_audited(uint16_t op)
     case CR_OP_ACCOUNT_REMOVE:
     case CR_OP_KEY_ROTATE:
     case CR_OP_LIMIT_RESET:
+    case CR_OP_RESET_MAKE:
+    case CR_OP_RESET:
         return true;
     default: /* a number from a peer */
         return false;
@@ -226,6 +228,10 @@ static const char *account_action(const struct request *request)
     case CR_OP_ACCOUNT_PASSWORD:
     case CR_OP_LOGIN_PASSWORD:
         return "password";
+    case CR_OP_RESET_MAKE:
+        return "reset link";
+    case CR_OP_RESET:
+        return "password by reset link";
     case CR_OP_ACCOUNT_REMOVE:
         return "remove";
     default:
@@ -243,8 +249,13 @@ static void give_account(const struct request *request, const struct cr_engine_a
     struct event event = {.count = 0};
     event_text(&event, "outcome", outcome_name(answer->status));
     event_text(&event, "action", account_action(request));
-    if (request->note != NULL)
+    /* Whose a link is, its message does not say. */
+    if (request->op == CR_OP_RESET && answer->row != NULL)
+        event_user(&event, &answer->row->user);
+    else if (request->note != NULL)
         event_user(&event, &request->note->user);
+    if (request->op == CR_OP_RESET && request->note != NULL)
+        event_origin(&event, request->note->from.address, request->note->from.agent);
     event_ending(&event, &answer->ending);
     event_give(&event, request, "account");
 }
@@ -353,6 +364,33 @@ void cr_audit_login(const struct request *request, const struct cr_engine_answer
         give_made(request, answer);
     else if (!happened && is_login)
         give_failure(request, answer);
+}
+
+/* A refused link names nobody: who has none is nobody's. */
+static void give_reset_refused(const struct request *request, const struct cr_engine_answer *answer)
+{
+    struct event event = {.count = 0};
+    bool is_throttled = answer->status == CR_BUSY || answer->status == CR_LIMITED;
+    event_text(&event, "outcome", outcome_name(answer->status));
+    event_text(&event, "action", account_action(request));
+    if (request->note != NULL) {
+        event_user(&event, &request->note->user);
+        event_origin(&event, request->note->from.address, request->note->from.agent);
+    }
+    event_give(&event, request, is_throttled ? "throttle" : "failure");
+}
+
+void cr_audit_reset(const struct request *request, const struct cr_engine_answer *answer)
+{
+    bool happened = answer->status == CR_OK || answer->status == CR_PENDING ||
+                    answer->status == CR_E_UNKNOWN_OUTCOME;
+    if (request->service->options.audit == NULL ||
+        (request->op == CR_OP_RESET && password_is_unfit(answer->status)))
+        return;
+    if (happened)
+        give_account(request, answer);
+    else if (request->op == CR_OP_RESET)
+        give_reset_refused(request, answer);
 }
 
 void cr_audit_lock_lost(const struct cr_client *client, const char *name)

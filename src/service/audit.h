@@ -13,6 +13,8 @@ void cr_request_note(struct request *request, const struct cr_message *message);
  * key or debts that were forgiven. */
 void cr_audit_login(const struct request *request, const struct cr_engine_answer *answer);
 void cr_audit_ended(const struct request *request, const struct cr_engine_answer *answer);
+/* A link for a new password: made, or used. */
+void cr_audit_reset(const struct request *request, const struct cr_engine_answer *answer);
 /* A lock that its holder has lost. */
 void cr_audit_lock_lost(const struct cr_client *client, const char *name);
 

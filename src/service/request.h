@@ -72,6 +72,10 @@ request_handler cr_service_limit_explain;
 request_handler cr_service_limit_top;
 request_handler cr_service_limit_reset;
 
+/* resets.c */
+request_handler cr_service_reset_make;
+request_handler cr_service_reset;
+
 /* reply.c: what the engine answered, as a reply. Each is a cr_engine_done over a request. */
 cr_engine_done cr_reply_status;
 cr_engine_done cr_reply_session;

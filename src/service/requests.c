@@ -640,6 +640,8 @@ static const struct op_entry {
     [CR_OP_LIMIT_EXPLAIN] = {cr_service_limit_explain, true},
     [CR_OP_LIMIT_TOP] = {cr_service_limit_top, true},
     [CR_OP_LIMIT_RESET] = {cr_service_limit_reset, true},
+    [CR_OP_RESET_MAKE] = {cr_service_reset_make, true},
+    [CR_OP_RESET] = {cr_service_reset, true},
     [CR_OP_KEY_LIST] = {do_key_list, true},
     [CR_OP_KEY_ROTATE] = {do_key_rotate, true},
     [CR_OP_LOOKUP] = {do_lookup, false},

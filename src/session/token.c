@@ -80,6 +80,13 @@ void cr_keyring_wipe(struct cr_keyring *ring)
         cr_bytes_wipe(ring, sizeof *ring);
 }
 
+void cr_keyring_for(const struct cr_keyring *ring, const char *purpose, struct cr_keyring *out_ring)
+{
+    *out_ring = *ring;
+    crypto_generichash(out_ring->realm, sizeof out_ring->realm, (const unsigned char *)purpose,
+                       strlen(purpose), ring->realm, sizeof ring->realm);
+}
+
 enum cr_status cr_session_id_make(struct cr_random *random, cr_time_ms now,
                                   struct cr_session_id *out_id)
 {

@@ -42,6 +42,10 @@ struct cr_keyring {
 void cr_keyring_init(struct cr_keyring *ring, const char *realm, const struct cr_key *keys,
                      size_t count);
 void cr_keyring_wipe(struct cr_keyring *ring);
+/* A ring of the same keys for tokens that are no session's: what is made with the one is not
+ * genuine to the other, nor to one for another `purpose`. To be wiped. */
+void cr_keyring_for(const struct cr_keyring *ring, const char *purpose,
+                    struct cr_keyring *out_ring);
 
 /* A new public id. `now` is wall-clock time, and need not be right. */
 CR_MUST_CHECK enum cr_status cr_session_id_make(struct cr_random *random, cr_time_ms now,

@@ -62,6 +62,8 @@ enum cr_op {
     CR_OP_LIMIT_EXPLAIN = 35, /* TAG_USER, TAG_ADDRESS, or both */
     CR_OP_LIMIT_TOP = 36,
     CR_OP_LIMIT_RESET = 37, /* as explain */
+    CR_OP_RESET_MAKE = 38,  /* reply: TAG_TOKEN the link's, TAG_BOUND for how long it is good */
+    CR_OP_RESET = 39,       /* TAG_TOKEN: the link's; TAG_PASSWORD_NEW */
     CR_OP_SEGMENT = 40,     /* push: another table; TAG_CACHE; its descriptor is with it, or none */
     CR_OP_LOCK_TRUST = 41,  /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
     CR_OP_END_OF_LIST

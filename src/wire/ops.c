@@ -56,6 +56,8 @@ static const struct cr_op_row op_rows[] = {
     ROW(LIMIT_RESET, OPERATOR, false, 0),
     ROW(KEY_LIST, OPERATOR, false, 0),
     ROW(KEY_ROTATE, OPERATOR, false, 0),
+    ROW(RESET_MAKE, OPERATOR, false, CR_TAG_USER),
+    ROW(RESET, ALL, false, CR_TAG_TOKEN, CR_TAG_PASSWORD_NEW),
     ROW(SEGMENT, AGENT, false, CR_TAG_CACHE),
     ROW(LOCK_TRUST, AGENT, false, CR_TAG_LOCK, CR_TAG_BOOT),
 };

@@ -94,7 +94,9 @@ struct place {
     struct cr_auth *auth;
 };
 
-static void place_open(struct place *p, size_t queue_max)
+/* `clock` NULL: the store's is the system's. */
+static void place_open_on(struct place *p, size_t queue_max, const char *url,
+                          struct cr_clock *clock)
 {
     static const struct cr_auth_options cheap = {
         .memory_bytes = 19u << 20, .passes = 2, .rules = {.chars_min = 8}};
@@ -104,9 +106,11 @@ static void place_open(struct place *p, size_t queue_max)
     memset(p, 0, sizeof *p);
     auth.queue_max = queue_max;
     CHECK_STATUS(cr_store_env_system(&p->env), CR_OK);
+    if (clock != NULL)
+        p->env.clock = clock;
     CHECK_STATUS(cr_loop_inline_create(cr_clock_system(), &p->loop.inner), CR_OK);
     p->loop.loop = (struct cr_loop){.ops = &held_ops, .clock = cr_clock_system()};
-    CHECK_STATUS(cr_store_open("memory:", &p->env, &inner, &error), CR_OK);
+    CHECK_STATUS(cr_store_open(url, &p->env, &inner, &error), CR_OK);
     CHECK_STATUS(cr_store_fault_create(inner, &p->plan, &store), CR_OK);
     struct cr_engine_options options = {.loop = &p->loop.loop,
                                         .random = cr_random_system(),
@@ -122,6 +126,11 @@ static void place_open(struct place *p, size_t queue_max)
         tap_note("%s", error.text);
         abort();
     }
+}
+
+static void place_open(struct place *p, size_t queue_max)
+{
+    place_open_on(p, queue_max, "memory:", NULL);
 }
 
 static void place_close(struct place *p)
@@ -597,6 +606,274 @@ static void a_one_time_password_that_ran_out_is_a_wrong_one(void)
     place_close(&p);
 }
 
+/* ---- links for a new password (E13) */
+
+static struct cr_token link_made(struct place *p, const char *name)
+{
+    struct cr_user user = user_of(name);
+    struct answer a = {0};
+    cr_auth_reset_make(p->auth, &user, answered, &a);
+    CHECK_INT(a.count, 1);
+    CHECK_STATUS(a.status, CR_OK);
+    return a.token;
+}
+
+static enum cr_status link_refused(struct place *p, const char *name)
+{
+    struct cr_user user = user_of(name);
+    struct answer a = {0};
+    cr_auth_reset_make(p->auth, &user, answered, &a);
+    CHECK_STR(a.token.text, "");
+    return a.status;
+}
+
+static void link_start(struct place *p, const struct cr_token *token, const char *password,
+                       const char *address, struct answer *a)
+{
+    struct cr_auth_reset reset = {
+        .token = token, .fresh = password, .fresh_bytes = strlen(password), .address = address};
+    *a = (struct answer){0};
+    cr_auth_reset(p->auth, &reset, answered, a);
+}
+
+static enum cr_status link_use(struct place *p, const struct cr_token *token, const char *password)
+{
+    struct answer a;
+    link_start(p, token, password, NULL, &a);
+    CHECK_INT(a.count, 1);
+    CHECK_STR(a.token.text, "");
+    return a.status;
+}
+
+static void a_link_sets_one_password_and_ends_the_sessions(void)
+{
+    struct place p;
+    struct answer before;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    login_start(&p, "anna", "correct horse", 13, &before);
+    CHECK_STATUS(link_refused(&p, "nobody"), CR_UNKNOWN_USER);
+    struct cr_token one = link_made(&p, "anna"), other = link_made(&p, "anna");
+
+    /* What may be no password spends nothing. */
+    CHECK_STATUS(link_use(&p, &one, "short"), CR_PASSWORD_SHORT);
+    CHECK_STATUS(link_use(&p, &one, "Iloveyou1"), CR_PASSWORD_COMMON);
+    CHECK_STATUS(validate(&p, &before.token), CR_OK);
+
+    CHECK_STATUS(link_use(&p, &one, "battery staple"), CR_OK);
+    CHECK_STATUS(validate(&p, &before.token), CR_ENDED);
+    CHECK_STATUS(login(&p, "anna", "correct horse"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    CHECK_STATUS(link_use(&p, &one, "thief's own"), CR_DENIED);
+    CHECK_STATUS(link_use(&p, &other, "thief's own"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    place_close(&p);
+}
+
+static void a_link_is_void_after_any_change_of_the_password_or_the_account(void)
+{
+    static const char *const rows[] = {"by the user", "by an operator", "disabled",
+                                       "disabled and enabled", "removed and added"};
+    for (int i = 0; i < 5; i++) {
+        struct place p;
+        struct answer a;
+        tap_row(rows[i]);
+        place_open(&p, 0);
+        CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+        struct cr_token link = link_made(&p, "anna");
+        if (i == 0) {
+            change_start(&p, "anna", "correct horse", "battery staple", &a);
+            CHECK_STATUS(a.status, CR_OK);
+        } else if (i == 1) {
+            CHECK_STATUS(set_password(&p, "anna", "battery staple"), CR_OK);
+        } else if (i < 4) {
+            CHECK_STATUS(disable(&p, "anna", true), CR_OK);
+            CHECK_STATUS(link_refused(&p, "anna"), CR_DENIED);
+            if (i == 3)
+                CHECK_STATUS(disable(&p, "anna", false), CR_OK);
+        } else {
+            CHECK_STATUS(remove_account(&p, "anna"), CR_OK);
+            CHECK_STATUS(add(&p, "anna", "battery staple"), CR_OK);
+        }
+        CHECK_STATUS(link_use(&p, &link, "thief's own"), CR_DENIED);
+        CHECK_STATUS(login(&p, "anna", "thief's own"), CR_DENIED);
+        place_close(&p);
+    }
+}
+
+/* Also by a link that was found good, and whose password is being hashed meanwhile. */
+static void a_link_that_is_void_while_its_password_is_hashed_sets_nothing(void)
+{
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    struct cr_token link = link_made(&p, "anna");
+    p.loop.is_holding = true;
+    link_start(&p, &link, "thief's own", NULL, &a);
+    CHECK_UINT(p.loop.count, 1);
+    p.loop.is_holding = false;
+    CHECK_STATUS(set_password(&p, "anna", "battery staple"), CR_OK);
+    held_run(&p.loop, p.loop.work[0]);
+    CHECK_STATUS(a.status, CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+
+    tap_row("the process ends");
+    link = link_made(&p, "anna");
+    p.loop.is_holding = true;
+    link_start(&p, &link, "thief's own", NULL, &a);
+    place_close(&p);
+    CHECK_INT(a.count, 1);
+    CHECK_STATUS(a.status, CR_UNAVAILABLE);
+}
+
+static void a_link_is_good_for_20_minutes(void)
+{
+    struct place p;
+    struct cr_clock_fake clock;
+    cr_clock_fake_init(&clock, 1700000000000);
+    place_open_on(&p, 0, "memory:", &clock.clock);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    struct cr_token one = link_made(&p, "anna");
+    clock.now_wall += 20 * 60 * 1000 - 1;
+    struct cr_token other = link_made(&p, "anna");
+    CHECK_STATUS(link_use(&p, &one, "short"), CR_PASSWORD_SHORT);
+    clock.now_wall += 1;
+    CHECK_STATUS(link_use(&p, &one, "thief's own"), CR_DENIED);
+    CHECK_STATUS(link_use(&p, &other, "battery staple"), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "battery staple"), CR_OK);
+    place_close(&p);
+}
+
+/* Every character counts, and nothing is hashed for what is no link. A8: the one is not the other.
+ */
+static void what_is_no_link_is_refused_and_hashes_nothing(void)
+{
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    login_start(&p, "anna", "correct horse", 13, &a);
+    struct cr_token session = a.token, link = link_made(&p, "anna");
+    CHECK_STATUS(validate(&p, &link), CR_NOT_FOUND);
+    p.loop.is_holding = true;
+    CHECK_STATUS(link_use(&p, &session, "battery staple"), CR_DENIED);
+    for (size_t i = 0; i < CR_TOKEN_CHARS; i++) {
+        struct cr_token hostile = link;
+        hostile.text[i] = hostile.text[i] == 'A' ? 'Q' : 'A';
+        if (!CHECK_STATUS(link_use(&p, &hostile, "battery staple"), CR_DENIED))
+            tap_note("character %zu", i);
+    }
+    struct cr_token empty = {{0}};
+    CHECK_STATUS(link_use(&p, &empty, "battery staple"), CR_DENIED);
+    CHECK_UINT(p.loop.count, 0);
+    p.loop.is_holding = false;
+    CHECK_STATUS(link_use(&p, &link, "battery staple"), CR_OK);
+    place_close(&p);
+}
+
+/* E1: 30 a minute from one address. A good link costs nothing, from another or from there. */
+static void links_that_are_none_use_up_the_limits_of_their_source(void)
+{
+    struct place p;
+    struct answer a;
+    int refused = 0;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    struct cr_token spent = link_made(&p, "anna");
+    CHECK_STATUS(link_use(&p, &spent, "battery staple"), CR_OK);
+    struct cr_token link = link_made(&p, "anna");
+    for (int i = 0; i < 40; i++) {
+        link_start(&p, &link, "short", "192.0.2.1", &a);
+        CHECK_STATUS(a.status, CR_PASSWORD_SHORT);
+    }
+    for (int i = 0; i < 40; i++) {
+        link_start(&p, &spent, "thief's own", "192.0.2.1", &a);
+        refused += a.status == CR_DENIED;
+        CHECK(a.status == CR_DENIED || a.status == CR_LIMITED);
+    }
+    CHECK_INT(refused, 30);
+    link_start(&p, &link, "battery horse", "192.0.2.1", &a);
+    CHECK_STATUS(a.status, CR_LIMITED);
+    /* Nobody is locked out of an account by it. */
+    link_start(&p, &link, "battery horse", "192.0.2.2", &a);
+    CHECK_STATUS(a.status, CR_OK);
+    CHECK_STATUS(login(&p, "anna", "battery horse"), CR_OK);
+    place_close(&p);
+}
+
+/* Both have found it good, and hash. */
+static void of_two_hosts_that_use_a_link_at_once_one_sets_its_password(void)
+{
+    static const char *const passwords[2] = {"battery staple", "battery horse"};
+    const struct timespec tick = {.tv_nsec = 1000000};
+    for (int first = 0; first < 2; first++) {
+        struct place hosts[2];
+        struct answer answers[2];
+        for (int i = 0; i < 2; i++)
+            place_open_on(&hosts[i], 0, first == 0 ? "memory:links0" : "memory:links1", NULL);
+        struct cr_user anna = user_of("anna");
+        struct answer added = {0};
+        cr_auth_add(hosts[0].auth, &anna, "correct horse", 13, 0, answered, &added);
+        while (added.count == 0) {
+            cr_loop_inline_run(hosts[0].loop.inner);
+            cr_loop_inline_run(hosts[1].loop.inner);
+            nanosleep(&tick, NULL);
+        }
+        CHECK_STATUS(added.status, CR_OK);
+        struct cr_token link = link_made(&hosts[0], "anna");
+        for (int i = 0; i < 2; i++) {
+            hosts[i].loop.is_holding = true;
+            link_start(&hosts[i], &link, passwords[i], "192.0.2.1", &answers[i]);
+            CHECK_UINT(hosts[i].loop.count, 1);
+        }
+        held_run(&hosts[first].loop, hosts[first].loop.work[0]);
+        held_run(&hosts[1 - first].loop, hosts[1 - first].loop.work[0]);
+        while (answers[0].count == 0 || answers[1].count == 0) {
+            cr_loop_inline_run(hosts[0].loop.inner);
+            cr_loop_inline_run(hosts[1].loop.inner);
+            nanosleep(&tick, NULL);
+        }
+        CHECK_STATUS(answers[first].status, CR_OK);
+        CHECK_STATUS(answers[1 - first].status, CR_DENIED);
+        hosts[0].loop.is_holding = hosts[1].loop.is_holding = false;
+        CHECK_STATUS(login(&hosts[1], "anna", passwords[first]), CR_OK);
+        CHECK_STATUS(login(&hosts[0], "anna", passwords[1 - first]), CR_DENIED);
+        place_close(&hosts[1]);
+        place_close(&hosts[0]);
+    }
+}
+
+/* The store goes away at the first, second, third... call of a use; or loses a commit's outcome. */
+static void the_use_of_a_link_says_what_became_of_it(void)
+{
+    static const enum cr_fault_kind kinds[] = {CR_FAULT_UNAVAILABLE, CR_FAULT_LOST,
+                                               CR_FAULT_NOT_MADE};
+    for (size_t k = 0; k < 3; k++) {
+        struct answer a = {.status = CR_UNAVAILABLE};
+        for (uint64_t after = 0; after < 12 && a.status != CR_OK; after++) {
+            struct place p;
+            place_open(&p, 0);
+            CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+            struct cr_token link = link_made(&p, "anna");
+            p.plan = (struct cr_fault_plan){
+                .kind = kinds[k], .after = after, .count = UINT64_MAX, .commits_only = k > 0};
+            link_start(&p, &link, "battery staple", "192.0.2.1", &a);
+            p.plan.kind = CR_FAULT_NONE;
+            while (a.count == 0) /* it is asked for again */
+                cr_loop_inline_run(p.loop.inner);
+            bool is_set = a.status == CR_OK || a.status == CR_PENDING;
+            if (!CHECK_STATUS(login(&p, "anna", "battery staple"), is_set ? CR_OK : CR_DENIED))
+                tap_note("after %d calls it answered: %s", (int)after, cr_status_text(a.status));
+            CHECK_STATUS(login(&p, "anna", "correct horse"), is_set ? CR_DENIED : CR_OK);
+            /* All or nothing: what has set nothing is good still. */
+            CHECK_STATUS(link_use(&p, &link, "another one"), is_set ? CR_DENIED : CR_OK);
+            place_close(&p);
+        }
+        CHECK_STATUS(a.status, CR_OK);
+    }
+}
+
 static void cost_set(struct place *p, size_t memory_bytes, unsigned passes)
 {
     struct cr_auth_options options = {
@@ -855,6 +1132,14 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_change_that_began_with_the_old_password_fails),
     TAP_TEST(a_change_says_what_became_of_it),
     TAP_TEST(device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one),
+    TAP_TEST(a_link_sets_one_password_and_ends_the_sessions),
+    TAP_TEST(a_link_is_void_after_any_change_of_the_password_or_the_account),
+    TAP_TEST(a_link_that_is_void_while_its_password_is_hashed_sets_nothing),
+    TAP_TEST(a_link_is_good_for_20_minutes),
+    TAP_TEST(what_is_no_link_is_refused_and_hashes_nothing),
+    TAP_TEST(links_that_are_none_use_up_the_limits_of_their_source),
+    TAP_TEST(of_two_hosts_that_use_a_link_at_once_one_sets_its_password),
+    TAP_TEST(the_use_of_a_link_says_what_became_of_it),
     TAP_TEST(a_hash_is_renewed_at_login_when_the_cost_has_risen),
     TAP_TEST(an_imported_hash_is_replaced_by_ours_at_the_first_login),
     TAP_TEST(a_login_that_nothing_disturbed_while_it_hashed_succeeds),
