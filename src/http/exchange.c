@@ -30,6 +30,7 @@ void cr_http_exchange_reset(struct cr_http_exchange *x)
     x->scratch_used = 0;
     cr_token_wipe(&x->credential.token);
     cr_token_wipe(&x->login.signed_token);
+    cr_token_wipe(&x->link);
     x->bearer = x->by_form = x->others = x->renews = x->changes = false;
     x->user.length = 0;
     x->list_count = 0;

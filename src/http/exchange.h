@@ -63,6 +63,7 @@ struct cr_http_exchange {
     struct cr_login_note note;   /* of a login */
     bool renews, changes;        /* a login that is a re-authentication, or sets a password */
     struct cr_user user;         /* of a login: as it was typed */
+    struct cr_token link;        /* of a link for a new password */
     struct cr_session_id target; /* of an ending */
     bool others;                 /* an ending of all but this one */
     struct cr_ending_id repeat;
@@ -77,7 +78,7 @@ struct cr_http_exchange {
 /* route.c */
 const struct cr_http_route *cr_http_routes(enum cr_http_surface surface, size_t *out_count);
 
-/* session.c, login.c, page.c, verify.c: the routes' first steps. */
+/* session.c, login.c, reset.c, page.c, verify.c: the routes' first steps. */
 cr_http_step cr_http_login_post;
 cr_http_step cr_http_logout_post;
 cr_http_step cr_http_session_get;
@@ -92,6 +93,8 @@ cr_http_step cr_http_reauth_post;
 cr_http_step cr_http_reauth_page;
 cr_http_step cr_http_password_post;
 cr_http_step cr_http_password_page;
+cr_http_step cr_http_reset_page;
+cr_http_step cr_http_reset_post;
 cr_http_step cr_http_home_page;
 cr_http_step cr_http_style_get;
 cr_http_step cr_http_icon_get;
@@ -99,6 +102,7 @@ cr_http_step cr_http_icon_get;
 cr_http_step cr_http_ops_end_user;
 cr_http_step cr_http_ops_end_all;
 cr_http_step cr_http_ops_login;
+cr_http_step cr_http_ops_reset_link;
 cr_http_step cr_http_ops_stats;
 cr_http_step cr_http_metrics;
 cr_http_step cr_http_healthz;
@@ -166,6 +170,12 @@ bool cr_http_has_type(const struct cr_http_exchange *x, const char *type);
 
 /* login.c */
 
+/* The sign-in page; `notice` may be NULL. */
+enum cr_http_progress cr_http_login_show(struct cr_http_exchange *x, unsigned status,
+                                         const char *notice);
+/* Why the new password cannot be one, by x->status and x->note; NULL: that is not what is wrong. */
+const char *cr_http_password_unfit(struct cr_http_exchange *x);
+
 #define CR_HTTP_FRESH_MS ((cr_span_ms)5 * 60 * 1000)
 /* The password was given within CR_HTTP_FRESH_MS (ASVS E11). False: it was not, and the reply, 403
  * with the way to give it, is there. After cr_http_authenticate. */
@@ -216,6 +226,8 @@ void cr_http_html_password(struct cr_http_exchange *x, bool changes, const char 
 /* `form_token`: of cr_http_login_token_begin. */
 void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user,
                         const char *form_token);
+/* The form of POST /reset, for whoever has a link. */
+void cr_http_html_reset(struct cr_http_exchange *x, const char *notice);
 /* The form of POST /login for whoever has a one-time password. */
 void cr_http_html_first(struct cr_http_exchange *x, const char *notice, const char *user,
                         const char *form_token);

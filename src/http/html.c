@@ -20,8 +20,9 @@ static void page_begin(struct cr_text *out, const char *title, const char *kind)
                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                  "<meta name=\"color-scheme\" content=\"light dark\">\n"
                  "<title>%s · Cloakroom</title>\n"
-                 "<link rel=\"stylesheet\" href=\"/style.css\">\n"
-                 "<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\n"
+                 "<link rel=\"stylesheet\" href=\"/style.css\" referrerpolicy=\"no-referrer\">\n"
+                 "<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\" "
+                 "referrerpolicy=\"no-referrer\">\n"
                  "</head>\n"
                  "<body class=\"%s\">\n",
                  title, kind);
@@ -34,8 +35,9 @@ static void page_end(struct cr_text *out)
 
 static void brand(struct cr_text *out)
 {
-    cr_text_str(out, "<a class=\"brand\" href=\"/\"><img src=\"/icon.svg\" alt=\"\" width=\"28\" "
-                     "height=\"28\"> Cloakroom</a>\n");
+    cr_text_str(out, "<a class=\"brand\" href=\"/\" referrerpolicy=\"no-referrer\"><img "
+                     "src=\"/icon.svg\" alt=\"\" width=\"28\" height=\"28\" "
+                     "referrerpolicy=\"no-referrer\"> Cloakroom</a>\n");
 }
 
 void cr_http_html_login(struct cr_http_exchange *x, const char *notice, const char *user,
@@ -173,6 +175,28 @@ void cr_http_html_first(struct cr_http_exchange *x, const char *notice, const ch
     cr_text_str(out,
                 "<button class=\"main\">Set it and sign in</button>\n</form>\n"
                 "<p class=\"aside\"><a href=\"/login\">Back to the sign-in</a></p>\n</main>\n");
+    page_end(out);
+}
+
+/* The link's token stands in the form, as it does in this page's address: so no request for
+ * anything else names that address (referrerpolicy). Of whom it is, the page does not know. */
+void cr_http_html_reset(struct cr_http_exchange *x, const char *notice)
+{
+    struct cr_text *out = &x->body;
+    page_begin(out, "Choose a new password", "narrow");
+    cr_text_str(out, "<main>\n");
+    brand(out);
+    cr_text_str(out, "<h1>Choose a new password</h1>\n");
+    if (notice != NULL)
+        cr_text_html(out, "<p class=\"notice\" role=\"alert\">%s</p>\n", notice);
+    cr_text_html(out,
+                 "<form method=\"post\" action=\"/reset\" class=\"login\">\n"
+                 "<input type=\"hidden\" name=\"link\" value=\"%s\">\n",
+                 x->link.text);
+    password_input(out, "new_password", "New password: long, such as several words", "new-password",
+                   " autofocus");
+    cr_text_str(out, "<button class=\"main\">Set it</button>\n</form>\n"
+                     "<p class=\"aside\">This ends your sessions on all devices.</p>\n</main>\n");
     page_end(out);
 }
 

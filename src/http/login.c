@@ -47,6 +47,13 @@ static enum cr_http_progress password_page(struct cr_http_exchange *x, unsigned 
     return cr_http_reply_body(x, status, page_type);
 }
 
+enum cr_http_progress cr_http_login_show(struct cr_http_exchange *x, unsigned status,
+                                         const char *notice)
+{
+    x->changes = false;
+    return login_page(x, status, notice);
+}
+
 static enum cr_http_progress login_refuse(struct cr_http_exchange *x, unsigned status,
                                           const char *why)
 {
@@ -119,8 +126,7 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
     return cr_http_wait(x, st, call, earlier_ended);
 }
 
-/* Why the new password cannot be one; NULL: that is not what is wrong. */
-static const char *new_password_unfit(struct cr_http_exchange *x)
+const char *cr_http_password_unfit(struct cr_http_exchange *x)
 {
     if (x->status == CR_PASSWORD_SHORT)
         return cr_http_scratch(x,
@@ -172,7 +178,7 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
         return login_refuse(x, 403, "The password is wrong.");
     if (x->status == CR_CHANGE_FIRST)
         return change_first(x);
-    const char *unfit = new_password_unfit(x);
+    const char *unfit = cr_http_password_unfit(x);
     if (unfit != NULL)
         return login_refuse(x, 400, unfit);
     if (x->changes && (x->status == CR_PENDING || x->status == CR_E_UNKNOWN_OUTCOME))

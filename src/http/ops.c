@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What operators ask for, and the application itself: end all sessions of a user or of everybody,
- * log in a user whom the application has checked. Over a Unix socket alone: whoever can open it has
- * the operator's rights, and no browser can. In the path a user's name is percent-encoded.
+ * log in a user whom the application has checked, make a link for a new password. Over a Unix
+ * socket alone: whoever can open it has the operator's rights, and no browser can. In the path a
+ * user's name is percent-encoded.
  */
 #include "http/exchange.h"
 
@@ -10,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "http/form.h"
+#include "room/room.h"
 
 static const char *by(struct cr_http_exchange *x)
 {
@@ -165,4 +167,44 @@ enum cr_http_progress cr_http_ops_login(struct cr_http_exchange *x)
                              : cr_http_problem_status(x, st);
     cr_http_form_fini(&form);
     return progress;
+}
+
+/* --- Links for a new password --- */
+
+static enum cr_http_progress link_made(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    struct cr_reset_link link = {0};
+    if (call != NULL)
+        x->status = cr_reset_link_finish(call, &link);
+    if (x->status == CR_UNKNOWN_USER)
+        return cr_http_problem(x, 404, "No user of this name has an account.");
+    if (x->status == CR_DENIED)
+        return cr_http_problem(x, 409, "This account is disabled.");
+    if (x->status == CR_E_LIMIT)
+        return cr_http_problem(x, 429,
+                               "As many links of this user as there may be are good already: use "
+                               "one of them, or wait until they are over.");
+    if (x->status != CR_OK)
+        return cr_http_problem_status(x, x->status);
+    cr_text_str(&x->body, "{\"link\":\"/reset?link=");
+    cr_text_put(&x->body, link.token.text, CR_TOKEN_CHARS);
+    cr_text_str(&x->body, "\",\"token\":\"");
+    cr_text_put(&x->body, link.token.text, CR_TOKEN_CHARS);
+    cr_text_str(&x->body, "\",\"expires_at\":\"");
+    cr_text_time(&x->body, link.expires_at);
+    cr_text_str(&x->body, "\"}\n");
+    cr_token_wipe(&link.token);
+    return cr_http_reply_body(x, 200, "application/json");
+}
+
+enum cr_http_progress cr_http_ops_reset_link(struct cr_http_exchange *x)
+{
+    struct cr_call *call = NULL;
+    enum cr_status st = CR_UNAVAILABLE;
+    if (!user_read(x))
+        return CR_HTTP_REPLY;
+    if (x->room != NULL)
+        st = cr_reset_link_begin(x->room, &x->user, &call);
+    return cr_http_wait(x, st, call, link_made);
 }

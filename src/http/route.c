@@ -14,6 +14,7 @@ static const struct cr_http_route public_routes[] = {
     {"/login", CR_HTTP_POST, CR_HTTP_OWN_SITE, false, cr_http_login_post},
     {"/password", CR_HTTP_POST, CR_HTTP_PROOF, false, cr_http_password_post},
     {"/reauth", CR_HTTP_POST, CR_HTTP_PROOF, false, cr_http_reauth_post},
+    {"/reset", CR_HTTP_POST, CR_HTTP_OWN_SITE, false, cr_http_reset_post},
     {"/logout", CR_HTTP_POST, CR_HTTP_PROOF, false, cr_http_logout_post},
     {"/sessions", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_sessions_get},
     {"/sessions", CR_HTTP_DELETE, CR_HTTP_PROOF, false, cr_http_sessions_delete},
@@ -22,6 +23,7 @@ static const struct cr_http_route public_routes[] = {
     {"/login", CR_HTTP_GET, CR_HTTP_SAFE, true, cr_http_login_page},
     {"/password", CR_HTTP_GET, CR_HTTP_SAFE, true, cr_http_password_page},
     {"/reauth", CR_HTTP_GET, CR_HTTP_SAFE, true, cr_http_reauth_page},
+    {"/reset", CR_HTTP_GET, CR_HTTP_SAFE, true, cr_http_reset_page},
     {"/sessions/*/end", CR_HTTP_POST, CR_HTTP_PROOF, true, cr_http_session_end_post},
     {"/sessions/end-others", CR_HTTP_POST, CR_HTTP_PROOF, true, cr_http_others_end_post},
     {"/style.css", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_style_get},
@@ -32,6 +34,7 @@ static const struct cr_http_route public_routes[] = {
 static const struct cr_http_route admin_routes[] = {
     {"/users/*/end-sessions", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_end_user},
     {"/users/*/sessions", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_login},
+    {"/users/*/reset-link", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_reset_link},
     {"/end-all", CR_HTTP_POST, CR_HTTP_SAFE, false, cr_http_ops_end_all},
     {"/stats", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_ops_stats},
 };

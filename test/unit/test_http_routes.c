@@ -1458,6 +1458,222 @@ static void a_401_to_a_token_that_has_ended_says_why(void)
     world_close(&w);
 }
 
+/* --- Links for a new password (ASVS E13) --- */
+
+/* As the ops worker is asked for one: same room, other routes. */
+static const struct cr_http_reply *ops(struct world *w, const char *target)
+{
+    w->site.surface = CR_HTTP_ADMIN;
+    const struct cr_http_reply *reply = ask(w, &(struct sent){POST(target, )});
+    w->site.surface = CR_HTTP_PUBLIC;
+    return reply;
+}
+
+static struct cr_token link_made(struct world *w, const char *target)
+{
+    struct cr_token token = {{0}};
+    const struct cr_http_reply *reply = ops(w, target);
+    const char *at = NULL;
+    CHECK_UINT(reply->status, 200);
+    if (reply->status == 200)
+        at = memmem(reply->body.bytes, reply->body.count, "\"token\":\"", 9);
+    if (CHECK(at != NULL))
+        CHECK_STATUS(cr_token_parse(at + 9, CR_TOKEN_CHARS, &token), CR_OK);
+    return token;
+}
+
+static const struct cr_http_reply *link_use(struct world *w, const struct cr_token *link,
+                                            const char *password, bool by_form)
+{
+    static char body[512];
+    snprintf(body, sizeof body,
+             by_form ? "link=%s&new_password=%s" : "{\"link\":\"%s\",\"new_password\":\"%s\"}",
+             link->text, password);
+    return ASK(w, POST("/reset", .type = by_form ? FORM : JSON, .body = body, .agent = "curl/8"));
+}
+
+static unsigned login_status(struct world *w, const char *password)
+{
+    char body[256];
+    snprintf(body, sizeof body, "{\"user\":\"alice\",\"password\":\"%s\"}", password);
+    return ASK(w, POST("/login", .type = JSON, .body = body))->status;
+}
+
+static void a_link_is_made_for_operators_alone(void)
+{
+    struct world w;
+    char link[256];
+    if (!world_open(&w))
+        return;
+    CHECK_UINT(ASK(&w, POST("/users/alice/reset-link", .type = JSON))->status, 404);
+    struct cr_token token = link_made(&w, "/users/%61lice/reset-link");
+    const struct cr_http_reply *reply = ops(&w, "/users/alice/reset-link");
+    CHECK_STR(reply->type, "application/json");
+    CHECK(body_has(reply, "{\"link\":\"/reset?link=crs1_"));
+    CHECK(body_has(reply, "\"expires_at\":\"20"));
+    CHECK(!body_has(reply, token.text));
+    CHECK_UINT(ops(&w, "/users/nobody/reset-link")->status, 404);
+    CHECK_UINT(ops(&w, "/users/%00/reset-link")->status, 400);
+    CHECK_UINT(ASK(&w, GET("/users/alice/reset-link", ))->status, 404);
+    snprintf(link, sizeof link, "/users/%s/reset-link", token.text);
+    CHECK_UINT(ops(&w, link)->status, 400);
+
+    tap_row("disabled");
+    struct cr_user alice;
+    CHECK_STATUS(cr_user_parse("alice", 5, &alice), CR_OK);
+    CHECK_STATUS(cr_account_disable(w.room, &alice, true), CR_OK);
+    CHECK_UINT(ops(&w, "/users/alice/reset-link")->status, 409);
+
+    tap_row("too many");
+    for (int i = 0; i < 8; i++)
+        CHECK_UINT(ops(&w, "/users/bob/reset-link")->status, 200);
+    CHECK_UINT(ops(&w, "/users/bob/reset-link")->status, 429);
+
+    tap_row("no agent");
+    w.site.surface = CR_HTTP_ADMIN;
+    CHECK_UINT(ASK(&w, POST("/users/bob/reset-link", .no_room = true))->status, 503);
+    world_close(&w);
+}
+
+static void a_link_sets_a_password_once_and_signs_nobody_in(void)
+{
+    for (int by_form = 0; by_form < 2; by_form++) {
+        struct world w;
+        if (!world_open(&w))
+            return;
+        tap_row(by_form ? "form" : "JSON");
+        struct cr_token before = login(&w, "alice", NULL);
+        struct cr_token link = link_made(&w, "/users/alice/reset-link");
+        struct cr_token other = link_made(&w, "/users/alice/reset-link");
+
+        /* Refused, and good still. */
+        const struct cr_http_reply *reply = link_use(&w, &link, "short", by_form);
+        CHECK_UINT(reply->status, 400);
+        CHECK(body_has(reply, "at least 15 characters"));
+        CHECK(!by_form || body_has(reply, link.text)); /* the form, to try again */
+        CHECK_UINT(link_use(&w, &link, "aaaaaaaaaaaaaaaaaaaa", by_form)->status, 400);
+        CHECK_UINT(link_use(&w, &link, "", by_form)->status, 400);
+        CHECK_UINT(session_status(&w, &before), 200);
+
+        reply = link_use(&w, &link, "battery staple of mine", by_form);
+        CHECK_UINT(reply->status, 200);
+        const char *cookie = header_of(reply, "Set-Cookie");
+        CHECK(cookie == NULL || strstr(cookie, "crs1_") == NULL);
+        CHECK(!body_has(reply, "crs1_"));
+        CHECK(body_has(reply, by_form ? "Your password was changed: sign in."
+                                      : "{\"password\":\"changed\"}"));
+        CHECK_UINT(session_status(&w, &before), 401);
+        CHECK_UINT(login_status(&w, PASSWORD), 401);
+        CHECK_UINT(login_status(&w, "battery staple of mine"), 200);
+
+        reply = link_use(&w, &link, "thief's own password", by_form);
+        CHECK_UINT(reply->status, 403);
+        CHECK(!body_has(reply, "crs1_"));
+        CHECK_UINT(link_use(&w, &other, "thief's own password", by_form)->status, 403);
+        CHECK_UINT(login_status(&w, "thief's own password"), 401);
+        world_close(&w);
+    }
+}
+
+/* One answer for a link that is spent, over, of another kind, or none at all. */
+static void what_is_no_good_link_has_one_answer(void)
+{
+    struct world w;
+    char bodies[2][4096];
+    if (!world_open(&w))
+        return;
+    struct cr_token spent = link_made(&w, "/users/alice/reset-link");
+    CHECK_UINT(link_use(&w, &spent, "battery staple of mine", true)->status, 200);
+    struct cr_token session = login(&w, "bob", NULL);
+    struct cr_token forged = link_made(&w, "/users/bob/reset-link");
+    forged.text[50] = forged.text[50] == 'A' ? 'B' : 'A';
+    const struct cr_token *const tokens[] = {&spent, &session, &forged};
+    for (int by_form = 0; by_form < 2; by_form++) {
+        bodies[by_form][0] = '\0';
+        for (size_t i = 0; i < 3; i++) {
+            const struct cr_http_reply *reply =
+                link_use(&w, tokens[i], "thief's own password", by_form);
+            CHECK_UINT(reply->status, 403);
+            char *first = bodies[by_form];
+            if (first[0] == '\0')
+                snprintf(first, sizeof bodies[0], "%.*s", (int)reply->body.count,
+                         reply->body.bytes);
+            CHECK(strlen(first) == reply->body.count && body_has(reply, first));
+        }
+    }
+    static const char *const shapes[] = {"", "crs1_", "x", "crs1_%00",
+                                         "%3Cscript%3Ealert(1)%3C/script%3E"};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        char body[256];
+        snprintf(body, sizeof body, "link=%s&new_password=battery+staple+of+mine", shapes[i]);
+        tap_row(shapes[i]);
+        const struct cr_http_reply *reply = ASK(&w, POST("/reset", .type = FORM, .body = body));
+        CHECK_UINT(reply->status, 403);
+        CHECK(strlen(bodies[1]) == reply->body.count && body_has(reply, bodies[1]));
+    }
+    tap_row(NULL);
+    CHECK_UINT(ASK(&w, POST("/reset", .type = FORM, .body = "link=a&link=b"))->status, 400);
+    CHECK_UINT(ASK(&w, POST("/reset", .type = "text/plain", .body = "x"))->status, 415);
+    CHECK_UINT(session_status(&w, &session), 200);
+    world_close(&w);
+}
+
+/* A scanner of mail, a browser that fetches ahead. A8: neither is anybody's session. */
+static void to_look_at_a_link_spends_nothing_and_signs_nobody_in(void)
+{
+    char target[256];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_token link = link_made(&w, "/users/alice/reset-link");
+    snprintf(target, sizeof target, "/reset?link=%s", link.text);
+    for (int i = 0; i < 50; i++) {
+        const struct cr_http_reply *reply =
+            ASK(&w, .method = i % 2 == 0 ? "GET" : "HEAD", .target = target,
+                .name = "Sec-Fetch-Site", .value = "cross-site");
+        CHECK_UINT(reply->status, 200);
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+        CHECK(body_has(reply, "type=\"hidden\" name=\"link\" value=\"crs1_"));
+        CHECK(!body_has(reply, "/reset?link="));
+        CHECK(!body_has(reply, "alice"));
+    }
+    /* It asks nobody: a made-up one of the right form has a page as well. */
+    CHECK_UINT(ASK(&w, GET(target, .no_room = true))->status, 200);
+    CHECK_UINT(session_status(&w, &link), 401);
+    CHECK_UINT(ASK(&w, GET("/session", .bearer = link.text))->status, 401);
+    CHECK_UINT(ASK(&w, GET("/reset", ))->status, 403);
+    CHECK_UINT(ASK(&w, GET("/reset?link=x", ))->status, 403);
+    CHECK_UINT(ASK(&w, GET("/reset?link=a&link=b", ))->status, 403);
+    snprintf(target, sizeof target, "/reset?link=crs1_\"><script>%.*s", 71, link.text);
+    const struct cr_http_reply *reply = ASK(&w, GET(target, ));
+    CHECK(!body_has(reply, "<script>"));
+    CHECK_UINT(ASK(&w, POST("/reset", .type = FORM, .name = "Sec-Fetch-Site", .value = "cross-site",
+                            .body = "link=x&new_password=y"))
+                   ->status,
+               403);
+    CHECK_UINT(link_use(&w, &link, "battery staple of mine", true)->status, 200);
+    world_close(&w);
+}
+
+static void links_that_are_none_are_limited(void)
+{
+    struct world w;
+    int refused = 0;
+    if (!world_open(&w))
+        return;
+    struct cr_token link = link_made(&w, "/users/alice/reset-link");
+    struct cr_token forged = link;
+    forged.text[50] = forged.text[50] == 'A' ? 'B' : 'A';
+    for (int i = 0; i < 32; i++)
+        refused += link_use(&w, &forged, "battery staple of mine", false)->status == 403;
+    CHECK_INT(refused, 30);
+    const struct cr_http_reply *reply = link_use(&w, &link, "battery staple of mine", true);
+    CHECK_UINT(reply->status, 429);
+    CHECK(header_of(reply, "Retry-After") != NULL);
+    CHECK(body_has(reply, link.text)); /* the form, for later */
+    world_close(&w);
+}
+
 static void in_development_the_cookie_has_another_name(void)
 {
     struct world w;
@@ -1552,6 +1768,11 @@ static const struct tap_test tests[] = {
     TAP_TEST(addresses_and_methods_are_those_of_the_table),
     TAP_TEST(who_has_no_session_is_sent_to_log_in_and_told_why),
     TAP_TEST(a_401_to_a_token_that_has_ended_says_why),
+    TAP_TEST(a_link_is_made_for_operators_alone),
+    TAP_TEST(a_link_sets_a_password_once_and_signs_nobody_in),
+    TAP_TEST(what_is_no_good_link_has_one_answer),
+    TAP_TEST(to_look_at_a_link_spends_nothing_and_signs_nobody_in),
+    TAP_TEST(links_that_are_none_are_limited),
     TAP_TEST(in_development_the_cookie_has_another_name),
     TAP_TEST(every_answer_carries_the_headers_that_keep_browsers_in_check),
 };
