@@ -83,6 +83,9 @@ def readme_says_what_it_should(ran):
     assert "--workers\n" in checked and "The settings are right." in checked, checked
     given = answers("/users/dave/sessions")[0]
     assert '"user":"dave"' in given and '"signed_token":"crs1_' in given and '"expires_at"' in given, given
+    for made in answers("user reset carol")[0], answers("/users/carol/reset-link")[0]:
+        link = json.loads(made)
+        assert link["link"] == "/reset?link=" + link["token"] and "expires_at" in link, made
     assert answers("/users/dave/end-sessions") == answers("/end-all") == ['{"ended":"done"}\n']
     assert '"table_sessions":' in answers("/stats")[0]
     assert "\ncloakroom_logins_total{" in answers("/metrics")[0]
