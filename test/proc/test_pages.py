@@ -175,6 +175,38 @@ def every_page_is_in_order():
         assert len(seen) == 7, seen
 
 
+def a_link_for_a_new_password_is_enough():
+    """ASVS E13: without script; to look at it, reload it or go back to it spends nothing."""
+    with server() as its:
+        seen = []
+        made = json.loads(scratch.run([scratch.PROGRAM, "user", "reset", "alice", "--json",
+                                       "--store", its.store, "--state", str(its.state)]))
+        person = chromium().person(its.url, script=False, agent=PHONE)
+        for _ in range(3):
+            assert person.go(made["link"]) == 200
+        looks(person, seen)
+        # The address has the link's token: no request of the page names it.
+        assert person.js("[...document.querySelectorAll('link, img, a')]"
+                         ".every(e => e.referrerPolicy === 'no-referrer')")
+        person.fill("#new_password", "too short")
+        person.enter()
+        assert (person.at(), person.status) == ("/reset", 400) and "15 characters" in person.text()
+        looks(person, seen)
+        person.fill("#new_password", "another horse battery")
+        person.enter()
+        assert person.status == 200 and "Your password was changed: sign in." in person.text()
+        looks(person, seen)
+        assert person.go("/") == 200 and person.at() == "/login", "nobody was signed in"
+        person.login("alice", "another horse battery")
+        assert (person.at(), person.status) == ("/", 200)
+        assert person.go(made["link"]) == 200
+        person.fill("#new_password", "a third horse battery")
+        person.enter()
+        assert person.status == 403 and "This link is not good" in person.text()
+        looks(person, seen)
+        assert kept_in_the_browser(person) == 0
+
+
 def who_was_replaced_reads_when_and_from_where():
     with server() as its:
         phone = chromium().person(its.url, script=False, agent=PHONE)
@@ -354,6 +386,7 @@ tap.main([
     axe_core_is_here,
     the_looking_glass_is_not_blind,
     every_page_is_in_order,
+    a_link_for_a_new_password_is_enough,
     who_was_replaced_reads_when_and_from_where,
     a_keyboard_is_enough,
     back_after_sign_out_shows_the_login_page,
