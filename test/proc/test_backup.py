@@ -107,15 +107,22 @@ def a_backup_made_under_load_has_whole_what_was_there_before_it():
 def a_restored_store_ends_everybody_before_it_serves():
     with scratch.Server(workers=2, arguments=KEEP) as server:
         (_, kept), (_, stolen) = server.login(), server.login()
+        link = json.loads(done("user", "reset", "alice", "--json", "--store", server.store,
+                               "--state", server.state))["token"]
+        use = {"link": link, "new_password": "another horse battery"}
         backup = server.home / "backup.db"
         done("backup", backup, "--store", server.store)
         connection = scratch.Connection(server.port)
         assert connection.ask("POST", "/logout", stolen)[0] in (200, 204)
+        assert connection.ask("POST", "/reset", body=use)[0] == 200
         connection.close()
     said, copy = restored(backup)
     assert "all sessions were ended" in said, said
     with copy:
         assert statuses(copy, [kept, stolen]) == {401}
+        connection = scratch.Connection(copy.port)
+        assert connection.ask("POST", "/reset", body=use)[0] == 403, "the link was spent since"
+        connection.close()
         assert statuses(copy, [copy.login()[1]]) == {200}
         token = copy.login()[1]
         copy.close()
