@@ -118,9 +118,11 @@ struct cr_log_row {
     uint64_t generation;          /* SESSION_CHANGED: the data's version after it */
     enum cr_reason reason;
     char by[CR_BY_CHARS_MAX + 1];
-    struct cr_origin from;          /* of the ending: where the log-in that did it came from */
-    cr_time_ms created_at, seen_at; /* SESSION_ENDED: of the session, whose row is gone; else 0 */
-    cr_time_ms at;                  /* written by the store */
+    struct cr_origin from; /* of the ending: where the log-in that did it came from */
+    /* SESSION_ENDED: of the session, whose row is gone; else 0 and empty. */
+    cr_time_ms created_at, seen_at;
+    struct cr_origin session_from;
+    cr_time_ms at; /* written by the store */
 };
 
 /* Rows that one call appended; grows as needed (malloc; cr_log_rows_fini frees). */
@@ -324,6 +326,10 @@ struct cr_store_ops {
     enum cr_status (*list)(struct cr_store *, const struct cr_user *, cr_time_ms created_at,
                            const struct cr_session_id *after, struct cr_record *out,
                            size_t capacity, size_t *out_count);
+    /* Dead sessions of a user whose rows are still there, judged and without data: by
+     * user_generation, created_at, then id, all falling. The first `capacity` of them. */
+    enum cr_status (*list_dead)(struct cr_store *, const struct cr_user *, struct cr_record *out,
+                                size_t capacity, size_t *out_count);
 
     /* Delete up to `limit` rows that have been dead for CR_REMEMBER_MS, and as many log rows older
      * than that (the oldest ones only, never the last). *out_count: all of them. And keys that no
@@ -346,6 +352,10 @@ struct cr_store_ops {
      * first, at most `limit`. None is CR_OK too. */
     enum cr_status (*log_rotations)(struct cr_store *, const struct cr_session_id *, size_t limit,
                                     struct cr_log_rows *out);
+    /* Sessions of this user that were ended one by one: their CR_LOG_SESSION_ENDED rows that are
+     * younger than CR_REMEMBER_MS, newest first, at most `limit`. None is CR_OK too. */
+    enum cr_status (*log_ended)(struct cr_store *, const struct cr_user *, size_t limit,
+                                struct cr_log_rows *out);
 
     /* Registration and poll (rules 5 and 6). `engine_poll` is a durable write: it raises the beat
      * of `row` (in and out) if the stored beat is row->beat, else CR_CONFLICT (replaced), stores

@@ -143,6 +143,8 @@ enum cr_status cr_memory_end_all(struct cr_store *store, const struct cr_ending 
 enum cr_status cr_memory_list(struct cr_store *store, const struct cr_user *user,
                               cr_time_ms created_at, const struct cr_session_id *after,
                               struct cr_record *out, size_t capacity, size_t *out_count);
+enum cr_status cr_memory_list_dead(struct cr_store *store, const struct cr_user *user,
+                                   struct cr_record *out, size_t capacity, size_t *out_count);
 enum cr_status cr_memory_sweep(struct cr_store *store, size_t limit, size_t *out_count);
 enum cr_status cr_memory_engine_register(struct cr_store *store, const struct cr_engine_row *row);
 enum cr_status cr_memory_engine_poll(struct cr_store *store, struct cr_engine_row *row,

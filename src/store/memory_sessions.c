@@ -449,15 +449,23 @@ static int newest_first(const void *a, const void *b)
     return is_older(*left, *right) ? 1 : -1; /* no two have one id */
 }
 
-/* Copies the pointers to a user's live sessions; their number when `out` is NULL. */
-static size_t live_of(const struct memory *memory, const struct cr_user *user,
-                      const struct cr_record **out)
+static int newest_generation_first(const void *a, const void *b)
+{
+    const struct cr_record *const *left = a, *const *right = b;
+    if ((*left)->user_generation != (*right)->user_generation)
+        return (*left)->user_generation < (*right)->user_generation ? 1 : -1;
+    return newest_first(a, b);
+}
+
+/* Copies the pointers to a user's live sessions, or dead ones; their number when `out` is NULL. */
+static size_t sessions_of(const struct memory *memory, const struct cr_user *user, bool live,
+                          const struct cr_record **out)
 {
     size_t count = 0;
     const struct cr_row *row = NULL;
     while ((row = cr_rows_group_next(&memory->sessions, user->bytes, user->length, row)) != NULL) {
         const struct cr_record *record = &((const struct session_row *)row)->record;
-        if (!session_is_live(memory, record))
+        if (session_is_live(memory, record) != live)
             continue;
         if (out != NULL)
             out[count] = record;
@@ -473,7 +481,7 @@ enum cr_status cr_memory_list(struct cr_store *store, const struct cr_user *user
     struct memory_call call;
     const struct memory *memory = cr_memory_enter(store, &call);
     enum cr_status st = CR_OK;
-    size_t live_count = live_of(memory, user, NULL);
+    size_t live_count = sessions_of(memory, user, true, NULL);
     const struct cr_record **live = calloc(live_count + 1, sizeof(const struct cr_record *));
     if (live == NULL) {
         st = CR_E_NO_MEMORY;
@@ -482,7 +490,7 @@ enum cr_status cr_memory_list(struct cr_store *store, const struct cr_user *user
     struct cr_record cursor = {.created_at = created_at};
     if (created_at != 0)
         cursor.id = *after;
-    live_of(memory, user, live);
+    sessions_of(memory, user, true, live);
     qsort(live, live_count, sizeof(const struct cr_record *), newest_first);
     for (size_t i = 0; i < live_count && *out_count < capacity; i++) {
         if (created_at != 0 && !is_older(live[i], &cursor))
@@ -494,6 +502,31 @@ enum cr_status cr_memory_list(struct cr_store *store, const struct cr_user *user
     }
 out:
     free(live);
+    return cr_memory_leave(&call, st);
+}
+
+enum cr_status cr_memory_list_dead(struct cr_store *store, const struct cr_user *user,
+                                   struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    struct memory_call call;
+    const struct memory *memory = cr_memory_enter(store, &call);
+    enum cr_status st = CR_OK;
+    size_t count = sessions_of(memory, user, false, NULL);
+    const struct cr_record **dead = calloc(count + 1, sizeof(const struct cr_record *));
+    if (dead == NULL) {
+        st = CR_E_NO_MEMORY;
+        goto out;
+    }
+    sessions_of(memory, user, false, dead);
+    qsort(dead, count, sizeof(const struct cr_record *), newest_generation_first);
+    for (size_t i = 0; i < count && *out_count < capacity; i++) {
+        struct cr_record *record = &out[(*out_count)++];
+        st = cr_record_copy(record, dead[i], false);
+        CR_ASSERT(st == CR_OK);
+        session_judge(memory, record);
+    }
+out:
+    free(dead);
     return cr_memory_leave(&call, st);
 }
 

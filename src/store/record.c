@@ -135,6 +135,8 @@ struct cr_log_row cr_log_row_ended(const struct cr_record *record, const struct 
     row.user = record->user;
     row.created_at = record->created_at;
     row.seen_at = record->seen_at;
+    memcpy(row.session_from.address, record->address, sizeof row.session_from.address);
+    memcpy(row.session_from.agent, record->agent, sizeof row.session_from.agent);
     return row;
 }
 
@@ -237,7 +239,8 @@ bool cr_log_row_is_sound(const struct cr_log_row *row)
     bool needs_session = row->kind == CR_LOG_SESSION_ENDED || row->kind == CR_LOG_SESSION_CHANGED;
     return row->number > 0 && log_kind_is_known(row->kind) &&
            row->user.length <= CR_USER_BYTES_MAX && text_ends(row->by, sizeof row->by) &&
-           cr_origin_is_sound(&row->from) && (!needs_session || names_session) &&
+           cr_origin_is_sound(&row->from) && cr_origin_is_sound(&row->session_from) &&
+           (!needs_session || names_session) &&
            (!names_session || cr_session_id_is_sound(&row->session)) &&
            (row->kind != CR_LOG_USER_ENDED || cr_user_is_sound(&row->user));
 }

@@ -8,7 +8,7 @@
 #include "store/record.h"
 #include "store/stores.h"
 
-#define CR_SQLITE_VERSION 7 /* of the schema (sqlite_schema.c) */
+#define CR_SQLITE_VERSION 8 /* of the schema (sqlite_schema.c) */
 #define CR_SUM_BYTES 16
 
 /* Every statement there is; their text is in sqlite_query.c. Input is bound, never spliced in. */
@@ -29,6 +29,7 @@ enum cr_sql {
     SQL_SESSION_SEEN,
     SQL_SESSION_DELETE,
     SQL_SESSION_LIST,
+    SQL_SESSION_DEAD,
     SQL_SWEEP_DUE,
     SQL_SWEEP_LATER,
     SQL_SWEEP_NUMBER,
@@ -43,6 +44,7 @@ enum cr_sql {
     SQL_LOG_ABOUT_USER,
     SQL_LOG_ABOUT_ALL,
     SQL_LOG_ROTATIONS,
+    SQL_LOG_ENDED,
     SQL_ENGINE_INSERT,
     SQL_ENGINE_POLL,
     SQL_ENGINE_LIST,
@@ -224,6 +226,8 @@ enum cr_status cr_sqlite_end_all(struct cr_store *store, const struct cr_ending 
 enum cr_status cr_sqlite_list(struct cr_store *store, const struct cr_user *user,
                               cr_time_ms created_at, const struct cr_session_id *after,
                               struct cr_record *out, size_t capacity, size_t *out_count);
+enum cr_status cr_sqlite_list_dead(struct cr_store *store, const struct cr_user *user,
+                                   struct cr_record *out, size_t capacity, size_t *out_count);
 enum cr_status cr_sqlite_sweep(struct cr_store *store, size_t limit, size_t *out_count);
 enum cr_status cr_sqlite_log_read(struct cr_store *store, uint64_t number, size_t limit,
                                   struct cr_log_rows *out);
@@ -234,6 +238,8 @@ enum cr_status cr_sqlite_log_about(struct cr_store *store, const struct cr_sessi
                                    const struct cr_record *record, struct cr_log_row *out);
 enum cr_status cr_sqlite_log_rotations(struct cr_store *store, const struct cr_session_id *id,
                                        size_t limit, struct cr_log_rows *out);
+enum cr_status cr_sqlite_log_ended_list(struct cr_store *store, const struct cr_user *user,
+                                        size_t limit, struct cr_log_rows *out);
 enum cr_status cr_sqlite_engine_register(struct cr_store *store, const struct cr_engine_row *row);
 enum cr_status cr_sqlite_engine_poll(struct cr_store *store, struct cr_engine_row *row,
                                      size_t limit, struct cr_poll *out);

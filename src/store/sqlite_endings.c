@@ -26,6 +26,8 @@ void cr_query_log_row(struct cr_query *query, struct cr_log_row *out)
     cr_query_text(query, out->from.agent, sizeof out->from.agent);
     out->created_at = cr_query_int(query);
     out->seen_at = cr_query_int(query);
+    cr_query_text(query, out->session_from.address, sizeof out->session_from.address);
+    cr_query_text(query, out->session_from.agent, sizeof out->session_from.agent);
 }
 
 /* The one row that a statement gives, with what was bound to it. */
@@ -70,6 +72,8 @@ enum cr_status cr_sqlite_log_add(struct cr_sqlite *s, struct cr_log_row *row)
     cr_query_bind_text(&query, row->from.agent);
     cr_query_bind_int(&query, row->created_at);
     cr_query_bind_int(&query, row->seen_at);
+    cr_query_bind_text(&query, row->session_from.address);
+    cr_query_bind_text(&query, row->session_from.agent);
     st = cr_query_change(&query);
     /* SQLite gives the number after the highest there is, and the last row is never deleted: no
      * gaps, and none is given twice. */
@@ -124,6 +128,18 @@ enum cr_status cr_sqlite_log_rotations(struct cr_store *store, const struct cr_s
     struct cr_query query;
     cr_query_open(&query, cr_sqlite_of(store), SQL_LOG_ROTATIONS);
     cr_query_bind_text(&query, id->text);
+    cr_query_bind_uint(&query, limit);
+    return log_rows_read(&query, out);
+}
+
+enum cr_status cr_sqlite_log_ended_list(struct cr_store *store, const struct cr_user *user,
+                                        size_t limit, struct cr_log_rows *out)
+{
+    struct cr_sqlite *s = cr_sqlite_of(store);
+    struct cr_query query;
+    cr_query_open(&query, s, SQL_LOG_ENDED);
+    cr_query_bind_user(&query, user);
+    cr_query_bind_int(&query, cr_sqlite_now(s) - CR_REMEMBER_MS);
     cr_query_bind_uint(&query, limit);
     return log_rows_read(&query, out);
 }

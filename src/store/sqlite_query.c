@@ -10,7 +10,7 @@
 
 #define LOG_COLUMNS                                                                                \
     "number, identity, kind, session, user, generation, reason, author, at, address, agent,"       \
-    " created_at, seen_at"
+    " created_at, seen_at, session_address, session_agent"
 
 /* The order in which sqlite_sessions.c reads and writes a session; the data comes apart. */
 #define SESSION_COLUMNS                                                                            \
@@ -61,6 +61,13 @@ static const char *const sql_texts[SQL_COUNT] = {
                          " WHERE s.user = ? AND s.user_generation = ?"
                          " AND (s.created_at, s.id) < (?, ?)"
                          " ORDER BY s.created_at DESC, s.id DESC",
+    /* Passes over most that are live; cr_record_judge has the last word. The order is that of the
+     * index. */
+    [SQL_SESSION_DEAD] = "SELECT " SESSION_COLUMNS " FROM " SESSION_TABLES
+                         " WHERE s.user = ?1 AND (s.user_generation <> u.generation"
+                         " OR s.global_generation <> m.global_generation"
+                         " OR s.ends_at <= ?2 OR s.seen_at <= ?2 - s.idle)"
+                         " ORDER BY s.user_generation DESC, s.created_at DESC, s.id DESC",
 
     [SQL_SWEEP_DUE] = "SELECT number, ends_at, seen_at, idle FROM sessions WHERE sweep_at <= ?"
                       " ORDER BY sweep_at LIMIT ?",
@@ -76,7 +83,8 @@ static const char *const sql_texts[SQL_COUNT] = {
 
     [SQL_LOG_INSERT] =
         "INSERT INTO log (identity, kind, session, user, generation, reason, author, at, address,"
-        " agent, created_at, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " agent, created_at, seen_at, session_address, session_agent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [SQL_LOG_FIND] = "SELECT " LOG_COLUMNS " FROM log WHERE identity = ?",
     [SQL_LOG_READ] = "SELECT " LOG_COLUMNS " FROM log WHERE number >= ? ORDER BY number LIMIT ?",
     [SQL_LOG_LAST] = "SELECT " LOG_COLUMNS " FROM log ORDER BY number DESC LIMIT 1",
@@ -89,6 +97,8 @@ static const char *const sql_texts[SQL_COUNT] = {
                           " ORDER BY generation LIMIT 1",
     [SQL_LOG_ROTATIONS] = "SELECT " LOG_COLUMNS " FROM log WHERE kind = 3 AND reason = 12"
                           " AND session = ? ORDER BY number DESC LIMIT ?",
+    [SQL_LOG_ENDED] = "SELECT " LOG_COLUMNS " FROM log WHERE kind = 2 AND user = ? AND at > ?"
+                      " ORDER BY number DESC LIMIT ?",
 
     [SQL_ENGINE_INSERT] = "INSERT INTO engines (identity, beat, position, lease, grace, label)"
                           " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (identity) DO NOTHING",

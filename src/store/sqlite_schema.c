@@ -85,6 +85,11 @@ static const char *const steps[CR_SQLITE_VERSION] = {
           " STRICT, WITHOUT ROWID;"
           "CREATE INDEX resets_by_user ON resets (user);"
           "CREATE INDEX resets_by_until ON resets (until);",
+    /* Where the session of one that is gone was; and those of one user, in the order in which they
+     * ended: no row but of a session that is ended by itself is in that index. */
+    [7] = ("ALTER TABLE log ADD COLUMN session_address TEXT NOT NULL DEFAULT '';"
+           "ALTER TABLE log ADD COLUMN session_agent TEXT NOT NULL DEFAULT '';"
+           "CREATE INDEX log_by_owner ON log (user) WHERE kind = 2 AND user IS NOT NULL;"),
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");

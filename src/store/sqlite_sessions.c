@@ -431,6 +431,23 @@ enum cr_status cr_sqlite_list(struct cr_store *store, const struct cr_user *user
     return cr_query_close(&query, st == CR_NOT_FOUND ? CR_OK : st);
 }
 
+enum cr_status cr_sqlite_list_dead(struct cr_store *store, const struct cr_user *user,
+                                   struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    struct cr_sqlite *s = cr_sqlite_of(store);
+    struct cr_query query;
+    enum cr_status st = CR_OK;
+    cr_query_open(&query, s, SQL_SESSION_DEAD);
+    cr_query_bind_user(&query, user);
+    cr_query_bind_int(&query, cr_sqlite_now(s));
+    while (*out_count < capacity && (st = cr_query_row(&query)) == CR_OK) {
+        query_record(&query, &out[*out_count]);
+        if (out[*out_count].dead != CR_REASON_NONE)
+            ++*out_count;
+    }
+    return cr_query_close(&query, st == CR_NOT_FOUND ? CR_OK : st);
+}
+
 /* ---- sweep */
 
 struct due {

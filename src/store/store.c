@@ -284,6 +284,23 @@ static bool list_answers(const struct cr_user *user, cr_time_ms created_at,
     return true;
 }
 
+static bool dead_answers(const struct cr_user *user, const struct cr_record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct cr_record *record = &records[i];
+        const struct cr_record *last = i > 0 ? &records[i - 1] : NULL;
+        if (!cr_record_is_sound(record) || record->dead == CR_REASON_NONE ||
+            !cr_user_equal(&record->user, user))
+            return false;
+        if (last == NULL || last->user_generation > record->user_generation)
+            continue;
+        if (last->user_generation < record->user_generation ||
+            !list_falls(last->created_at, &last->id, record->created_at, &record->id))
+            return false;
+    }
+    return true;
+}
+
 enum cr_status cr_store_list(struct cr_store *s, const struct cr_user *user, cr_time_ms created_at,
                              const struct cr_session_id *after, struct cr_record *out,
                              size_t capacity, size_t *out_count)
@@ -294,6 +311,17 @@ enum cr_status cr_store_list(struct cr_store *s, const struct cr_user *user, cr_
     enum cr_status st = s->ops->list(s, user, created_at, after, out, capacity, out_count);
     if (st == CR_OK &&
         (*out_count > capacity || !list_answers(user, created_at, after, out, *out_count)))
+        st = CR_E_CORRUPT;
+    return st;
+}
+
+enum cr_status cr_store_list_dead(struct cr_store *s, const struct cr_user *user,
+                                  struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    CR_ASSERT(cr_user_is_sound(user) && capacity > 0);
+    *out_count = 0;
+    enum cr_status st = s->ops->list_dead(s, user, out, capacity, out_count);
+    if (st == CR_OK && (*out_count > capacity || !dead_answers(user, out, *out_count)))
         st = CR_E_CORRUPT;
     return st;
 }
@@ -379,6 +407,27 @@ enum cr_status cr_store_log_rotations(struct cr_store *s, const struct cr_sessio
         st = CR_E_CORRUPT;
     for (size_t i = 0; st == CR_OK && i < out->count; i++)
         if (!is_rotation_of(&out->rows[i], id) ||
+            (i > 0 && out->rows[i].number >= out->rows[i - 1].number))
+            st = CR_E_CORRUPT;
+    return st;
+}
+
+static bool is_ending_of(const struct cr_log_row *row, const struct cr_user *user)
+{
+    return cr_log_row_is_sound(row) && row->kind == CR_LOG_SESSION_ENDED &&
+           cr_user_equal(&row->user, user);
+}
+
+enum cr_status cr_store_log_ended(struct cr_store *s, const struct cr_user *user, size_t limit,
+                                  struct cr_log_rows *out)
+{
+    CR_ASSERT(cr_user_is_sound(user) && limit > 0);
+    out->count = 0;
+    enum cr_status st = s->ops->log_ended(s, user, limit, out);
+    if (st == CR_OK && out->count > limit)
+        st = CR_E_CORRUPT;
+    for (size_t i = 0; st == CR_OK && i < out->count; i++)
+        if (!is_ending_of(&out->rows[i], user) ||
             (i > 0 && out->rows[i].number >= out->rows[i - 1].number))
             st = CR_E_CORRUPT;
     return st;

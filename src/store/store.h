@@ -94,6 +94,9 @@ CR_MUST_CHECK enum cr_status cr_store_list(struct cr_store *s, const struct cr_u
                                            cr_time_ms created_at, const struct cr_session_id *after,
                                            struct cr_record *out, size_t capacity,
                                            size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_store_list_dead(struct cr_store *s, const struct cr_user *user,
+                                                struct cr_record *out, size_t capacity,
+                                                size_t *out_count);
 CR_MUST_CHECK enum cr_status cr_store_sweep(struct cr_store *s, size_t limit, size_t *out_count);
 CR_MUST_CHECK enum cr_status cr_store_log_read(struct cr_store *s, uint64_t number, size_t limit,
                                                struct cr_log_rows *out);
@@ -106,6 +109,8 @@ CR_MUST_CHECK enum cr_status cr_store_log_about(struct cr_store *s, const struct
 CR_MUST_CHECK enum cr_status cr_store_log_rotations(struct cr_store *s,
                                                     const struct cr_session_id *id, size_t limit,
                                                     struct cr_log_rows *out);
+CR_MUST_CHECK enum cr_status cr_store_log_ended(struct cr_store *s, const struct cr_user *user,
+                                                size_t limit, struct cr_log_rows *out);
 CR_MUST_CHECK enum cr_status cr_store_engine_register(struct cr_store *s,
                                                       const struct cr_engine_row *row);
 CR_MUST_CHECK enum cr_status cr_store_engine_poll(struct cr_store *s, struct cr_engine_row *row,

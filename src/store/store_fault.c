@@ -268,6 +268,13 @@ static enum cr_status fault_list(struct cr_store *s, const struct cr_user *user,
                : st;
 }
 
+static enum cr_status fault_list_dead(struct cr_store *s, const struct cr_user *user,
+                                      struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_list_dead(inner_of(s), user, out, capacity, out_count) : st;
+}
+
 static enum cr_status fault_sweep(struct cr_store *s, size_t limit, size_t *out_count)
 {
     enum cr_status st = before(s, CALL_WRITE);
@@ -306,6 +313,13 @@ static enum cr_status fault_log_rotations(struct cr_store *s, const struct cr_se
 {
     enum cr_status st = before(s, CALL_READ);
     return st == CR_OK ? cr_store_log_rotations(inner_of(s), id, limit, out) : st;
+}
+
+static enum cr_status fault_log_ended(struct cr_store *s, const struct cr_user *user, size_t limit,
+                                      struct cr_log_rows *out)
+{
+    enum cr_status st = before(s, CALL_READ);
+    return st == CR_OK ? cr_store_log_ended(inner_of(s), user, limit, out) : st;
 }
 
 static enum cr_status fault_engine_register(struct cr_store *s, const struct cr_engine_row *row)
@@ -497,12 +511,14 @@ static const struct cr_store_ops fault_ops = {
     .end_others = fault_end_others,
     .end_all = fault_end_all,
     .list = fault_list,
+    .list_dead = fault_list_dead,
     .sweep = fault_sweep,
     .log_read = fault_log_read,
     .log_last = fault_log_last,
     .log_find = fault_log_find,
     .log_about = fault_log_about,
     .log_rotations = fault_log_rotations,
+    .log_ended = fault_log_ended,
     .engine_register = fault_engine_register,
     .engine_poll = fault_engine_poll,
     .engine_list = fault_engine_list,

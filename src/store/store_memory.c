@@ -226,6 +226,23 @@ static enum cr_status memory_log_rotations(struct cr_store *store, const struct 
     return cr_memory_leave(&call, st);
 }
 
+static enum cr_status memory_log_ended(struct cr_store *store, const struct cr_user *user,
+                                       size_t limit, struct cr_log_rows *out)
+{
+    struct memory_call call;
+    const struct memory *memory = cr_memory_enter(store, &call);
+    enum cr_status st = CR_OK;
+    cr_time_ms before = cr_memory_now(memory) - CR_REMEMBER_MS;
+    uint64_t n = memory->counters.log_last;
+    for (; st == CR_OK && n >= memory->counters.log_first && out->count < limit; n--) {
+        const struct cr_log_row *row = cr_memory_log_at(memory, n);
+        if (row != NULL && row->kind == CR_LOG_SESSION_ENDED && row->at > before &&
+            cr_user_equal(&row->user, user))
+            st = cr_log_rows_add(out, row);
+    }
+    return cr_memory_leave(&call, st);
+}
+
 /* ---- identity */
 
 static enum cr_status memory_identity(struct cr_store *store, struct cr_ending_id *out)
@@ -461,9 +478,10 @@ static void memory_destroy(struct cr_store *store)
         .identity = memory_identity, .find = cr_memory_find, .create = cr_memory_create_session,   \
         .change = cr_memory_change, .seen = cr_memory_seen, .end = cr_memory_end,                  \
         .end_user = cr_memory_end_user, .end_others = cr_memory_end_others,                        \
-        .end_all = cr_memory_end_all, .list = cr_memory_list, .sweep = cr_memory_sweep,            \
-        .log_read = memory_log_read, .log_last = memory_log_last, .log_find = memory_log_find,     \
-        .log_about = memory_log_about, .log_rotations = memory_log_rotations,                      \
+        .end_all = cr_memory_end_all, .list = cr_memory_list, .list_dead = cr_memory_list_dead,    \
+        .sweep = cr_memory_sweep, .log_read = memory_log_read, .log_last = memory_log_last,        \
+        .log_find = memory_log_find, .log_about = memory_log_about,                                \
+        .log_rotations = memory_log_rotations, .log_ended = memory_log_ended,                      \
         .engine_register = cr_memory_engine_register, .engine_poll = cr_memory_engine_poll,        \
         .engine_list = cr_memory_engine_list, .engine_remove = cr_memory_engine_remove,            \
         .keys = cr_memory_keys, .key_add = cr_memory_key_add,                                      \

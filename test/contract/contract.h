@@ -24,7 +24,7 @@ struct contract_part {
 };
 extern const struct contract_part contract_sessions, contract_login, contract_endings, contract_log,
     contract_engines, contract_accounts, contract_leases, contract_debts, contract_batches,
-    contract_keys, contract_resets;
+    contract_keys, contract_past, contract_resets;
 #define CONTRACT_PART(tests)                                                                       \
     {                                                                                              \
         tests, sizeof(tests) / sizeof(tests)[0]                                                    \

@@ -313,6 +313,7 @@ static void an_older_schema_is_upgraded_and_keeps_what_it_has(void)
     struct cr_lease_row lease = {.name = "a lease", .holder = {{1}}};
     struct cr_log_rows rows = {0};
     struct cr_key keys[64];
+    struct cr_user anna = user_named("anna");
     size_t count;
     if (!scratch_begin(&f, &scratch))
         return;
@@ -331,8 +332,57 @@ static void an_older_schema_is_upgraded_and_keeps_what_it_has(void)
         CHECK_STATUS(cr_store_lease_take(f.store, &lease, 1000), CR_OK);
         CHECK_UINT(lease.fence, i + 1);
         CHECK_STATUS(cr_store_log_rotations(f.store, &id, 1, &rows), CR_OK);
+        CHECK_STATUS(cr_store_log_ended(f.store, &anna, 1, &rows), CR_OK);
         store_close(&f);
     }
+    scratch_end(&f, &scratch);
+}
+
+/* Every step of a statement's plan, as SQLite tells it, one a line. */
+static void plan_read(struct cr_sqlite *s, enum cr_sql sql, char *out, size_t capacity)
+{
+    char text[4096];
+    sqlite3_stmt *plan = NULL;
+    out[0] = '\0';
+    if (!CHECK(s->statements[sql] != NULL))
+        return;
+    (void)snprintf(text, sizeof text, "EXPLAIN QUERY PLAN %s", sqlite3_sql(s->statements[sql]));
+    CHECK_INT(sqlite3_prepare_v2(s->db, text, -1, &plan, NULL), SQLITE_OK);
+    while (sqlite3_step(plan) == SQLITE_ROW) {
+        size_t used = strlen(out);
+        (void)snprintf(out + used, capacity - used, "%s\n", sqlite3_column_text(plan, 3));
+    }
+    sqlite3_finalize(plan);
+}
+
+/* However many rows of others there are, and however many of the user's that are not asked for. */
+static void what_ended_is_looked_up_by_index_in_its_order(void)
+{
+    struct fixture f;
+    struct cr_log_rows rows = {0};
+    struct cr_record dead;
+    struct cr_user anna = user_named("anna");
+    char plan[1024];
+    size_t count;
+    if (!scratch_begin(&f, &scratch))
+        return;
+    struct cr_sqlite *s = cr_sqlite_of(f.store);
+    CHECK_STATUS(cr_store_list_dead(f.store, &anna, &dead, 1, &count), CR_OK);
+    CHECK_STATUS(cr_store_log_ended(f.store, &anna, 1, &rows), CR_OK);
+    static const struct {
+        enum cr_sql sql;
+        const char *step;
+    } plans[] = {
+        {SQL_SESSION_DEAD, "SEARCH s USING INDEX sessions_by_user (user=?)"},
+        {SQL_LOG_ENDED, "SEARCH log USING INDEX log_by_owner (user=?)"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        tap_row(plans[i].step);
+        plan_read(s, plans[i].sql, plan, sizeof plan);
+        if (!CHECK(strstr(plan, plans[i].step) != NULL && strstr(plan, "B-TREE") == NULL))
+            tap_note("%s", plan);
+    }
+    cr_log_rows_fini(&rows);
     scratch_end(&f, &scratch);
 }
 
@@ -524,6 +574,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_newer_schema_is_refused_with_both_numbers),
     TAP_TEST(file_systems_of_other_hosts_are_told_from_local_ones),
     TAP_TEST(an_older_schema_is_upgraded_and_keeps_what_it_has),
+    TAP_TEST(what_ended_is_looked_up_by_index_in_its_order),
     TAP_TEST(an_upgrade_that_fails_changes_nothing),
     TAP_TEST(a_second_engine_is_refused_while_the_first_lives),
     TAP_TEST(a_file_that_cannot_grow_loses_nothing),

@@ -454,6 +454,13 @@ static void list_check(const struct cr_user *user)
         fuzz_must(cr_user_equal(&page[i].user, user) && page[i].dead == CR_REASON_NONE,
                   "a list has the user's live sessions");
     }
+    st = cr_store_list_dead(store, user, page, 8, &count);
+    fuzz_must(is_answer(st), "listing the dead is answered");
+    for (size_t i = 0; st == CR_OK && i < count; i++) {
+        record_sound(&page[i]);
+        fuzz_must(cr_user_equal(&page[i].user, user) && page[i].dead != CR_REASON_NONE,
+                  "a list of the dead has the user's dead sessions");
+    }
 }
 
 static void log_row_sound(const struct cr_log_row *row)
@@ -462,6 +469,8 @@ static void log_row_sound(const struct cr_log_row *row)
                   text_is_ended(row->by, sizeof row->by) &&
                   text_is_ended(row->from.address, sizeof row->from.address) &&
                   text_is_ended(row->from.agent, sizeof row->from.agent) &&
+                  text_is_ended(row->session_from.address, sizeof row->session_from.address) &&
+                  text_is_ended(row->session_from.agent, sizeof row->session_from.agent) &&
                   text_is_ended(row->session.text, sizeof row->session.text),
               "a row of the log is one");
 }
@@ -484,6 +493,10 @@ static void log_check(void)
     fuzz_must(is_answer(st), "what ended a session is answered");
     fuzz_must(is_answer(cr_store_log_rotations(store, &made[1].id, 8, &rows)),
               "rotations are answered");
+    st = cr_store_log_ended(store, &made[0].user, 8, &rows);
+    fuzz_must(is_answer(st), "what was ended one by one is answered");
+    for (size_t i = 0; st == CR_OK && i < rows.count; i++)
+        log_row_sound(&rows.rows[i]);
     cr_log_rows_fini(&rows);
 }
 

@@ -57,6 +57,12 @@ static enum cr_status lie_list(struct cr_store *s, const struct cr_user *user,
     return CR_OK;
 }
 
+static enum cr_status lie_list_dead(struct cr_store *s, const struct cr_user *user,
+                                    struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    return lie_list(s, user, 0, NULL, out, capacity, out_count);
+}
+
 static enum cr_status lie_end(struct cr_store *s, const struct cr_session_id *id,
                               const struct cr_ending *asked_for, struct cr_log_row *out_row)
 {
@@ -71,6 +77,12 @@ static enum cr_status lie_log_read(struct cr_store *s, uint64_t number, size_t l
     for (size_t i = 0; st == CR_OK && i < lie.row_count; i++)
         st = cr_log_rows_add(out, &lie.rows[i]);
     return st;
+}
+
+static enum cr_status lie_log_ended(struct cr_store *s, const struct cr_user *user, size_t limit,
+                                    struct cr_log_rows *out)
+{
+    return lie_log_read(s, 0, limit, out);
 }
 
 static enum cr_status lie_keys(struct cr_store *s, struct cr_key *out, size_t capacity,
@@ -92,8 +104,10 @@ static const struct cr_store_ops lie_ops = {
     .rollback = lie_rollback,
     .find = lie_find,
     .list = lie_list,
+    .list_dead = lie_list_dead,
     .end = lie_end,
     .log_read = lie_log_read,
+    .log_ended = lie_log_ended,
     .keys = lie_keys,
     .destroy = lie_destroy,
 };
@@ -237,6 +251,98 @@ static void a_list_out_of_order_or_of_others_is_damage(void)
     cr_store_destroy(&store);
 }
 
+static void dead_but_one(void)
+{
+    lie.records[1].dead = CR_REASON_NONE;
+}
+static void dead_of_another(void)
+{
+    lie.records[1].user.bytes[0] = 'A';
+}
+static void dead_twice(void)
+{
+    lie.records[1] = lie.records[0];
+}
+static void dead_older_first(void)
+{
+    lie.records[0].created_at--;
+}
+static void dead_older_generation_first(void)
+{
+    lie.records[0].user_generation--;
+}
+static void dead_too_many(void)
+{
+    lie.record_count = 4;
+}
+
+static void the_dead_out_of_order_or_of_others_are_damage(void)
+{
+    static const struct {
+        const char *name;
+        void (*spoil)(void);
+    } cases[] = {
+        {"a live one", dead_but_one},
+        {"another user's", dead_of_another},
+        {"one twice", dead_twice},
+        {"an older one first", dead_older_first},
+        {"an older generation first", dead_older_generation_first},
+        {"more than fit", dead_too_many},
+    };
+    struct cr_store store;
+    struct cr_record page[3];
+    size_t count;
+    for (size_t i = 0; i <= sizeof cases / sizeof cases[0]; i++) {
+        bool spoilt = i < sizeof cases / sizeof cases[0];
+        if (!begin(&store))
+            return;
+        lie.records[0].id.text[CR_SESSION_ID_CHARS - 1] = 'C';
+        for (size_t k = 0; k < 3; k++) {
+            lie.records[k].dead = CR_REASON_ADMIN;
+            lie.records[k].user_generation = 7;
+        }
+        tap_row(spoilt ? cases[i].name : "as it is to be");
+        if (spoilt)
+            cases[i].spoil();
+        CHECK_STATUS(cr_store_list_dead(&store, &anna, page, 3, &count),
+                     spoilt ? CR_E_CORRUPT : CR_OK);
+        cr_store_destroy(&store);
+    }
+}
+
+static void an_ending_told_of_another_or_twice_is_damage(void)
+{
+    struct cr_store store;
+    struct cr_log_rows rows = {0};
+    if (!begin(&store))
+        return;
+    for (size_t i = 0; i < 3; i++) {
+        lie.rows[i].number = 9 - i;
+        lie.rows[i].user = anna;
+    }
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_OK);
+    tap_row("more than were asked for");
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 2, &rows), CR_E_CORRUPT);
+    tap_row("one twice");
+    lie.rows[2] = lie.rows[1];
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_E_CORRUPT);
+    lie.rows[2].number--;
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_OK);
+    tap_row("another user's");
+    lie.rows[1].user.bytes[0] = 'A';
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_E_CORRUPT);
+    lie.rows[1].user = anna;
+    tap_row("no ending");
+    lie.rows[1].kind = CR_LOG_SESSION_CHANGED;
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_E_CORRUPT);
+    lie.rows[1].kind = CR_LOG_SESSION_ENDED;
+    tap_row("a device without end");
+    memset(lie.rows[1].session_from.agent, 'a', sizeof lie.rows[1].session_from.agent);
+    CHECK_STATUS(cr_store_log_ended(&store, &anna, 3, &rows), CR_E_CORRUPT);
+    cr_log_rows_fini(&rows);
+    cr_store_destroy(&store);
+}
+
 static void a_log_with_a_gap_or_from_too_early_is_damage(void)
 {
     struct cr_store store;
@@ -325,6 +431,8 @@ static void the_verdict_on_a_session_does_not_overflow(void)
 static const struct tap_test tests[] = {
     TAP_TEST(a_session_that_cannot_be_the_answer_is_damage),
     TAP_TEST(a_list_out_of_order_or_of_others_is_damage),
+    TAP_TEST(the_dead_out_of_order_or_of_others_are_damage),
+    TAP_TEST(an_ending_told_of_another_or_twice_is_damage),
     TAP_TEST(a_log_with_a_gap_or_from_too_early_is_damage),
     TAP_TEST(a_change_outside_a_batch_makes_one_of_its_own),
     TAP_TEST(a_store_without_keys_is_damaged),

@@ -341,6 +341,20 @@ static enum cr_status list_log_rotations(struct cr_store *store, const struct cr
     return read_end(store, st);
 }
 
+static enum cr_status list_log_ended(struct cr_store *store, const struct cr_user *user,
+                                     size_t limit, struct cr_log_rows *out)
+{
+    const struct state *state = read_begin(store);
+    cr_time_ms before = now_of(store) - CR_REMEMBER_MS;
+    enum cr_status st = CR_OK;
+    for (size_t i = state->log_count; st == CR_OK && i-- > 0 && out->count < limit;) {
+        const struct cr_log_row *row = &state->log[i];
+        if (row->kind == CR_LOG_SESSION_ENDED && row->at > before && same_user(&row->user, user))
+            st = cr_log_rows_add(out, row);
+    }
+    return read_end(store, st);
+}
+
 /* ---- sessions */
 
 static enum cr_status list_find(struct cr_store *store, const struct cr_session_id *id,
@@ -361,6 +375,17 @@ static enum cr_status list_find(struct cr_store *store, const struct cr_session_
     return read_end(store, CR_OK);
 }
 
+/* What is told of a session whose row goes. */
+static void row_tell(struct cr_log_row *row, const struct cr_record *record)
+{
+    row->session = record->id;
+    row->user = record->user;
+    row->created_at = record->created_at;
+    row->seen_at = record->seen_at;
+    memcpy(row->session_from.address, record->address, sizeof row->session_from.address);
+    memcpy(row->session_from.agent, record->agent, sizeof row->session_from.agent);
+}
+
 /* Ends one session for a create. Only the first row has the ending's identity. */
 static enum cr_status create_ends(struct cr_store *store, struct state *state,
                                   struct cr_record *record, enum cr_reason reason,
@@ -368,10 +393,7 @@ static enum cr_status create_ends(struct cr_store *store, struct state *state,
 {
     struct cr_log_row row = row_for(CR_LOG_SESSION_ENDED, ending);
     row.reason = reason;
-    row.session = record->id;
-    row.user = record->user;
-    row.created_at = record->created_at;
-    row.seen_at = record->seen_at;
+    row_tell(&row, record);
     session_delete(state, record);
     memset(&ending->identity, 0, sizeof ending->identity);
     enum cr_status st = log_add(store, state, &row);
@@ -562,10 +584,7 @@ static enum cr_status list_end(struct cr_store *store, const struct cr_session_i
     if (live_session(store, state, id, &record) != CR_OK)
         return change_end(store, CR_NOT_FOUND);
     *out_row = row_for(CR_LOG_SESSION_ENDED, ending);
-    out_row->session = record->id;
-    out_row->user = record->user;
-    out_row->created_at = record->created_at;
-    out_row->seen_at = record->seen_at;
+    row_tell(out_row, record);
     session_delete(state, record);
     return change_end(store, log_add(store, state, out_row));
 }
@@ -663,6 +682,46 @@ static enum cr_status list_list(struct cr_store *store, const struct cr_user *us
         record->data_bytes = 0;
         created_at = record->created_at;
         after = &record->id;
+    }
+    return read_end(store, CR_OK);
+}
+
+/* Whether `a` comes before `b` among the dead. */
+static bool is_before(const struct cr_record *a, const struct cr_record *b)
+{
+    if (a->user_generation != b->user_generation)
+        return a->user_generation > b->user_generation;
+    return is_newer(a, b->created_at, &b->id);
+}
+
+/* The first dead session of the user that comes after `last` (NULL: of all). */
+static const struct cr_record *dead_next(struct cr_store *store, struct state *state,
+                                         const struct cr_user *user, const struct cr_record *last)
+{
+    const struct cr_record *next = NULL;
+    for (size_t i = 0; i < state->session_count; i++) {
+        struct cr_record *record = &state->sessions[i];
+        judge(store, state, record);
+        if (record->dead == CR_REASON_NONE || !same_user(&record->user, user))
+            continue;
+        if (last != NULL && !is_before(last, record))
+            continue;
+        if (next == NULL || is_before(record, next))
+            next = record;
+    }
+    return next;
+}
+
+static enum cr_status list_list_dead(struct cr_store *store, const struct cr_user *user,
+                                     struct cr_record *out, size_t capacity, size_t *out_count)
+{
+    struct state *state = read_begin(store);
+    const struct cr_record *next = NULL;
+    while (*out_count < capacity && (next = dead_next(store, state, user, next)) != NULL) {
+        struct cr_record *record = &out[(*out_count)++];
+        *record = *next;
+        record->data = NULL;
+        record->data_bytes = 0;
     }
     return read_end(store, CR_OK);
 }
@@ -1260,12 +1319,14 @@ static const struct cr_store_ops list_ops = {
     .end_others = list_end_others,
     .end_all = list_end_all,
     .list = list_list,
+    .list_dead = list_list_dead,
     .sweep = list_sweep,
     .log_read = list_log_read,
     .log_last = list_log_last,
     .log_find = list_log_find,
     .log_about = list_log_about,
     .log_rotations = list_log_rotations,
+    .log_ended = list_log_ended,
     .engine_register = list_engine_register,
     .engine_poll = list_engine_poll,
     .engine_list = list_engine_list,
