@@ -54,6 +54,8 @@ struct cr_engine_answer {
     const struct cr_record *records; /* list */
     size_t record_count;
     const struct cr_explanation *explanation;
+    const struct cr_past_session *past; /* wire/message.h: past, that which ended last first */
+    size_t past_count;
     /* What the log was given: an ending's or a rotation's row (number 0: none was written), and all
      * that a creation ended. NULL otherwise. */
     const struct cr_log_row *row;
@@ -150,6 +152,9 @@ void cr_engine_account_change(struct cr_engine *engine, const struct cr_user *us
 
 void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_time_ms created_at,
                     const struct cr_session_id *after, size_t capacity, cr_engine_done *done,
+                    void *context);
+/* The user's sessions that ended within CR_REMEMBER_MS, at most CR_PAST_MAX of them. */
+void cr_engine_past(struct cr_engine *engine, const struct cr_user *user, cr_engine_done *done,
                     void *context);
 void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
                        cr_engine_done *done, void *context);

@@ -339,7 +339,7 @@ struct explain {
     struct cr_explanation out;
 };
 
-static void explain_row(struct cr_explanation *out, const struct cr_log_row *row)
+void cr_engine_explain_row(const struct cr_log_row *row, struct cr_explanation *out)
 {
     out->reason = row->reason;
     out->at = row->at;
@@ -364,31 +364,31 @@ static void explain_time(struct cr_explanation *out, const struct cr_record *rec
 
 /* A dead row says what the store looks at first. Which came first is told by the log: what had run
  * out by the time that somebody ended the rest was not ended by them. */
-static void explain_dead(struct explain *explain, struct cr_store *store,
-                         const struct cr_record *record)
+static enum cr_status explain_dead(struct cr_store *store, const struct cr_record *record,
+                                   struct cr_explanation *out)
 {
     struct cr_log_row row;
     bool by_time = record->dead == CR_REASON_IDLE || record->dead == CR_REASON_ABSOLUTE;
-    explain->out.reason = record->dead;
-    if (!by_time && cr_store_log_about(store, &explain->id, record, &row) != CR_OK)
-        return;
+    out->reason = record->dead;
+    enum cr_status st = by_time ? CR_OK : cr_store_log_about(store, &record->id, record, &row);
+    if (st != CR_OK)
+        return st == CR_NOT_FOUND ? CR_OK : st;
     if (by_time || row.at >= cr_record_deadline(record))
-        explain_time(&explain->out, record);
+        explain_time(out, record);
     else
-        explain_row(&explain->out, &row);
+        cr_engine_explain_row(&row, out);
+    return CR_OK;
 }
 
-static void explain_record(struct explain *explain, struct cr_store *store,
-                           const struct cr_record *record)
+enum cr_status cr_engine_explain_record(struct cr_store *store, const struct cr_record *record,
+                                        struct cr_explanation *out)
 {
-    struct cr_explanation *out = &explain->out;
     out->user = record->user;
     out->created_at = record->created_at;
     out->seen_at = record->seen_at;
     out->ends_at = record->ends_at;
     out->live = record->dead == CR_REASON_NONE;
-    if (!out->live)
-        explain_dead(explain, store, record);
+    return out->live ? CR_OK : explain_dead(store, record, out);
 }
 
 static enum cr_status explain_rotations(struct explain *explain, struct cr_store *store)
@@ -422,11 +422,11 @@ static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *
     enum cr_status st = cr_store_find(store, &explain->id, &record);
     bool is_there = st == CR_OK;
     if (is_there) {
-        explain_record(explain, store, &record);
+        st = cr_engine_explain_record(store, &record, &explain->out);
     } else if (st == CR_NOT_FOUND) {
         st = cr_store_log_about(store, &explain->id, NULL, &row);
         if (st == CR_OK)
-            explain_row(&explain->out, &row);
+            cr_engine_explain_row(&row, &explain->out);
     }
     if (st == CR_OK)
         st = explain_rotations(explain, store);

@@ -147,6 +147,10 @@ static inline struct op *op_of(struct cr_store_call *call)
 bool cr_engine_record_matches(const struct cr_record *record, const struct cr_token_hash *hash);
 void cr_engine_entry_from_record(struct cr_engine *engine, const struct cr_record *record,
                                  cr_boot_ns before, struct cr_entry *out);
+/* What a log row says of the session that it ended, and what became of a session that is there. */
+void cr_engine_explain_row(const struct cr_log_row *row, struct cr_explanation *out);
+enum cr_status cr_engine_explain_record(struct cr_store *store, const struct cr_record *record,
+                                        struct cr_explanation *out);
 
 /* follow.c */
 enum cr_status cr_engine_follow_start(struct cr_engine *engine, struct cr_store *store);

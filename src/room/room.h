@@ -83,6 +83,17 @@ CR_MUST_CHECK enum cr_status cr_reset_begin(struct cr_room *room, const struct c
                                             struct cr_call **out_call);
 CR_MUST_CHECK enum cr_status cr_reset_finish(struct cr_call *call, struct cr_login_note *out_note);
 
+/* Sessions that ended lately, of which CR_PAST_MAX (wire/message.h) are told, that which ended last
+ * first: of the user of `authority`, or of `user`, for applications and operators. The statuses are
+ * those of cr_sessions_of. `out_past` has room for CR_PAST_MAX. */
+struct cr_past_session;
+CR_MUST_CHECK enum cr_status
+cr_past_of_begin(struct cr_room *room, const struct cr_token *authority, struct cr_call **out_call);
+CR_MUST_CHECK enum cr_status cr_past_of_finish(struct cr_call *call,
+                                               struct cr_past_session *out_past, size_t *out_count);
+CR_MUST_CHECK enum cr_status cr_past_of(struct cr_room *room, const struct cr_user *user,
+                                        struct cr_past_session *out_past, size_t *out_count);
+
 /*
  * How a room starts an agent, and so what `cloakroom agent` understands:
  *

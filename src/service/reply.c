@@ -128,3 +128,12 @@ void cr_reply_explanation(void *context, const struct cr_engine_answer *answer)
         cr_builder_explanation(&reply, answer->explanation);
     cr_request_end(context, &reply);
 }
+
+void cr_reply_past(void *context, const struct cr_engine_answer *answer)
+{
+    struct cr_builder reply;
+    cr_request_begin(context, answer->status, &reply);
+    for (size_t i = 0; answer->status == CR_OK && i < answer->past_count; i++)
+        cr_builder_past(&reply, &answer->past[i]);
+    cr_request_end(context, &reply);
+}

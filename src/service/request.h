@@ -85,5 +85,6 @@ cr_engine_done cr_reply_version;
 cr_engine_done cr_reply_ended;
 cr_engine_done cr_reply_list;
 cr_engine_done cr_reply_explanation;
+cr_engine_done cr_reply_past;
 
 #endif

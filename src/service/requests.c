@@ -347,24 +347,38 @@ static void do_end_all(struct request *request, const struct cr_message *message
 
 /* Looking. */
 
+/* Whose: the authority's user, and nobody else; without one, who is named. False: that is refused,
+ * and replied. */
+static bool list_whose(struct request *request, const struct cr_message *message,
+                       struct cr_user *out)
+{
+    bool has_user = cr_message_user(message, out);
+    if (!has_user && !request->has_authority) {
+        request_invalid(request);
+        return false;
+    }
+    if (!request->has_authority)
+        return true;
+    if (request->authority_user.length == 0 ||
+        (has_user && !cr_user_equal(out, &request->authority_user))) {
+        cr_request_status(request, CR_DENIED, NULL);
+        return false;
+    }
+    *out = request->authority_user;
+    return true;
+}
+
 static void do_list(struct request *request, const struct cr_message *message)
 {
     struct cr_session_id after = {""};
     struct cr_user user;
     uint64_t count = cr_message_u64(message, CR_TAG_COUNT, LIST_MAX);
-    bool has_user = cr_message_user(message, &user);
-    if ((!has_user && !request->has_authority) || count < 1 || count > LIST_MAX) {
+    if (count < 1 || count > LIST_MAX) {
         request_invalid(request);
         return;
     }
-    if (request->has_authority) {
-        if (request->authority_user.length == 0 ||
-            (has_user && !cr_user_equal(&user, &request->authority_user))) {
-            cr_request_status(request, CR_DENIED, NULL);
-            return;
-        }
-        user = request->authority_user;
-    }
+    if (!list_whose(request, message, &user))
+        return;
     /* Where a page goes on is a time and an id, or nothing. */
     cr_time_ms created_at = (cr_time_ms)cr_message_u64(message, CR_TAG_CREATED, 0);
     bool has_id = cr_message_field(message, CR_TAG_ID) != NULL;
@@ -374,6 +388,13 @@ static void do_list(struct request *request, const struct cr_message *message)
     }
     cr_engine_list(engine_of(request), &user, created_at, &after, (size_t)count, cr_reply_list,
                    request);
+}
+
+static void do_past(struct request *request, const struct cr_message *message)
+{
+    struct cr_user user;
+    if (list_whose(request, message, &user))
+        cr_engine_past(engine_of(request), &user, cr_reply_past, request);
 }
 
 static void do_explain(struct request *request, const struct cr_message *message)
@@ -644,6 +665,7 @@ static const struct op_entry {
     [CR_OP_RESET] = {cr_service_reset, true},
     [CR_OP_KEY_LIST] = {do_key_list, true},
     [CR_OP_KEY_ROTATE] = {do_key_rotate, true},
+    [CR_OP_PAST] = {do_past, true},
     [CR_OP_LOOKUP] = {do_lookup, false},
     [CR_OP_FILL_BEGIN] = {do_fill_begin, false},
 };

@@ -203,25 +203,34 @@ bool cr_field_session(const struct cr_field *field, struct cr_session *out)
     return true;
 }
 
+static void write_origin(struct writer *w, const struct cr_origin *origin)
+{
+    write_bytes(w, origin->address, strnlen(origin->address, sizeof origin->address - 1));
+    write_bytes(w, origin->agent, strnlen(origin->agent, sizeof origin->agent - 1));
+}
+
+static void write_explanation(struct writer *w, const struct cr_explanation *explanation)
+{
+    write_u64(w, explanation->live);
+    write_u64(w, (uint64_t)explanation->reason);
+    write_u64(w, (uint64_t)explanation->at);
+    write_bytes(w, explanation->by, strnlen(explanation->by, sizeof explanation->by - 1));
+    write_user(w, &explanation->user);
+    write_u64(w, (uint64_t)explanation->created_at);
+    write_u64(w, (uint64_t)explanation->seen_at);
+    write_u64(w, (uint64_t)explanation->ends_at);
+    write_origin(w, &explanation->from);
+    CR_ASSERT(explanation->rotation_count <= CR_ROTATIONS_TOLD_MAX);
+    write_u64(w, explanation->rotation_count);
+    for (unsigned i = 0; i < explanation->rotation_count; i++)
+        write_u64(w, (uint64_t)explanation->rotated_at[i]);
+}
+
 void cr_builder_explanation(struct cr_builder *b, const struct cr_explanation *explanation)
 {
     struct writer w;
     w.count = 0;
-    write_u64(&w, explanation->live);
-    write_u64(&w, (uint64_t)explanation->reason);
-    write_u64(&w, (uint64_t)explanation->at);
-    write_bytes(&w, explanation->by, strnlen(explanation->by, sizeof explanation->by - 1));
-    write_user(&w, &explanation->user);
-    write_u64(&w, (uint64_t)explanation->created_at);
-    write_u64(&w, (uint64_t)explanation->seen_at);
-    write_u64(&w, (uint64_t)explanation->ends_at);
-    const struct cr_origin *from = &explanation->from;
-    write_bytes(&w, from->address, strnlen(from->address, sizeof from->address - 1));
-    write_bytes(&w, from->agent, strnlen(from->agent, sizeof from->agent - 1));
-    CR_ASSERT(explanation->rotation_count <= CR_ROTATIONS_TOLD_MAX);
-    write_u64(&w, explanation->rotation_count);
-    for (unsigned i = 0; i < explanation->rotation_count; i++)
-        write_u64(&w, (uint64_t)explanation->rotated_at[i]);
+    write_explanation(&w, explanation);
     cr_builder_bytes(b, CR_TAG_EXPLANATION, w.bytes, w.count);
 }
 
@@ -244,24 +253,55 @@ static void read_explanation_more(struct reader *r, struct cr_explanation *out)
     }
 }
 
-bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *out)
+/* To the end of the field. */
+static bool read_explanation(struct reader *r, struct cr_explanation *out)
 {
-    struct reader r = {.bytes = field->bytes, .left = field->length};
     struct cr_explanation read = {.size = out->size};
-    uint64_t live = read_u64(&r);
-    uint64_t reason = read_u64(&r);
-    read.at = read_time(&r);
-    struct span by = read_text(&r, sizeof read.by);
-    read.user = read_user(&r);
-    read.created_at = read_time(&r);
-    read.seen_at = read_time(&r);
-    read.ends_at = read_time(&r);
-    read_explanation_more(&r, &read);
-    if (r.failed || live > 1 || reason > UINT8_MAX)
+    uint64_t live = read_u64(r);
+    uint64_t reason = read_u64(r);
+    read.at = read_time(r);
+    struct span by = read_text(r, sizeof read.by);
+    read.user = read_user(r);
+    read.created_at = read_time(r);
+    read.seen_at = read_time(r);
+    read.ends_at = read_time(r);
+    read_explanation_more(r, &read);
+    if (r->failed || live > 1 || reason > UINT8_MAX)
         return false;
     read.live = live == 1;
     read.reason = (enum cr_reason)reason; /* of a later version, perhaps: it is only named */
     span_copy_text(by, read.by);
+    *out = read;
+    return true;
+}
+
+bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *out)
+{
+    struct reader r = {.bytes = field->bytes, .left = field->length};
+    return read_explanation(&r, out);
+}
+
+void cr_builder_past(struct cr_builder *b, const struct cr_past_session *past)
+{
+    struct writer w;
+    w.count = 0;
+    write_bytes(&w, past->id.text, CR_SESSION_ID_CHARS);
+    write_origin(&w, &past->where);
+    write_explanation(&w, &past->ended);
+    cr_builder_bytes(b, CR_TAG_PAST, w.bytes, w.count);
+}
+
+bool cr_field_past(const struct cr_field *field, struct cr_past_session *out)
+{
+    struct reader r = {.bytes = field->bytes, .left = field->length};
+    struct cr_past_session read = {.id = read_id(&r)};
+    struct span address = read_text(&r, sizeof read.where.address);
+    struct span agent = read_text(&r, sizeof read.where.agent);
+    read.ended.size = sizeof read.ended;
+    if (r.failed || !read_explanation(&r, &read.ended))
+        return false;
+    span_copy_text(address, read.where.address);
+    span_copy_text(agent, read.where.agent);
     *out = read;
     return true;
 }

@@ -58,6 +58,7 @@ enum cr_op {
     CR_OP_KEY_LIST = 30,
     CR_OP_KEY_ROTATE = 31, /* reply: TAG_VERSION the number, TAG_BOUND until it signs */
     CR_OP_ACCOUNT_IMPORT = 32,
+    CR_OP_PAST = 33, /* of TAG_USER, or the authority's user; reply: TAG_PAST repeated */
     CR_OP_LIMIT_SHOW = 34,
     CR_OP_LIMIT_EXPLAIN = 35, /* TAG_USER, TAG_ADDRESS, or both */
     CR_OP_LIMIT_TOP = 36,
@@ -121,6 +122,7 @@ enum cr_tag {
     CR_TAG_PASSWORD_NEW = 49, /* with LOGIN_PASSWORD: set it instead of TAG_PASSWORD */
     CR_TAG_ONCE = 50,         /* u64, ms: the password is to be changed within */
     CR_TAG_HASH = 51,         /* of a password, as text */
+    CR_TAG_PAST = 52,         /* repeated */
     CR_TAG_END_OF_LIST
 };
 
@@ -198,6 +200,15 @@ void cr_builder_session(struct cr_builder *b, const struct cr_session *session);
 CR_MUST_CHECK bool cr_field_session(const struct cr_field *field, struct cr_session *out);
 void cr_builder_explanation(struct cr_builder *b, const struct cr_explanation *explanation);
 CR_MUST_CHECK bool cr_field_explanation(const struct cr_field *field, struct cr_explanation *out);
+/* A session that is not live any more, in a list of the CR_PAST_MAX that ended last. */
+#define CR_PAST_MAX 20
+struct cr_past_session {
+    struct cr_session_id id;
+    struct cr_origin where; /* whose it was */
+    struct cr_explanation ended;
+};
+void cr_builder_past(struct cr_builder *b, const struct cr_past_session *past);
+CR_MUST_CHECK bool cr_field_past(const struct cr_field *field, struct cr_past_session *out);
 void cr_builder_stats(struct cr_builder *b, const struct cr_stats *stats);
 CR_MUST_CHECK bool cr_field_stats(const struct cr_field *field, struct cr_stats *out);
 /* A login limit, and what is owed to it under one key (kind: enum cr_throttle_kind). */

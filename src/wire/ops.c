@@ -58,6 +58,7 @@ static const struct cr_op_row op_rows[] = {
     ROW(KEY_ROTATE, OPERATOR, false, 0),
     ROW(RESET_MAKE, OPERATOR, false, CR_TAG_USER),
     ROW(RESET, ALL, false, CR_TAG_TOKEN, CR_TAG_PASSWORD_NEW),
+    ROW(PAST, ALL, true, 0),
     ROW(SEGMENT, AGENT, false, CR_TAG_CACHE),
     ROW(LOCK_TRUST, AGENT, false, CR_TAG_LOCK, CR_TAG_BOOT),
 };
@@ -144,6 +145,7 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_PASSWORD_NEW] = UP_TO(CR_PASSWORD_BYTES_MAX),
     [CR_TAG_ONCE] = U64,
     [CR_TAG_HASH] = BETWEEN(1, CR_PASSWORD_HASH_CHARS_MAX),
+    [CR_TAG_PAST] = REPEATED(1, 4096),
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

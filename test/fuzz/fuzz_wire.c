@@ -19,6 +19,7 @@
 #include "base/bytes.h"
 #include "fuzz/fuzz.h"
 #include "room/internal.h"
+#include "room/room.h"
 #include "service/service.h"
 #include "store/store.h"
 #include "wire/bits.h"
@@ -214,6 +215,7 @@ static void compound_check(const struct cr_field *field)
     struct cr_limit_view limit;
     struct cr_limit_count count;
     struct cr_key_state key = {.size = sizeof key};
+    struct cr_past_session past;
     switch (field->tag) {
     case CR_TAG_SESSION:
         session_check(field);
@@ -244,6 +246,10 @@ static void compound_check(const struct cr_field *field)
         if (cr_field_key_state(field, &key))
             TWICE(struct cr_key_state, key, CR_TAG_KEY_STATE, cr_builder_key_state,
                   cr_field_key_state);
+        break;
+    case CR_TAG_PAST:
+        if (cr_field_past(field, &past))
+            TWICE(struct cr_past_session, past, CR_TAG_PAST, cr_builder_past, cr_field_past);
         break;
     default:
         break;
@@ -341,6 +347,7 @@ static struct cr_call *answered(enum cr_op op, const unsigned char *bytes, size_
 static void reply_try(const unsigned char *bytes, size_t count, enum cr_status status)
 {
     static struct cr_session sessions[64];
+    static struct cr_past_session past[CR_PAST_MAX];
     static unsigned char data[CR_DATA_BYTES_MAX];
     struct cr_session session = CR_SESSION_INIT;
     struct cr_explanation explanation = {.size = sizeof explanation};
@@ -368,6 +375,8 @@ static void reply_try(const unsigned char *bytes, size_t count, enum cr_status s
         fuzz_must(number <= sizeof data, "data fit");
     if (cr_sessions_of_finish(CALL(CR_OP_LIST), &cursor, sessions, 64, &number) == CR_OK)
         fuzz_must(number <= 64, "a list fits");
+    if (cr_past_of_finish(CALL(CR_OP_PAST), past, &number) == CR_OK)
+        fuzz_must(number <= CR_PAST_MAX, "and one of what ended");
     enum cr_status st = cr_end_finish(CALL(CR_OP_END), &ended);
     fuzz_must(st == status, "an ending's status is the reply's");
     st = cr_data_write_finish(CALL(CR_OP_DATA_WRITE), &version);

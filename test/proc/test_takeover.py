@@ -253,6 +253,7 @@ def it_acts_for_nobody_but_whose_token_it_has():
         "CR_OP_END_ALL": [],
         "CR_OP_END": [(tag["CR_TAG_ID"], victim.encode())],
         "CR_OP_LIST": [user],
+        "CR_OP_PAST": [user],
         "CR_OP_EXPLAIN": [(tag["CR_TAG_ID"], victim.encode())],
         "CR_OP_DATA_READ": [(tag["CR_TAG_ID"], victim.encode())],
         "CR_OP_RIGHTS_WRITE": [(tag["CR_TAG_ID"], victim.encode()), (tag["CR_TAG_RIGHTS"], b"admin")],

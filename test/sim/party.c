@@ -26,6 +26,7 @@ static const char *const names[PARTY_KINDS] = {
     [PARTY_ACCOUNT_REMOVE] = "account, remove",
     [PARTY_LIST] = "list",
     [PARTY_EXPLAIN] = "explain",
+    [PARTY_PAST] = "past",
 };
 
 const char *party_kind_name(int kind)
@@ -182,6 +183,9 @@ void party_ask(struct party *party, int kind)
     case PARTY_EXPLAIN:
         cr_engine_explain(engine, &before->id, sim_answered, call);
         break;
+    case PARTY_PAST:
+        cr_engine_past(engine, &user, sim_answered, call);
+        break;
     case PARTY_KINDS:
         break;
     }
@@ -211,6 +215,7 @@ static bool kind_ends(int kind)
     case PARTY_ACCOUNT_ADD:
     case PARTY_LIST:
     case PARTY_EXPLAIN:
+    case PARTY_PAST:
     case PARTY_KINDS:
         return false;
     }

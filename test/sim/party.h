@@ -29,6 +29,7 @@ enum party_kind {
     PARTY_ACCOUNT_REMOVE,
     PARTY_LIST,
     PARTY_EXPLAIN,
+    PARTY_PAST,
     PARTY_KINDS
 };
 

@@ -5,9 +5,11 @@
  */
 #include "tap.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "sim.h"
+#include "wire/message.h"
 
 static struct cr_user user_named(const char *name)
 {
@@ -470,6 +472,188 @@ static void made_up_tokens_cost_the_store_nothing(void)
     cr_engine_stats(sim.hosts[0].engine, &after);
     CHECK_UINT(after.store_reads, before.store_reads);
     CHECK_UINT(after.table_sessions, before.table_sessions);
+    sim_fini(&sim);
+}
+
+/* ---- what ended */
+
+struct past {
+    bool done;
+    enum cr_status status;
+    size_t count;
+    struct cr_past_session told[CR_PAST_MAX];
+};
+
+static void past_told(void *context, const struct cr_engine_answer *answer)
+{
+    struct past *past = context;
+    past->done = true;
+    past->status = answer->status;
+    past->count = answer->past_count;
+    if (CHECK(answer->past_count <= CR_PAST_MAX) && answer->past_count > 0)
+        memcpy(past->told, answer->past, answer->past_count * sizeof past->told[0]);
+}
+
+static size_t past_of(struct sim *sim, size_t host, const char *name, struct past *out)
+{
+    struct cr_user user = user_named(name);
+    *out = (struct past){0};
+    cr_engine_past(sim->hosts[host].engine, &user, past_told, out);
+    sim_run(sim, 5000, &out->done);
+    CHECK_STATUS(out->status, CR_OK);
+    return out->count;
+}
+
+static struct sim_answer log_in_from(struct sim *sim, const char *name, enum cr_policy policy,
+                                     const char *address)
+{
+    struct sim_answer answer = {.sim = sim};
+    struct cr_create_request request = {.user = user_named(name),
+                                        .policy = policy,
+                                        .keep_count = 2,
+                                        .address = address,
+                                        .agent = "a browser"};
+    cr_engine_create_session(sim->hosts[0].engine, &request, sim_answered, &answer);
+    sim_run(sim, 20000, &answer.done);
+    CHECK_STATUS(answer.status, CR_OK);
+    sim_run(sim, 1000, NULL); /* so that no two begin or end at one time */
+    return answer;
+}
+
+static void end_one(struct sim *sim, const struct cr_session_id *id)
+{
+    struct sim_answer answer = {.sim = sim};
+    struct cr_end_request request = {.reason = CR_REASON_LOGOUT, .by = "the user"};
+    cr_engine_end(sim->hosts[0].engine, id, &request, sim_answered, &answer);
+    sim_run(sim, 20000, &answer.done);
+    CHECK_STATUS(answer.status, CR_OK);
+    sim_run(sim, 1000, NULL);
+}
+
+/* Each way for a session to end, in the order of the ends, from any host. */
+static void what_ended_is_told_with_how_the_last_first(void)
+{
+    struct sim sim;
+    struct past past;
+    start_two(&sim);
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 0);
+    struct sim_answer idle = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.1");
+    sim_run(&sim, 660000 + CR_SEEN_SLACK(600000) + 2000, NULL);
+    struct sim_answer one = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.2");
+    struct sim_answer two = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.3");
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 1);
+    struct sim_answer three = log_in_from(&sim, "ada", CR_POLICY_KEEP_N, "192.0.2.4");
+    end_one(&sim, &three.id);
+    struct sim_answer four = log_in_from(&sim, "ada", CR_POLICY_REPLACE, "192.0.2.5");
+    CHECK_STATUS(end_user(&sim, 1, "ada", false).status, CR_OK);
+    struct sim_answer live = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.6");
+    const struct {
+        const struct sim_answer *session;
+        enum cr_reason reason;
+        const char *where, *from;
+    } rows[] = {
+        {&four, CR_REASON_ADMIN, "192.0.2.5", ""},
+        {&two, CR_REASON_REPLACED, "192.0.2.3", "192.0.2.5"},
+        {&three, CR_REASON_LOGOUT, "192.0.2.4", ""},
+        {&one, CR_REASON_LIMIT, "192.0.2.2", "192.0.2.4"},
+        {&idle, CR_REASON_IDLE, "192.0.2.1", ""},
+    };
+    for (size_t host = 0; host < 2; host++) {
+        if (!CHECK_UINT(past_of(&sim, host, "ada", &past), 5))
+            break;
+        for (size_t i = 0; i < 5; i++) {
+            const struct cr_past_session *told = &past.told[i];
+            tap_row(rows[i].where);
+            CHECK(cr_session_id_equal(&told->id, &rows[i].session->id));
+            CHECK(!told->ended.live);
+            CHECK_STR(cr_reason_name(told->ended.reason), cr_reason_name(rows[i].reason));
+            CHECK_STR(told->where.address, rows[i].where);
+            CHECK_STR(told->where.agent, "a browser");
+            CHECK_STR(told->ended.from.address, rows[i].from);
+            CHECK(told->ended.created_at > 0 && told->ended.at > told->ended.created_at);
+            CHECK(i == 0 || told->ended.at < past.told[i - 1].ended.at);
+        }
+    }
+    CHECK_STATUS(validate(&sim, 0, &live.token, false), CR_OK);
+    sim_fini(&sim);
+}
+
+/* A log-in that replaces leaves one dead row, each time; and one log-out a row of the log. */
+static void of_many_that_ended_the_last_twenty_are_told(void)
+{
+    struct sim sim;
+    struct past past;
+    struct cr_session_id ids[70], out;
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_MEMORY), CR_OK);
+    for (size_t i = 0; i < 70; i++) {
+        ids[i] = log_in_from(&sim, "ada", CR_POLICY_REPLACE, "192.0.2.1").id;
+        if (i == 60) {
+            out = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.2").id;
+            end_one(&sim, &out);
+        }
+    }
+    if (CHECK_UINT(past_of(&sim, 0, "ada", &past), CR_PAST_MAX)) {
+        /* 68 to 60, which outlived the log-out, it, and 59 downwards. */
+        for (size_t i = 0; i < 9; i++)
+            CHECK(cr_session_id_equal(&past.told[i].id, &ids[68 - i]));
+        CHECK(cr_session_id_equal(&past.told[9].id, &out));
+        for (size_t i = 10; i < CR_PAST_MAX; i++)
+            CHECK(cr_session_id_equal(&past.told[i].id, &ids[69 - i]));
+    }
+    sim_fini(&sim);
+}
+
+static void what_ended_is_told_for_seven_days(void)
+{
+    struct sim sim;
+    struct past past;
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_MEMORY), CR_OK);
+    struct sim_answer one = log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.1");
+    log_in_from(&sim, "ada", CR_POLICY_KEEP, "192.0.2.2"); /* idle after ten minutes */
+    end_one(&sim, &one.id);
+    log_in_from(&sim, "ben", CR_POLICY_KEEP, "192.0.2.3");
+    CHECK_STATUS(end_user(&sim, 0, "ben", false).status, CR_OK);
+    sim.store_clock.now_wall += CR_REMEMBER_MS - 10000;
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 2);
+    CHECK_UINT(past_of(&sim, 0, "ben", &past), 1);
+    /* Whatever the sweeper has done by now. */
+    sim.store_clock.now_wall += 11000;
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 1);
+    CHECK_UINT(past_of(&sim, 0, "ben", &past), 0);
+    sim.store_clock.now_wall += 600000;
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 0);
+    sim_fini(&sim);
+}
+
+/* Not the half of it: whichever of the store's calls fails. */
+static void what_cannot_be_told_whole_is_not_told(void)
+{
+    struct sim sim;
+    struct past past;
+    struct cr_user user = user_named("ada");
+    sim_init(&sim, tap_random(), 1);
+    CHECK_STATUS(sim_host_start(&sim, 0, CR_CACHE_MEMORY), CR_OK);
+    for (size_t i = 0; i < 3; i++)
+        log_in_from(&sim, "ada", CR_POLICY_REPLACE, "192.0.2.1");
+    CHECK_UINT(past_of(&sim, 0, "ada", &past), 2);
+    bool failed = true;
+    for (uint64_t after = 0; failed; after++) {
+        sim.hosts[0].plan = (struct cr_fault_plan){
+            .kind = CR_FAULT_UNAVAILABLE, .after = after, .count = 1, .reads_only = true};
+        past = (struct past){0};
+        cr_engine_past(sim.hosts[0].engine, &user, past_told, &past);
+        sim_run(&sim, 400, &past.done);
+        failed = past.status != CR_OK;
+        CHECK(past.done);
+        if (failed)
+            CHECK_STATUS(past.status, CR_UNAVAILABLE);
+        CHECK_UINT(past.count, failed ? 0 : 2);
+        if (!CHECK(after < 20))
+            break;
+        CHECK(!failed || after < 4);
+    }
     sim_fini(&sim);
 }
 
@@ -1008,6 +1192,10 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_late_write_never_revives_an_ended_session),
     TAP_TEST(the_first_ending_over_an_own_table_waits_for_a_predecessors_segment),
     TAP_TEST(made_up_tokens_cost_the_store_nothing),
+    TAP_TEST(what_ended_is_told_with_how_the_last_first),
+    TAP_TEST(of_many_that_ended_the_last_twenty_are_told),
+    TAP_TEST(what_ended_is_told_for_seven_days),
+    TAP_TEST(what_cannot_be_told_whole_is_not_told),
     TAP_TEST(past_its_lease_a_host_says_neither_yes_nor_no),
     TAP_TEST(a_reply_that_comes_past_the_lease_is_neither_yes_nor_no),
     TAP_TEST(times_at_their_ends_are_borne),

@@ -54,6 +54,14 @@ static struct cr_explanation explanation_example(void)
                                    .rotated_at = {5, 4}};
 }
 
+static struct cr_past_session past_example(void)
+{
+    struct cr_past_session past = {.where = {"192.0.2.8", "Firefox"},
+                                   .ended = explanation_example()};
+    memcpy(past.id.text, ID_TEXT, CR_SESSION_ID_CHARS);
+    return past;
+}
+
 static struct cr_stats stats_example(void)
 {
     return (struct cr_stats){.cache = CR_CACHE_SHARED,
@@ -94,6 +102,7 @@ static bool build_example(struct cr_builder *b)
     struct cr_explanation explanation = explanation_example();
     struct cr_stats stats = stats_example();
     struct cr_account account = account_example();
+    struct cr_past_session past = past_example();
     cr_builder_init(b, CR_OP_LOGIN, CR_CONFLICT, 0x1122334455667788);
     cr_builder_bytes(b, CR_TAG_USER, "anna", 4);
     cr_builder_bytes(b, CR_TAG_TOKEN, TOKEN_TEXT, CR_TOKEN_CHARS);
@@ -108,6 +117,7 @@ static bool build_example(struct cr_builder *b)
     cr_builder_explanation(b, &explanation);
     cr_builder_stats(b, &stats);
     cr_builder_account(b, &account);
+    cr_builder_past(b, &past);
     return CHECK(cr_builder_finish(b));
 }
 
@@ -219,6 +229,18 @@ static void compound_fields_come_back_whole(void)
             CHECK_INT(explanation.rotated_at[1], 4);
         }
 
+        struct cr_past_session past;
+        field = cr_message_field(&m, CR_TAG_PAST);
+        if (CHECK(field != NULL && cr_field_past(field, &past))) {
+            CHECK_STR(past.id.text, ID_TEXT);
+            CHECK_STR(past.where.address, "192.0.2.8");
+            CHECK_STR(past.where.agent, "Firefox");
+            CHECK_INT(past.ended.reason, want_explanation.reason);
+            CHECK_INT(past.ended.at, want_explanation.at);
+            CHECK_STR(past.ended.from.address, "192.0.2.9");
+            CHECK_INT(past.ended.rotated_at[1], 4);
+        }
+
         struct cr_stats stats = {.size = 42}, want_stats = stats_example();
         want_stats.size = 42;
         field = cr_message_field(&m, CR_TAG_STATS);
@@ -310,6 +332,7 @@ static enum cr_status decode_alone(const unsigned char *bytes, size_t count)
         struct cr_explanation explanation;
         struct cr_stats stats;
         struct cr_account account;
+        struct cr_past_session past;
         char text[64];
         size_t taken = 0;
         taken += cr_message_user(&m, &user);
@@ -331,6 +354,8 @@ static enum cr_status decode_alone(const unsigned char *bytes, size_t count)
                 CHECK(stats.cache <= CR_CACHE_SHARED);
             if (f->tag == CR_TAG_ACCOUNT && cr_field_account(f, &account))
                 CHECK(account.user.length > 0);
+            if (f->tag == CR_TAG_PAST && cr_field_past(f, &past))
+                CHECK(strnlen(past.where.agent, sizeof past.where.agent) < sizeof past.where.agent);
         }
         static const enum cr_role roles[] = {CR_ROLE_HTTP, CR_ROLE_APP, CR_ROLE_OPERATOR};
         for (size_t i = 0; i < ROWS(roles); i++) {
@@ -748,7 +773,7 @@ static void each_role_may_do_what_it_may_and_nothing_else(void)
         {CR_OP_ACCOUNT_DISABLE, "o"}, {CR_OP_ACCOUNT_REMOVE, "o"}, {CR_OP_ACCOUNT_LIST, "o"},
         {CR_OP_LOOKUP, "ao"},         {CR_OP_FILL_BEGIN, "ao"},    {CR_OP_KEY_LIST, "o"},
         {CR_OP_KEY_ROTATE, "o"},      {CR_OP_ACCOUNT_IMPORT, "o"}, {CR_OP_RESET_MAKE, "o"},
-        {CR_OP_RESET, "hao"},
+        {CR_OP_RESET, "hao"},         {CR_OP_PAST, "Aao"},
     };
     for (size_t i = 0; i < ROWS(rows); i++) {
         const struct cr_op_row *row = cr_op_row((uint16_t)rows[i].op);

@@ -329,6 +329,26 @@ static void an_http_peer_makes_nothing_and_ends_nobody(void)
 
 /* ASVS D5, H8: each thing that can be done to a session by its id, to one's own and to another's.
  */
+/* What `peer` is told of what has ended: one session, or none. `authority` and `user` may be NULL.
+ */
+static void past_is(struct peer *peer, const struct cr_token *authority, const char *user,
+                    const struct cr_session_id *id)
+{
+    struct cr_builder b;
+    struct cr_past_session past;
+    ask_begin(peer, &b, CR_OP_PAST);
+    if (authority != NULL)
+        put_token(&b, CR_TAG_AUTHORITY, authority);
+    cr_builder_text(&b, CR_TAG_USER, user);
+    CHECK_STATUS(ask(peer, &b), CR_OK);
+    const struct cr_field *field = cr_message_field(&peer->message, CR_TAG_PAST);
+    if (!CHECK((field != NULL) == (id != NULL)) || field == NULL)
+        return;
+    CHECK(cr_field_past(field, &past));
+    CHECK(cr_session_id_equal(&past.id, id));
+    CHECK(cr_message_next(&peer->message, CR_TAG_PAST, field) == NULL);
+}
+
 static void a_bearer_acts_on_its_own_users_sessions_only(void)
 {
     static const enum cr_op ops[] = {CR_OP_DATA_READ, CR_OP_DATA_WRITE, CR_OP_EXPLAIN, CR_OP_END};
@@ -395,6 +415,16 @@ static void a_bearer_lists_itself_and_ends_all_but_itself(void)
     put_token(&b, CR_TAG_AUTHORITY, &anna.token);
     cr_builder_text(&b, CR_TAG_USER, "ben");
     CHECK_STATUS(ask(&http, &b), CR_DENIED);
+    ask_begin(&http, &b, CR_OP_PAST);
+    put_token(&b, CR_TAG_AUTHORITY, &anna.token);
+    CHECK_STATUS(ask(&http, &b), CR_OK);
+    CHECK(cr_message_field(&http.message, CR_TAG_PAST) == NULL);
+    ask_begin(&http, &b, CR_OP_PAST);
+    put_token(&b, CR_TAG_AUTHORITY, &anna.token);
+    cr_builder_text(&b, CR_TAG_USER, "ben");
+    CHECK_STATUS(ask(&http, &b), CR_DENIED);
+    ask_begin(&app, &b, CR_OP_PAST);
+    CHECK_STATUS(ask(&app, &b), CR_E_INVALID);
     /* A page that goes on after a time, but after no session: found by fuzzing. */
     ask_begin(&http, &b, CR_OP_LIST);
     put_token(&b, CR_TAG_AUTHORITY, &anna.token);
@@ -408,6 +438,11 @@ static void a_bearer_lists_itself_and_ends_all_but_itself(void)
     CHECK_STATUS(validate(&app, &anna.token), CR_OK);
     CHECK_STATUS(validate(&app, &anna2.token), CR_ENDED);
     CHECK_STATUS(validate(&app, &ben.token), CR_OK);
+    past_is(&http, &anna.token, NULL, &anna2.id);
+    past_is(&http, &anna.token, "anna", &anna2.id);
+    past_is(&http, &ben.token, NULL, NULL);
+    past_is(&app, NULL, "anna", &anna2.id);
+    past_is(&app, NULL, "ben", NULL);
     peer_leave(&app);
     peer_leave(&http);
     bench_close(&bench);
