@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "session/token.h"
+#include "wire/message.h"
 
 enum cr_status cr_http_explain_begin(struct cr_http_exchange *x, struct cr_call **out_call)
 {
@@ -41,20 +42,14 @@ static const char *kind_of_author(const char *by)
     return NULL;
 }
 
-void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended)
+/* Why, when, by whom and from where. */
+static void json_how(struct cr_text *out, const struct cr_explanation *ended)
 {
     const char *by = kind_of_author(ended->by);
     const struct cr_origin *from = &ended->from;
-    cr_text_str(out, ",\"error\":\"session_ended\",\"reason\":\"");
+    cr_text_str(out, ",\"reason\":\"");
     cr_text_str(out, cr_reason_name(ended->reason));
-    cr_text_str(out, "\",\"at\":");
-    if (ended->at > 0) {
-        cr_text_put(out, "\"", 1);
-        cr_text_time(out, ended->at);
-        cr_text_put(out, "\"", 1);
-    } else {
-        cr_text_str(out, "null");
-    }
+    cr_http_json_time(out, "\",\"at\":", ended->at > 0 ? ended->at : 0);
     if (by != NULL) {
         cr_text_str(out, ",\"by\":");
         cr_text_json(out, by, strlen(by));
@@ -66,6 +61,26 @@ void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended)
         cr_text_json(out, from->agent, strlen(from->agent));
         cr_text_put(out, "}", 1);
     }
+}
+
+void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended)
+{
+    cr_text_str(out, ",\"error\":\"session_ended\"");
+    json_how(out, ended);
+}
+
+void cr_http_json_past(struct cr_text *out, const struct cr_past_session *past)
+{
+    cr_text_str(out, "{\"id\":\"");
+    cr_text_put(out, past->id.text, CR_SESSION_ID_CHARS);
+    cr_http_json_time(out, "\",\"created_at\":", past->ended.created_at);
+    cr_http_json_time(out, ",\"seen_at\":", past->ended.seen_at);
+    cr_text_str(out, ",\"address\":");
+    cr_text_json(out, past->where.address, strlen(past->where.address));
+    cr_text_str(out, ",\"agent\":");
+    cr_text_json(out, past->where.agent, strlen(past->where.agent));
+    json_how(out, &past->ended);
+    cr_text_put(out, "}", 1);
 }
 
 static enum cr_http_progress explained(struct cr_http_exchange *x)
@@ -96,18 +111,25 @@ static void minute_write(cr_time_ms at, char *out, size_t capacity)
         out[0] = '\0';
 }
 
-static const char *replaced_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended)
+/* `lead`, and when, with what and from where the log-in came. */
+static void replaced_write(const struct cr_explanation *ended, const char *lead,
+                           char out[CR_HTTP_SENTENCE_CHARS_MAX + 1])
 {
     char device[128], at[48];
     char address[CR_ADDRESS_CHARS_MAX + 1];
     (void)cr_device_describe(ended->from.agent, device, sizeof device);
     cr_label_copy(address, sizeof address, ended->from.address, strlen(ended->from.address));
     minute_write(ended->at, at, sizeof at);
-    return cr_http_scratch(x,
-                           "You were signed out because you signed in on another device: at "
-                           "%s%s%s%s%s. If it was not you, change your password.",
-                           at, device[0] != '\0' ? ", with " : "", device,
-                           address[0] != '\0' ? ", from " : "", address);
+    (void)snprintf(out, CR_HTTP_SENTENCE_CHARS_MAX + 1, "%s: at %s%s%s%s%s.", lead, at,
+                   device[0] != '\0' ? ", with " : "", device, address[0] != '\0' ? ", from " : "",
+                   address);
+}
+
+static const char *replaced_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended)
+{
+    char sentence[CR_HTTP_SENTENCE_CHARS_MAX + 1];
+    replaced_write(ended, "You were signed out because you signed in on another device", sentence);
+    return cr_http_scratch(x, "%s If it was not you, change your password.", sentence);
 }
 
 const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended)
@@ -139,4 +161,43 @@ const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_e
         break;
     }
     return "Your session has ended: sign in again.";
+}
+
+static const char *past_words(enum cr_reason reason)
+{
+    switch (reason) {
+    case CR_REASON_LIMIT:
+        return "You signed in on more devices than are kept, and this was the oldest.";
+    case CR_REASON_ADMIN:
+        return "An administrator ended it.";
+    case CR_REASON_PASSWORD:
+        return "Your password was changed, and that ended it.";
+    case CR_REASON_DISABLED:
+        return "Your account was disabled for a while, and that ended it.";
+    case CR_REASON_EVERYBODY:
+        return "Everybody's sessions were ended.";
+    case CR_REASON_IDLE:
+        return "It was not used for long.";
+    case CR_REASON_ABSOLUTE:
+        return "It reached its longest time.";
+    case CR_REASON_LOGOUT:
+        return "You signed out there.";
+    case CR_REASON_DEVICE:
+        return "You ended it from another of your devices.";
+    case CR_REASON_NONE:
+    case CR_REASON_REPLACED:
+    case CR_REASON_UPGRADED:
+    case CR_REASON_ROTATED:
+        break;
+    }
+    return "It has ended.";
+}
+
+void cr_http_past_sentence(const struct cr_explanation *ended,
+                           char out[CR_HTTP_SENTENCE_CHARS_MAX + 1])
+{
+    if (ended->reason == CR_REASON_REPLACED)
+        replaced_write(ended, "You signed in on another device", out);
+    else
+        (void)snprintf(out, CR_HTTP_SENTENCE_CHARS_MAX + 1, "%s", past_words(ended->reason));
 }

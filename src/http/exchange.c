@@ -33,7 +33,8 @@ void cr_http_exchange_reset(struct cr_http_exchange *x)
     cr_token_wipe(&x->link);
     x->bearer = x->by_form = x->others = x->renews = x->changes = false;
     x->user.length = 0;
-    x->list_count = 0;
+    x->list_count = x->past_count = 0;
+    x->later = x->past_known = false;
     x->repeat = (struct cr_ending_id){0};
     x->cursor = (struct cr_cursor){0};
     x->ended = (struct cr_ended){.size = sizeof x->ended};
@@ -52,6 +53,7 @@ void cr_http_exchange_destroy(struct cr_http_exchange *x)
     cr_http_exchange_reset(x);
     cr_text_fini(&x->body);
     free(x->list);
+    free(x->past);
     free(x);
 }
 

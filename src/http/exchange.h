@@ -12,6 +12,8 @@
 #define CR_HTTP_LIST_MAX 64 /* sessions on a page */
 #define CR_HTTP_SCRATCH_BYTES 2048
 
+struct cr_past_session; /* wire/message.h */
+
 struct cr_http_exchange;
 typedef enum cr_http_progress cr_http_step(struct cr_http_exchange *x);
 
@@ -59,6 +61,10 @@ struct cr_http_exchange {
     struct cr_session *list; /* CR_HTTP_LIST_MAX; made when first needed, kept */
     size_t list_count;
     struct cr_cursor cursor;
+    bool later;                   /* a page of the list that is not the first: live ones only */
+    struct cr_past_session *past; /* CR_PAST_MAX, as the list; of them, where past_known */
+    size_t past_count;
+    bool past_known;
     bool bearer, by_form;        /* of a login */
     struct cr_login_note note;   /* of a login */
     bool renews, changes;        /* a login that is a re-authentication, or sets a password */
@@ -209,13 +215,21 @@ cr_http_step cr_http_unauthenticated;
  * false: it is not known any more, or not now. */
 enum cr_status cr_http_explain_begin(struct cr_http_exchange *x, struct cr_call **out_call);
 bool cr_http_explain_finish(struct cr_http_exchange *x, struct cr_explanation *out);
+#define CR_HTTP_SENTENCE_CHARS_MAX 511
 /* For a page, unescaped. Static, or in the scratch. */
 const char *cr_http_ended_sentence(struct cr_http_exchange *x, const struct cr_explanation *ended);
+/* The same of one of the sessions in a list, to who is signed in. */
+void cr_http_past_sentence(const struct cr_explanation *ended,
+                           char out[CR_HTTP_SENTENCE_CHARS_MAX + 1]);
 /* More members of an object that is open. */
 void cr_http_json_ended(struct cr_text *out, const struct cr_explanation *ended);
+/* `past` as an object: which it was, where, and how it ended. */
+void cr_http_json_past(struct cr_text *out, const struct cr_past_session *past);
 
 /* json.c */
 
+/* `name` with what is around it, and the time as a string; 0: null. */
+void cr_http_json_time(struct cr_text *out, const char *name, cr_time_ms time);
 /* `current` not NULL: as one of a list, with its labels, and whether it is that one. */
 void cr_http_json_session(struct cr_text *out, const struct cr_session *session,
                           const struct cr_session_id *current);

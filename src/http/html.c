@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "wire/message.h"
 
 static void page_begin(struct cr_text *out, const char *title, const char *kind)
 {
@@ -231,6 +232,8 @@ void cr_http_html_message(struct cr_http_exchange *x, unsigned status, const cha
 
 /* --- Your devices --- */
 
+#define DEVICE_NAME_BYTES 128
+
 struct home {
     struct signed_in who;
     struct cr_text *out;
@@ -286,21 +289,34 @@ static const char *device_icon(enum cr_device device)
     return "";
 }
 
+/* Its icon, and what a person calls it. */
+static const char *device_begin(struct cr_text *out, const char *agent,
+                                char name[DEVICE_NAME_BYTES])
+{
+    enum cr_device device = cr_device_describe(agent, name, DEVICE_NAME_BYTES);
+    cr_text_str(out, "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\">");
+    cr_text_str(out, device_icon(device));
+    cr_text_str(out, "</svg>\n<div class=\"what\">\n");
+    return name[0] != '\0' ? name : "An unnamed program";
+}
+
+static void fact_address(struct cr_text *out, const char *address)
+{
+    if (address[0] != '\0')
+        cr_text_html(out, "<div><dt>Address</dt><dd>%s</dd></div>\n", address);
+}
+
 static void device_row(struct home *home, const struct cr_session *session)
 {
     struct cr_text *out = home->out;
     bool current = cr_session_id_equal(&session->id, &home->current->id);
-    char name[128];
-    enum cr_device device = cr_device_describe(session->agent, name, sizeof name);
-    const char *shown = name[0] != '\0' ? name : "An unnamed program";
+    char name[DEVICE_NAME_BYTES];
     cr_text_str(out, current ? "<li class=\"device current\">\n" : "<li class=\"device\">\n");
-    cr_text_str(out, "<svg viewBox=\"0 0 24 24\" aria-hidden=\"true\">");
-    cr_text_str(out, device_icon(device));
-    cr_text_html(out, "</svg>\n<div class=\"what\">\n<h2 title=\"%s\">%s", session->agent, shown);
+    const char *shown = device_begin(out, session->agent, name);
+    cr_text_html(out, "<h2 title=\"%s\">%s", session->agent, shown);
     cr_text_str(out, current ? " <span class=\"badge\">This device</span></h2>\n" : "</h2>\n");
     cr_text_str(out, "<dl>\n");
-    if (session->address[0] != '\0')
-        cr_text_html(out, "<div><dt>Address</dt><dd>%s</dd></div>\n", session->address);
+    fact_address(out, session->address);
     fact_time(home, "Signed in", session->created_at);
     fact_time(home, "Last seen", session->seen_at);
     cr_text_str(out, "</dl>\n</div>\n");
@@ -341,6 +357,38 @@ static void home_others(struct home *home, size_t count)
                      "moment on.</p>\n");
 }
 
+/* --- And what they were --- */
+
+static void past_row(struct home *home, const struct cr_past_session *past)
+{
+    struct cr_text *out = home->out;
+    char name[DEVICE_NAME_BYTES], how[CR_HTTP_SENTENCE_CHARS_MAX + 1];
+    cr_http_past_sentence(&past->ended, how);
+    cr_text_str(out, "<li class=\"device\">\n");
+    const char *shown = device_begin(out, past->where.agent, name);
+    cr_text_html(out, "<h3 title=\"%s\">%s</h3>\n<p>%s</p>\n<dl>\n", past->where.agent, shown, how);
+    fact_address(out, past->where.address);
+    if (past->ended.created_at != 0)
+        fact_time(home, "Signed in", past->ended.created_at);
+    fact_time(home, "Ended", past->ended.at);
+    cr_text_str(out, "</dl>\n</div>\n</li>\n");
+}
+
+static void past_devices(struct home *home, const struct cr_past_session *list, size_t count)
+{
+    struct cr_text *out = home->out;
+    cr_text_str(out, "<section aria-labelledby=\"ended\">\n<h2 id=\"ended\">Signed out</h2>\n"
+                     "<p class=\"aside\">What ended in the last 7 days. If you do not know one of "
+                     "these, <a href=\"/password\">change your password</a>.</p>\n"
+                     "<ul class=\"devices ended\">\n");
+    for (size_t i = 0; i < count; i++)
+        past_row(home, &list[i]);
+    cr_text_str(out, "</ul>\n");
+    if (count == CR_PAST_MAX)
+        cr_text_str(out, "<p class=\"aside\">Only those that ended last are shown.</p>\n");
+    cr_text_str(out, "</section>\n");
+}
+
 void cr_http_html_home(struct cr_http_exchange *x)
 {
     struct home home = {
@@ -358,6 +406,11 @@ void cr_http_html_home(struct cr_http_exchange *x)
                           "know or no longer use.</p>\n");
     devices(&home, x->list, x->list_count);
     home_others(&home, x->list_count);
+    if (x->past_count > 0)
+        past_devices(&home, x->past, x->past_count);
+    else if (!x->past_known)
+        cr_text_str(home.out, "<p class=\"aside\">What was signed out lately cannot be shown just "
+                              "now.</p>\n");
     cr_text_str(home.out, "</main>\n");
     page_end(home.out);
     cr_bytes_wipe(&home.who, sizeof home.who);

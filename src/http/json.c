@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static void member_time(struct cr_text *out, const char *name, cr_time_ms time)
+void cr_http_json_time(struct cr_text *out, const char *name, cr_time_ms time)
 {
     cr_text_str(out, name);
     if (time == 0) {
@@ -26,11 +26,11 @@ void cr_http_json_session(struct cr_text *out, const struct cr_session *session,
         cr_text_str(out, "null");
     else
         cr_text_json(out, (const char *)session->user.bytes, session->user.length);
-    member_time(out, ",\"created_at\":", session->created_at);
-    member_time(out, ",\"authenticated_at\":", session->authenticated_at);
-    member_time(out, ",\"seen_at\":", session->seen_at);
-    member_time(out, ",\"expires_at\":", session->expires_at);
-    member_time(out, ",\"ends_at\":", session->ends_at);
+    cr_http_json_time(out, ",\"created_at\":", session->created_at);
+    cr_http_json_time(out, ",\"authenticated_at\":", session->authenticated_at);
+    cr_http_json_time(out, ",\"seen_at\":", session->seen_at);
+    cr_http_json_time(out, ",\"expires_at\":", session->expires_at);
+    cr_http_json_time(out, ",\"ends_at\":", session->ends_at);
     if (current != NULL) {
         cr_text_str(out, cr_session_id_equal(&session->id, current) ? ",\"current\":true"
                                                                     : ",\"current\":false");

@@ -11,6 +11,8 @@
 
 #include "base/bytes.h"
 #include "http/form.h"
+#include "room/room.h"
+#include "wire/message.h"
 
 static enum cr_http_progress refused(struct cr_http_exchange *x)
 {
@@ -43,6 +45,19 @@ enum cr_http_progress cr_http_session_get(struct cr_http_exchange *x)
 
 /* --- The list --- */
 
+/* null: that cannot be told just now. */
+static void list_json_past(struct cr_http_exchange *x)
+{
+    struct cr_text *out = &x->body;
+    cr_text_str(out, x->past_known ? ",\"ended\":[" : ",\"ended\":null");
+    for (size_t i = 0; i < x->past_count; i++) {
+        cr_text_str(out, i > 0 ? ",\n" : "\n");
+        cr_http_json_past(out, &x->past[i]);
+    }
+    if (x->past_known)
+        cr_text_put(out, "]", 1);
+}
+
 static enum cr_http_progress list_json(struct cr_http_exchange *x)
 {
     struct cr_text *out = &x->body;
@@ -61,6 +76,8 @@ static enum cr_http_progress list_json(struct cr_http_exchange *x)
         cr_text_put(out, x->cursor.id.text, CR_SESSION_ID_CHARS);
         cr_text_put(out, "\"", 1);
     }
+    if (!x->later)
+        list_json_past(x);
     cr_text_str(out, "}\n");
     return cr_http_reply_body(x, 200, "application/json");
 }
@@ -69,6 +86,36 @@ static enum cr_http_progress list_page(struct cr_http_exchange *x)
 {
     cr_http_html_home(x);
     return cr_http_reply_body(x, 200, "text/html; charset=utf-8");
+}
+
+static enum cr_http_progress list_answer(struct cr_http_exchange *x)
+{
+    return x->route->page ? list_page(x) : list_json(x);
+}
+
+/* What has ended is told beside what is live: that it cannot be had takes nothing from the rest. */
+static enum cr_http_progress past_listed(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_past_of_finish(call, x->past, &x->past_count);
+    if (x->status == CR_NOT_FOUND || x->status == CR_ENDED)
+        return refused(x);
+    x->past_known = x->status == CR_OK;
+    if (!x->past_known)
+        x->past_count = 0;
+    return list_answer(x);
+}
+
+static enum cr_http_progress past_begin(struct cr_http_exchange *x)
+{
+    struct cr_call *call = NULL;
+    enum cr_status st = CR_E_NO_MEMORY;
+    if (x->past == NULL)
+        x->past = calloc(CR_PAST_MAX, sizeof *x->past);
+    if (x->past != NULL)
+        st = cr_past_of_begin(x->room, &x->credential.token, &call);
+    return cr_http_wait(x, st, call, past_listed);
 }
 
 static enum cr_http_progress listed(struct cr_http_exchange *x)
@@ -81,7 +128,7 @@ static enum cr_http_progress listed(struct cr_http_exchange *x)
         x->list_count = 0;
         return refused(x);
     }
-    return x->route->page ? list_page(x) : list_json(x);
+    return x->later ? list_answer(x) : past_begin(x);
 }
 
 static enum cr_http_progress list_begin(struct cr_http_exchange *x)
@@ -145,6 +192,7 @@ enum cr_http_progress cr_http_sessions_get(struct cr_http_exchange *x)
     if (!query_get(x, "after", after, sizeof after) ||
         (after[0] != '\0' && !cursor_parse(after, &x->cursor)))
         return cr_http_problem(x, 400, "`after` is not what an earlier page gave as `next`.");
+    x->later = after[0] != '\0';
     return cr_http_authenticate(x, list_begin, refused);
 }
 

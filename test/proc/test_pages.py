@@ -149,6 +149,7 @@ def every_page_is_in_order():
         assert "Firefox on Windows" in rows[1] and "This device" not in rows[1], rows
         assert "127.0.0.1" in rows[0] and "127.0.0.9" in rows[1], rows
         assert all("Signed in" in row and "Last seen" in row and "just now" in row for row in rows), rows
+        assert not person.js("document.querySelector('section')"), "nothing has ended yet"
         looks(person, seen)
         # D6: out in one step, from each page of somebody who is in.
         for path in ("/", "/password", "/reauth"):
@@ -171,8 +172,17 @@ def every_page_is_in_order():
         person.enter()
         assert (person.at(), person.status) == ("/", 200)
         assert "Firefox" not in person.js("document.querySelector('.devices').innerText")
+        ended = ended_rows(person)
+        assert len(ended) == 2, ended  # the other's, and the one in whose place this is
+        assert any("Firefox on Windows" in row and "127.0.0.9" in row for row in ended), ended
+        assert all("Your password was changed, and that ended it." in row for row in ended), ended
+        looks(person, seen)
         assert kept_in_the_browser(person) == 0
-        assert len(seen) == 7, seen
+        assert len(seen) == 8, seen
+
+
+def ended_rows(person):
+    return person.js("[...document.querySelectorAll('section .ended .device')].map(e => e.innerText)")
 
 
 def a_link_for_a_new_password_is_enough():
@@ -214,6 +224,18 @@ def who_was_replaced_reads_when_and_from_where():
         phone.login("alice", PASSWORD)
         laptop.login("alice", PASSWORD)
         assert laptop.at() == "/" and "You are signed in nowhere else." in laptop.text()
+        # Beneath what is live, as a part of its own that has a name for who only hears it.
+        ended = ended_rows(laptop)
+        assert len(ended) == 1 and "Chrome on Android" in ended[0] and "127.0.0.1" in ended[0], ended
+        assert re.search(r"You signed in on another device: at \d{4}-\d\d-\d\d \d\d:\d\d UTC, with "
+                         r"Firefox on Windows, from 127\.0\.0\.1\.", ended[0]), ended
+        assert "Signed in" in ended[0] and "Ended" in ended[0] and "just now" in ended[0], ended
+        assert laptop.js("document.getElementById(document.querySelector('section')"
+                         ".getAttribute('aria-labelledby')).innerText") == "Signed out"
+        assert laptop.js("[...document.querySelectorAll('h1, h2, h3')].map(e => e.tagName).join(' ')") \
+            == "H1 H2 H2 H3"
+        assert laptop.js("document.querySelectorAll('.ended form, .ended button').length") == 0
+        looks(laptop, [])
         phone.go("/")
         notice = phone.js("document.querySelector('[role=status]').innerText")
         assert phone.at() == "/login" and re.match(
@@ -351,6 +373,10 @@ def hostile_text_stays_text():
         other.login(hostile, PASSWORD)
         other.click("form[action='/sessions/end-others'] button")
         assert "nowhere else" in other.text()
+        # What they were is text, too.
+        names = other.js("[...document.querySelectorAll('.ended h3')].map(e => e.innerText + e.title)")
+        assert all(any(text in name for name in names) for text in HOSTILE), names
+        looks(other, [])
         person.go("/")
         looks(person, [])
         looks(other, [])

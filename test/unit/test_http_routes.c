@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cloakroom/account.h>
 
@@ -24,7 +25,7 @@ struct world {
     struct cr_http_site site;
     struct cr_room *room;
     struct cr_http_exchange *exchange;
-    char store[32]; /* its URL */
+    char store[128]; /* its URL */
 };
 
 static bool account_add(struct cr_room *room, const char *name)
@@ -34,9 +35,8 @@ static bool account_add(struct cr_room *room, const char *name)
            cr_account_add(room, &user, PASSWORD, strlen(PASSWORD)) == CR_OK;
 }
 
-static bool world_open(struct world *w)
+static bool world_open_at(struct world *w, const char *url)
 {
-    static unsigned worlds;
     struct cr_options options;
     struct cr_error error = {.size = sizeof error};
     *w = (struct world){.site = {.on_login = CR_POLICY_REPLACE,
@@ -44,14 +44,22 @@ static bool world_open(struct world *w)
                                  .clock = cr_clock_system()}};
     cr_options_init(&options);
     options.mode = CR_MODE_DIRECT;
-    snprintf(w->store, sizeof w->store, "memory:routes-%u", worlds++);
-    if (cr_open(w->store, &options, &w->room, &error) != CR_OK) {
+    snprintf(w->store, sizeof w->store, "%s", url);
+    if (cr_open(url, &options, &w->room, &error) != CR_OK) {
         tap_note("%s", error.text);
         return CHECK(false);
     }
     w->exchange = cr_http_exchange_create(&w->site);
     return CHECK(w->exchange != NULL) && CHECK(account_add(w->room, "alice")) &&
            CHECK(account_add(w->room, "bob"));
+}
+
+static bool world_open(struct world *w)
+{
+    static unsigned worlds;
+    char url[32];
+    snprintf(url, sizeof url, "memory:routes-%u", worlds++);
+    return world_open_at(w, url);
 }
 
 static void world_close(struct world *w)
@@ -679,6 +687,225 @@ static void another_users_session_is_one_that_there_is_not(void)
     CHECK_UINT(ASK(&w, POST(target, .token = alice.text, .type = FORM, .body = body))->status, 303);
     CHECK_UINT(session_status(&w, &bob), 200);
     world_close(&w);
+}
+
+/* --- What has ended --- */
+
+/* A log-in without a password, from anywhere. */
+static struct cr_login login_from(struct world *w, const char *name, enum cr_policy policy,
+                                  const char *address, const char *agent)
+{
+    struct cr_user user = {0};
+    struct cr_login made = {0};
+    struct cr_login_options options = {.size = sizeof options,
+                                       .policy = policy,
+                                       .keep_count = 1,
+                                       .address = address,
+                                       .agent = agent};
+    CHECK_STATUS(cr_user_parse(name, strlen(name), &user), CR_OK);
+    CHECK_STATUS(cr_login(w->room, &user, &options, &made), CR_OK);
+    return made;
+}
+
+static void end_by(struct world *w, const struct cr_session_id *id, const struct cr_user *user)
+{
+    struct cr_end_options options = {
+        .size = sizeof options, .reason = CR_REASON_ADMIN, .by = "operator"};
+    CHECK_STATUS(id != NULL     ? cr_end(w->room, id, &options, NULL)
+                 : user != NULL ? cr_invalidate_by_user(w->room, user, &options, NULL)
+                                : cr_end_all(w->room, &options, NULL),
+                 CR_OK);
+}
+
+static size_t body_count(const struct cr_http_reply *reply, const char *text)
+{
+    size_t count = 0;
+    const char *at = reply->body.bytes, *end = at + reply->body.count;
+    while ((at = memmem(at, (size_t)(end - at), text, strlen(text))) != NULL) {
+        count++;
+        at += strlen(text);
+    }
+    return count;
+}
+
+static void what_has_ended_is_told_with_how(void)
+{
+    static const struct {
+        const char *json, *page;
+    } rows[] = {
+        {"\"reason\":\"replaced\"", "<p>You signed in on another device: at 20"},
+        {"\"from\":{\"address\":\"192.0.2.2\"", "UTC, with Firefox on Linux, from 192.0.2.2.</p>"},
+        {"\"reason\":\"limit\"", "<p>You signed in on more devices than are kept,"},
+        {"\"reason\":\"admin\"", "<p>An administrator ended it.</p>"},
+        {"\"by\":\"operator\"", "Signed out</h2>"},
+        {"\"reason\":\"logout\"", "<p>You signed out there.</p>"},
+        {"\"reason\":\"device\"", "<p>You ended it from another of your devices.</p>"},
+        {"\"reason\":\"everybody\"", "<p>Everybody&#39;s sessions were ended.</p>"},
+        {"\"address\":\"192.0.2.1\"", "<dd>192.0.2.1</dd>"},
+        {"\"agent\":\"old-phone (mine)\"", "<h3 title=\"old-phone (mine)\">old-phone</h3>"},
+    };
+    static const char firefox[] =
+        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    char target[128];
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_user alice = {5, "alice"};
+    struct cr_end_options all = {.size = sizeof all, .reason = CR_REASON_EVERYBODY};
+    login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.1", "old-phone (mine)");
+    login_from(&w, "alice", CR_POLICY_REPLACE, "192.0.2.2", firefox);
+    struct cr_login last = login_from(&w, "alice", CR_POLICY_KEEP_N, "192.0.2.3", "curl/8");
+    end_by(&w, &last.session.id, NULL);
+    login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.4", "curl/8");
+    end_by(&w, NULL, &alice);
+    struct cr_login out = login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.5", "curl/8");
+    CHECK_UINT(ASK(&w, POST("/logout", .token = out.signed_token.text, .type = JSON))->status, 200);
+    login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.6", HOSTILE);
+    CHECK_STATUS(cr_end_all(w.room, &all, NULL), CR_OK);
+    w.site.on_login = CR_POLICY_KEEP;
+    struct cr_token here = login(&w, "alice", NULL), there = login(&w, "alice", NULL);
+    snprintf(target, sizeof target, "/sessions/%s", session_id(&w, &there).text);
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = target, .token = here.text, .type = JSON)->status,
+        200);
+    const struct cr_http_reply *reply = ASK(&w, GET("/sessions", .token = here.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK_UINT(body_count(reply, "\"reason\""), 7);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tap_row(rows[i].json);
+        CHECK(body_has(reply, rows[i].json));
+    }
+    CHECK(body_has(reply, out.session.id.text));
+    CHECK(!body_has(reply, "crs1_"));
+    reply = ASK(&w, GET("/", .token = here.text));
+    CHECK_UINT(reply->status, 200);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tap_row(rows[i].page);
+        CHECK(body_has(reply, rows[i].page));
+    }
+    CHECK(body_has(reply, "&lt;script&gt;") && !body_has(reply, "<script"));
+    CHECK(!body_has(reply, "crs1_") && !body_has(reply, "Only those that ended last"));
+    /* It is over: an id opens nothing, and cannot be ended again. */
+    CHECK_UINT(ASK(&w, GET("/session", .token = out.session.id.text))->status, 401);
+    CHECK_UINT(ASK(&w, GET("/session", .bearer = out.session.id.text))->status, 401);
+    snprintf(target, sizeof target, "/sessions/%s", out.session.id.text);
+    CHECK_UINT(
+        ASK(&w, .method = "DELETE", .target = target, .token = here.text, .type = JSON)->status,
+        404);
+    world_close(&w);
+}
+
+/* ASVS H8. */
+static void what_has_ended_is_told_to_whose_it_was_and_nobody_else(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    struct cr_user alice = {5, "alice"};
+    struct cr_login one = login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.1", "alices phone");
+    struct cr_login all = login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.2", "alices laptop");
+    end_by(&w, &one.session.id, NULL);
+    end_by(&w, NULL, &alice);
+    struct cr_login bob = login_from(&w, "bob", CR_POLICY_KEEP, "192.0.2.3", "bobs laptop");
+    struct cr_login again = login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.4", "alices new");
+    const struct cr_http_reply *reply = ASK(&w, GET("/sessions", .token = bob.signed_token.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, "\"next\":null,\"ended\":[]}"));
+    CHECK(!body_has(reply, "alice"));
+    reply = ASK(&w, GET("/", .token = bob.signed_token.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(!body_has(reply, "alice") && !body_has(reply, "Signed out") && !body_has(reply, "<h3"));
+    /* Nor to who holds the token of one of them. */
+    CHECK_UINT(ASK(&w, GET("/sessions", .token = one.signed_token.text))->status, 401);
+    CHECK_UINT(ASK(&w, GET("/", .token = all.signed_token.text))->status, 303);
+    reply = ASK(&w, GET("/sessions", .token = again.signed_token.text));
+    CHECK_UINT(body_count(reply, "\"reason\""), 2);
+    CHECK(body_has(reply, one.session.id.text) && body_has(reply, all.session.id.text));
+    world_close(&w);
+}
+
+/* Twenty of them, beside the first page of what is live. */
+static void a_list_says_how_much_of_what_has_ended_it_tells(void)
+{
+    struct world w;
+    if (!world_open(&w))
+        return;
+    for (size_t i = 0; i < 22; i++)
+        login_from(&w, "alice", CR_POLICY_REPLACE, "192.0.2.1", "curl/8");
+    struct cr_login here = login_from(&w, "alice", CR_POLICY_REPLACE, "192.0.2.1", "curl/8");
+    for (size_t i = 0; i < CR_HTTP_LIST_MAX; i++)
+        login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.1", "curl/8");
+    const struct cr_http_reply *reply = ASK(&w, GET("/", .token = here.signed_token.text));
+    CHECK_UINT(body_count(reply, "<h3"), 20);
+    CHECK(body_has(reply, "Only those that ended last are shown."));
+    reply = ASK(&w, GET("/sessions", .token = here.signed_token.text));
+    CHECK_UINT(body_count(reply, "\"reason\""), 20);
+    char next[128] = "";
+    const char *at = memmem(reply->body.bytes, reply->body.count, "/sessions?after=", 16);
+    if (CHECK(at != NULL))
+        snprintf(next, sizeof next, "%.*s", (int)strcspn(at, "\""), at);
+    reply = ASK(&w, GET(next, .token = here.signed_token.text));
+    CHECK_UINT(reply->status, 200);
+    CHECK(body_has(reply, here.session.id.text));
+    CHECK(!body_has(reply, "\"ended\""));
+    world_close(&w);
+}
+
+static void plan_write(const char *path, const char *plan)
+{
+    FILE *file = fopen(path, "w");
+    if (CHECK(file != NULL)) {
+        CHECK(fputs(plan, file) >= 0);
+        CHECK_INT(fclose(file), 0);
+    }
+}
+
+/* After `after` reads more, none is made. Each plan's text is another, so that it counts anew. */
+static void plan_count_anew(const char *path, unsigned number, unsigned after)
+{
+    char plan[64];
+    snprintf(plan, sizeof plan, "unavailable %u %u 0 reads", after, 1000000 + number);
+    plan_write(path, plan);
+}
+
+/* Whichever read of the store fails: what can be told is told, and nobody is signed out (D13). */
+static void a_store_that_cannot_tell_what_has_ended_signs_nobody_out(void)
+{
+    char path[] = "/tmp/cloakroom-routes-XXXXXX", url[64];
+    struct world w;
+    int fd = mkstemp(path);
+    if (!CHECK(fd >= 0))
+        return;
+    close(fd);
+    snprintf(url, sizeof url, "fault:%s,memory:", path);
+    if (!world_open_at(&w, url))
+        return;
+    login_from(&w, "alice", CR_POLICY_KEEP, "192.0.2.1", "old-phone (mine)");
+    struct cr_login here = login_from(&w, "alice", CR_POLICY_REPLACE, "192.0.2.2", "curl/8");
+    bool whole[2] = {false}, half[2] = {false};
+    /* How many reads there are, others beside ours take part in: until each answer was seen. */
+    for (unsigned n = 0; n < 500 && !(whole[0] && half[0] && whole[1] && half[1]); n++) {
+        bool page = n % 2 == 1;
+        plan_count_anew(path, n, n / 2 % 6);
+        const struct cr_http_reply *reply =
+            ASK(&w, GET(page ? "/" : "/sessions", .token = here.signed_token.text));
+        CHECK(header_of(reply, "Set-Cookie") == NULL);
+        if (reply->status != 200) {
+            CHECK_UINT(reply->status, 503);
+            continue;
+        }
+        CHECK(body_has(reply, page ? "This device" : "\"current\":true"));
+        bool is_half = body_has(reply, page ? "What was signed out lately cannot be shown just now."
+                                            : ",\"ended\":null}");
+        CHECK_INT(is_half, !body_has(reply, "old-phone"));
+        *(is_half ? &half[page] : &whole[page]) = true;
+    }
+    for (size_t i = 0; i < 2; i++)
+        CHECK(half[i] && whole[i]);
+    plan_write(path, "none");
+    CHECK_UINT(session_status(&w, &here.signed_token), 200);
+    world_close(&w);
+    CHECK_INT(remove(path), 0);
 }
 
 /* --- The password again, and a new one --- */
@@ -1758,6 +1985,10 @@ static const struct tap_test tests[] = {
     TAP_TEST(to_log_out_needs_no_password),
     TAP_TEST(the_pages_of_the_password_have_the_sessions_form),
     TAP_TEST(another_users_session_is_one_that_there_is_not),
+    TAP_TEST(what_has_ended_is_told_with_how),
+    TAP_TEST(what_has_ended_is_told_to_whose_it_was_and_nobody_else),
+    TAP_TEST(a_list_says_how_much_of_what_has_ended_it_tells),
+    TAP_TEST(a_store_that_cannot_tell_what_has_ended_signs_nobody_out),
     TAP_TEST(a_change_by_cookie_proves_that_it_comes_from_our_page),
     TAP_TEST(the_form_token_may_come_in_a_header),
     TAP_TEST(a_login_from_another_site_is_refused),
