@@ -6,6 +6,10 @@
 
 #include "base/bytes.h"
 #include "cmd/command.h"
+#include "room/room.h"
+#include "wire/message.h"
+
+enum { KEY_USER = 0x200, KEY_ALL, KEY_ENDED };
 
 #define PAGE 8 /* a session is some kilobytes */
 
@@ -19,6 +23,15 @@ static bool id_argument(const char *text, struct cr_session_id *out_id)
     else
         cr_complain("'%s' is not the id of a session: crp_ and 24 characters", text);
     return false;
+}
+
+/* NULL: it is not known. */
+static json_t *origin_json(const struct cr_origin *from)
+{
+    if (from->address[0] == '\0' && from->agent[0] == '\0')
+        return NULL;
+    return json_pack("{s:s%, s:s%}", "address", from->address, strlen(from->address), "agent",
+                     from->agent, strlen(from->agent));
 }
 
 /* ---- list */
@@ -79,43 +92,109 @@ static enum cr_status sessions_show(struct cr_room *room, const struct cr_user *
     return CR_OK;
 }
 
+static void past_print(const struct cr_past_session *past)
+{
+    char created[CR_TIME_SHOWN_BYTES];
+    char ended[CR_TIME_SHOWN_BYTES];
+    char agent[41];
+    char address[CR_ADDRESS_CHARS_MAX + 1];
+    cr_time_show(past->ended.created_at, created);
+    cr_time_show(past->ended.at, ended);
+    cr_label_copy(agent, sizeof agent, past->where.agent, strlen(past->where.agent));
+    cr_label_copy(address, sizeof address, past->where.address, strlen(past->where.address));
+    printf("%s  %s  %s  %-9s  %-15s  %s\n", past->id.text, created, ended,
+           cr_reason_name(past->ended.reason), address[0] == '\0' ? "-" : address,
+           agent[0] == '\0' ? "-" : agent);
+}
+
+static json_t *past_json(const struct cr_past_session *past)
+{
+    const struct cr_explanation *ended = &past->ended;
+    return json_pack("{s:s, s:o, s:o, s:s%, s:s%, s:s, s:o, s:s?, s:o?}", "id", past->id.text,
+                     "created_at", cr_time_json(ended->created_at), "seen_at",
+                     cr_time_json(ended->seen_at), "address", past->where.address,
+                     strlen(past->where.address), "agent", past->where.agent,
+                     strlen(past->where.agent), "reason", cr_reason_name(ended->reason), "at",
+                     cr_time_json(ended->at), "by", ended->by[0] == '\0' ? NULL : ended->by, "from",
+                     origin_json(&ended->from));
+}
+
+static enum cr_status past_show(struct cr_room *room, const struct cr_user *user, json_t *json,
+                                size_t *out_total)
+{
+    static struct cr_past_session past[CR_PAST_MAX];
+    enum cr_status st = cr_past_of(room, user, past, out_total);
+    if (st != CR_OK)
+        return st;
+    if (*out_total > 0 && json == NULL)
+        printf("%-28s  %-20s  %-20s  %-9s  %-15s  %s\n", "SESSION", "CREATED", "ENDED", "REASON",
+               "ADDRESS", "AGENT");
+    for (size_t i = 0; i < *out_total; i++) {
+        if (json == NULL)
+            past_print(&past[i]);
+        else
+            json_array_append_new(json, past_json(&past[i]));
+    }
+    return CR_OK;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
+static error_t list_parse(int key, char *argument, struct argp_state *state)
+{
+    bool *ended = state->input;
+    (void)argument;
+    if (key != KEY_ENDED)
+        return ARGP_ERR_UNKNOWN;
+    *ended = true;
+    return 0;
+}
+
 int cr_cmd_session_list(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        {.name = "ended", .key = KEY_ENDED, .doc = "show those that ended in the last 7 days"},
+        {0}};
     static const struct cr_form form = {
         .words_text = "USER",
-        .text = "Show the live sessions of a user, newest first."
-                "\vExamples:\n  cloakroom session list anna\n  cloakroom session list anna --json",
+        .text = "Show the live sessions of a user, newest first; or, with --ended, those that "
+                "ended lately and how: the last 20."
+                "\vExamples:\n  cloakroom session list anna\n"
+                "  cloakroom session list anna --ended\n  cloakroom session list anna --json",
         .words_least = 1,
         .words_most = 1,
         .settings = cr_place_rows,
-        .takes_json = true};
+        .takes_json = true,
+        .options = options,
+        .parser = list_parse};
+    bool ended = false;
     struct cr_place place;
     struct cr_user user;
     int exit_status = CR_EXIT_FAILED;
     size_t total = 0;
-    cr_form_read(&form, argc, argv, &place, NULL);
+    cr_form_read(&form, argc, argv, &place, &ended);
     if (!cr_user_argument(place.words[0], &user))
         return CR_EXIT_USAGE;
     struct cr_room *room = cr_place_open(&place, &exit_status);
     if (room == NULL)
         return exit_status;
     json_t *json = place.json ? json_array() : NULL;
-    enum cr_status st = sessions_show(room, &user, json, &total);
+    enum cr_status st =
+        ended ? past_show(room, &user, json, &total) : sessions_show(room, &user, json, &total);
     if (st != CR_OK) {
         json_decref(json);
         exit_status = cr_fail(place.words[0], st);
     } else {
         exit_status = place.json ? cr_json_print(json) : CR_EXIT_OK;
         if (!place.json && total == 0)
-            fputs("There are no live sessions of this user.\n", stderr);
+            fputs(ended ? "No session of this user ended in the last 7 days.\n"
+                        : "There are no live sessions of this user.\n",
+                  stderr);
     }
     cr_close(room);
     return exit_status;
 }
 
 /* ---- end */
-
-enum { KEY_USER = 0x200, KEY_ALL };
 
 struct end_input {
     const char *user;
@@ -218,12 +297,9 @@ int cr_cmd_session_end(int argc, char **argv)
 static json_t *explanation_json(const char *id, const char *user, const struct cr_explanation *e)
 {
     json_t *rotated = json_array();
-    json_t *from = NULL;
+    json_t *from = origin_json(&e->from);
     for (unsigned i = e->rotation_count; i-- > 0;)
         json_array_append_new(rotated, cr_time_json(e->rotated_at[i]));
-    if (e->from.address[0] != '\0' || e->from.agent[0] != '\0')
-        from = json_pack("{s:s%, s:s%}", "address", e->from.address, strlen(e->from.address),
-                         "agent", e->from.agent, strlen(e->from.agent));
     return json_pack("{s:s, s:b, s:s?, s:o, s:s?, s:o?, s:s?, s:o, s:o, s:o, s:o}", "id", id,
                      "live", (int)e->live, "reason", e->live ? NULL : cr_reason_name(e->reason),
                      "at", cr_time_json(e->at), "by", e->by[0] == '\0' ? NULL : e->by, "from", from,

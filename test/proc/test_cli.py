@@ -375,11 +375,21 @@ def sessions_are_listed_ended_and_explained():
         cli("session", "end", "--user", "alice")
         assert all(connection.session(token) == 401 for _, token in logins)
         assert json.loads(cli("session", "list", "alice", "--json")) == []
-        _, token = server.login(connection)
+        last, token = server.login(connection)
         cli("session", "end", "--all")
         assert connection.session(token) == 401
         told = json.loads(cli("session", "explain", logins[1][0], "--json"))
         assert not told["live"] and told["user"] == "alice", told
+        rows = json.loads(cli("session", "list", "alice", "--ended", "--json"))
+        assert rows[0]["id"] == last and rows[-1]["id"] == gone, rows
+        assert sorted(row["id"] for row in rows) == sorted([last] + [key for key, _ in logins]), rows
+        assert all(row["address"] == "127.0.0.1" and row["by"] == "operator" and row["from"] is None
+                   and row["at"] >= row["seen_at"] >= row["created_at"] for row in rows), rows
+        assert {row["reason"] for row in rows[1:]} == {"admin"}, rows
+        shown = cli("session", "list", "--ended", "alice")
+        assert shown.splitlines()[0].split() == ["SESSION", "CREATED", "ENDED", "REASON", "ADDRESS", "AGENT"]
+        assert len(shown.splitlines()) == 14 and not any(token in shown for _, token in logins), shown
+        assert json.loads(cli("session", "list", "nobody", "--ended", "--json")) == []
         connection.close()
 
 
