@@ -245,8 +245,10 @@ struct cr_lease_row {
  * What is owed to a login limit under one key. `left` is how long each tier's debt lasts, from now:
  * written as a span, and read as what is left of it by the store's clock (SQLite, memory: as leases
  * count within a boot; after it by the wall clock). The rest says whose it is, for people and for
- * debt_forget.
+ * debt_forget. `user` is CR_DEBT_NAME_BYTES of a keyed hash of the name that was submitted, never
+ * the name: that may be a password, typed into the wrong field.
  */
+#define CR_DEBT_NAME_BYTES 16
 struct cr_debt_row {
     unsigned char key[CR_DEBT_KEY_BYTES];
     uint32_t kind;

@@ -2,7 +2,8 @@
 /*
  * From an attempt to its keys, and from memory to the store. Invariant: a key that is in the
  * limiter's table was charged from what the store had, and its writes go out in the order of its
- * charges, so the store's last row is never less than what has been let through.
+ * charges, so the store's last row is never less than what has been let through. A name is kept as
+ * long as its attempt lasts; in rows and keys there are hashes of it.
  */
 #include "auth/throttle.h"
 
@@ -14,11 +15,15 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "store/record.h"
 
-#define NET_TEXT_CHARS (INET6_ADDRSTRLEN + 4)
 #define RETRY_STEP_S 5
+#define NAMES_PAGE 64
+#define NAMES_SPAN_MS 1000 /* so long are names looked for; the call that asked has a deadline */
+#define NAME_SHOWN_BYTES 6
 
-_Static_assert(NET_TEXT_CHARS <= CR_ADDRESS_CHARS_MAX + 1, "a network fits its row");
+_Static_assert(CR_NETWORK_CHARS <= CR_ADDRESS_CHARS_MAX + 1, "a network fits its row");
+_Static_assert(CR_NETWORK_CHARS == INET6_ADDRSTRLEN + 4, "and a network fits its text");
 
 static const char *const defaults[CR_THROTTLE_END] = {
     /* More than one source may use up: who hammers from one place leaves room for the others. */
@@ -48,9 +53,9 @@ static cr_boot_ns now_of(const struct cr_throttle *throttle)
 
 /* ---- keys */
 
-/* The network of `bits` that the address is in; false: it is no address. An IPv4 address has one
- * width. */
-static bool network_of(const char *address, unsigned bits, char out[NET_TEXT_CHARS])
+const unsigned cr_network_widths[CR_NETWORK_WIDTHS] = {64, 56, 48};
+
+bool cr_network_of(const char *address, unsigned bits, char out[CR_NETWORK_CHARS])
 {
     struct in_addr four;
     struct in6_addr six;
@@ -61,16 +66,16 @@ static bool network_of(const char *address, unsigned bits, char out[NET_TEXT_CHA
     memcpy(text, address, length);
     text[length] = '\0';
     if (inet_pton(AF_INET, text, &four) == 1)
-        return bits == 64 && inet_ntop(AF_INET, &four, out, NET_TEXT_CHARS) != NULL;
+        return bits == 64 && inet_ntop(AF_INET, &four, out, CR_NETWORK_CHARS) != NULL;
     if (inet_pton(AF_INET6, text, &six) != 1)
         return false;
     if (IN6_IS_ADDR_V4MAPPED(&six))
-        return bits == 64 && inet_ntop(AF_INET, &six.s6_addr[12], out, NET_TEXT_CHARS) != NULL;
+        return bits == 64 && inet_ntop(AF_INET, &six.s6_addr[12], out, CR_NETWORK_CHARS) != NULL;
     memset(&six.s6_addr[bits / 8], 0, sizeof six.s6_addr - bits / 8);
     if (inet_ntop(AF_INET6, &six, out, INET6_ADDRSTRLEN) == NULL)
         return false;
     size_t used = strlen(out);
-    snprintf(out + used, NET_TEXT_CHARS - used, "/%u", bits);
+    snprintf(out + used, CR_NETWORK_CHARS - used, "/%u", bits);
     return true;
 }
 
@@ -109,7 +114,7 @@ static void part_add(struct cr_throttle_ticket *ticket, enum cr_throttle_kind ki
     memcpy(row->key, part->key.bytes, sizeof row->key);
     row->kind = kind;
     if (user != NULL)
-        row->user = *user;
+        cr_debt_name(&throttle->salt, user, &row->user);
     if (address != NULL)
         snprintf(row->address, sizeof row->address, "%s", address);
     ticket->ask.part_count++;
@@ -119,8 +124,8 @@ static void part_add(struct cr_throttle_ticket *ticket, enum cr_throttle_kind ki
 static bool parts_add(struct cr_throttle_ticket *ticket, const struct cr_user *user,
                       const char *address)
 {
-    char network[NET_TEXT_CHARS];
-    bool is_address = address != NULL && network_of(address, 64, network);
+    char network[CR_NETWORK_CHARS];
+    bool is_address = address != NULL && cr_network_of(address, 64, network);
     if (user != NULL)
         part_add(ticket, CR_THROTTLE_ACCOUNT, user, NULL);
     if (!is_address)
@@ -128,9 +133,9 @@ static bool parts_add(struct cr_throttle_ticket *ticket, const struct cr_user *u
     if (user != NULL)
         part_add(ticket, CR_THROTTLE_PAIR, user, network);
     part_add(ticket, CR_THROTTLE_SOURCE, NULL, network);
-    if (network_of(address, 56, network))
+    if (cr_network_of(address, 56, network))
         part_add(ticket, CR_THROTTLE_SOURCE_56, NULL, network);
-    if (network_of(address, 48, network))
+    if (cr_network_of(address, 48, network))
         part_add(ticket, CR_THROTTLE_SOURCE_48, NULL, network);
     return true;
 }
@@ -355,15 +360,21 @@ struct query {
     struct cr_throttle *throttle; /* NULL: it has been destroyed */
     struct query *next;
     struct cr_store_call call;
+    struct cr_ending_id salt;
     cr_throttle_done *done;
     void *context;
     struct cr_throttle_ticket keys; /* of explain and reset */
     bool has_user, has_address;
-    struct cr_user user;
-    char networks[3][NET_TEXT_CHARS];
+    struct cr_user user, name; /* as it was asked for; as rows have it */
+    char networks[CR_NETWORK_WIDTHS][CR_NETWORK_CHARS];
     size_t network_count;
     size_t capacity, count;
     struct cr_debt_row rows[CR_DEBT_LIST_MAX];
+    /* Of top: whose the hashes are. */
+    cr_boot_ns since;
+    bool named[CR_DEBT_LIST_MAX];
+    size_t page_count;
+    struct cr_account_row page[NAMES_PAGE];
 };
 
 static struct query *query_of(struct cr_store_call *call)
@@ -380,13 +391,16 @@ static struct query *query_create(struct cr_throttle *throttle, const struct cr_
         return NULL;
     }
     query->throttle = throttle;
+    query->salt = throttle->salt;
     query->done = done;
     query->context = context;
     query->keys.throttle = throttle;
     query->has_user = user != NULL;
     query->has_address = address != NULL;
-    if (user != NULL)
+    if (user != NULL) {
         query->user = *user;
+        cr_debt_name(&throttle->salt, user, &query->name);
+    }
     if (address != NULL && !parts_add(&query->keys, user, address)) {
         free(query);
         done(context, CR_E_INVALID, NULL, 0);
@@ -394,9 +408,9 @@ static struct query *query_create(struct cr_throttle *throttle, const struct cr_
     }
     if (address == NULL && user != NULL)
         (void)parts_add(&query->keys, user, NULL);
-    for (unsigned i = 0; address != NULL && i < 3; i++)
+    for (unsigned i = 0; address != NULL && i < CR_NETWORK_WIDTHS; i++)
         query->network_count +=
-            network_of(address, 64 - 8 * i, query->networks[query->network_count]);
+            cr_network_of(address, cr_network_widths[i], query->networks[query->network_count]);
     query->next = throttle->queries;
     throttle->queries = query;
     return query;
@@ -411,6 +425,7 @@ static void query_end(struct query *query, enum cr_status status)
         *at = query->next;
     }
     query->done(query->context, status, query->rows, status == CR_OK ? query->count : 0);
+    cr_bytes_wipe(query->page, sizeof query->page); /* hashes of passwords */
     free(query);
 }
 
@@ -428,17 +443,21 @@ static enum cr_status explain_run(struct cr_store *store, struct cr_store_call *
     return CR_OK;
 }
 
-/* Without its limits nobody can say what a row means. */
-static void query_done(struct cr_store_call *call)
+/* Who asked has named the user. Without its limits nobody can say what a row means. */
+static void explain_done(struct cr_store_call *call)
 {
     struct query *query = query_of(call);
+    for (size_t i = 0; i < query->count; i++)
+        if (query->rows[i].user.length > 0)
+            query->rows[i].user = query->user;
     query_end(query, query->throttle != NULL ? call->status : CR_UNAVAILABLE);
 }
 
 static void query_read(struct query *query,
-                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *))
+                       enum cr_status (*run)(struct cr_store *, struct cr_store_call *),
+                       void (*done)(struct cr_store_call *))
 {
-    query->call = (struct cr_store_call){.run = run, .done = query_done};
+    query->call = (struct cr_store_call){.run = run, .done = done};
     if (!cr_engine_store_read(query->throttle->engine, &query->call))
         query_end(query, CR_BUSY);
 }
@@ -451,13 +470,70 @@ void cr_throttle_explain(struct cr_throttle *throttle, const struct cr_user *use
         return;
     query->count = query->keys.ask.part_count;
     memcpy(query->rows, query->keys.rows, sizeof query->keys.rows);
-    query_read(query, explain_run);
+    query_read(query, explain_run, explain_done);
 }
 
 static enum cr_status top_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct query *query = query_of(call);
     return cr_store_debt_list(store, query->rows, query->capacity, &query->count);
+}
+
+static bool is_nameless(const struct query *query, size_t i)
+{
+    return query->rows[i].user.length > 0 && !query->named[i];
+}
+
+/* One page of accounts, and which rows are theirs. */
+static enum cr_status names_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct query *query = query_of(call);
+    struct cr_user after, name;
+    bool first = query->page_count == 0;
+    if (!first)
+        after = query->page[query->page_count - 1].user;
+    enum cr_status st = cr_store_account_list(store, first ? NULL : &after, query->page, NAMES_PAGE,
+                                              &query->page_count);
+    for (size_t n = 0; st == CR_OK && n < query->page_count; n++) {
+        cr_debt_name(&query->salt, &query->page[n].user, &name);
+        for (size_t i = 0; i < query->count; i++)
+            if (is_nameless(query, i) && cr_user_equal(&query->rows[i].user, &name)) {
+                query->rows[i].user = query->page[n].user;
+                query->named[i] = true;
+            }
+    }
+    return st;
+}
+
+/* A name that nobody has is not shown: it is not kept either. */
+static void name_hide(struct cr_user *user)
+{
+    char hex[2 * NAME_SHOWN_BYTES + 1];
+    cr_hex_encode(user->bytes, NAME_SHOWN_BYTES, hex);
+    user->length = (unsigned char)snprintf((char *)user->bytes, sizeof user->bytes, "#%s", hex);
+}
+
+/* Page by page, so that others are served between; until all have a name, or for a while. */
+static void names_done(struct cr_store_call *call)
+{
+    struct query *query = query_of(call);
+    struct cr_throttle *throttle = query->throttle;
+    size_t nameless = 0;
+    if (throttle == NULL || call->status != CR_OK) {
+        query_end(query, throttle != NULL ? call->status : CR_UNAVAILABLE);
+        return;
+    }
+    for (size_t i = 0; i < query->count; i++)
+        nameless += is_nameless(query, i);
+    bool more = query->page_count == NAMES_PAGE || query->call.run == top_run;
+    if (nameless > 0 && more && cr_boot_between(query->since, now_of(throttle)) < NAMES_SPAN_MS) {
+        query_read(query, names_run, names_done);
+        return;
+    }
+    for (size_t i = 0; i < query->count; i++)
+        if (is_nameless(query, i))
+            name_hide(&query->rows[i].user);
+    query_end(query, CR_OK);
 }
 
 void cr_throttle_top(struct cr_throttle *throttle, size_t capacity, cr_throttle_done *done,
@@ -468,7 +544,8 @@ void cr_throttle_top(struct cr_throttle *throttle, size_t capacity, cr_throttle_
         return;
     CR_ASSERT(capacity > 0 && capacity <= CR_DEBT_LIST_MAX);
     query->capacity = capacity;
-    query_read(query, top_run);
+    query->since = now_of(throttle);
+    query_read(query, top_run, names_done);
 }
 
 static void reset_memory(const struct query *query)
@@ -484,7 +561,7 @@ static void reset_memory(const struct query *query)
 static enum cr_status reset_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct query *query = query_of(call);
-    const struct cr_user *user = query->has_user ? &query->user : NULL;
+    const struct cr_user *user = query->has_user ? &query->name : NULL;
     if (!query->has_address)
         return cr_store_debt_forget(store, user, NULL);
     enum cr_status st = CR_OK;

@@ -37,6 +37,13 @@ enum cr_throttle_kind {
 
 #define CR_THROTTLE_ENTRIES_DEFAULT 65536
 
+/* Where an address counts: an IPv4 address by itself, with the first width alone; an IPv6 address
+ * with its network of each width. False: it is no address, or has no such network. */
+#define CR_NETWORK_WIDTHS 3
+#define CR_NETWORK_CHARS 50 /* with the width and a NUL */
+extern const unsigned cr_network_widths[CR_NETWORK_WIDTHS];
+CR_MUST_CHECK bool cr_network_of(const char *address, unsigned bits, char out[CR_NETWORK_CHARS]);
+
 /* As texts; NULL: the default. "off" switches one off, `off` all of them. */
 struct cr_throttle_options {
     bool off;
@@ -104,7 +111,9 @@ typedef void cr_throttle_done(void *context, enum cr_status status, const struct
  * address is none. */
 void cr_throttle_explain(struct cr_throttle *throttle, const struct cr_user *user,
                          const char *address, cr_throttle_done *done, void *context);
-/* The largest debts; `capacity` up to CR_DEBT_LIST_MAX. */
+/* The largest debts; `capacity` up to CR_DEBT_LIST_MAX. What an account owes has its name; of other
+ * names there is "#" and the beginning of a hash (and of accounts, when there are too many to look
+ * through in a second). */
 void cr_throttle_top(struct cr_throttle *throttle, size_t capacity, cr_throttle_done *done,
                      void *context);
 /* Forgive a user, an address, or what the one owes from the other. */

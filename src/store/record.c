@@ -5,6 +5,7 @@
  */
 #include "store/record.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,6 +195,19 @@ bool cr_session_id_is_sound(const struct cr_session_id *id)
 bool cr_user_is_sound(const struct cr_user *user)
 {
     return user->length >= 1 && user->length <= CR_USER_BYTES_MAX;
+}
+
+void cr_debt_name(const struct cr_ending_id *identity, const struct cr_user *user,
+                  struct cr_user *out_name)
+{
+    /* The keys of debts begin with their kind, none of which is 0. */
+    unsigned char input[2 + CR_USER_BYTES_MAX] = {0, user->length};
+    memcpy(input + 2, user->bytes, user->length);
+    memset(out_name, 0, sizeof *out_name);
+    out_name->length = CR_DEBT_NAME_BYTES;
+    int failed = crypto_generichash(out_name->bytes, CR_DEBT_NAME_BYTES, input, 2 + user->length,
+                                    identity->bytes, sizeof identity->bytes);
+    CR_ASSERT(failed == 0);
 }
 
 static bool text_ends(const char *text, size_t capacity)

@@ -41,6 +41,11 @@ CR_MUST_CHECK bool cr_log_row_is_sound(const struct cr_log_row *row);
 CR_MUST_CHECK bool cr_session_id_is_sound(const struct cr_session_id *id);
 CR_MUST_CHECK bool cr_user_is_sound(const struct cr_user *user); /* not anonymous */
 
+/* What a debt keeps of a name: 16 bytes, a hash keyed with the store's identity. Also a password
+ * that was typed where the name belongs is no more than that in the store (ASVS H5). */
+void cr_debt_name(const struct cr_ending_id *identity, const struct cr_user *user,
+                  struct cr_user *out_name);
+
 /* Byte order; a prefix comes first. */
 int cr_user_compare(const struct cr_user *a, const struct cr_user *b);
 

@@ -90,6 +90,11 @@ static const char *const steps[CR_SQLITE_VERSION] = {
     [7] = ("ALTER TABLE log ADD COLUMN session_address TEXT NOT NULL DEFAULT '';"
            "ALTER TABLE log ADD COLUMN session_agent TEXT NOT NULL DEFAULT '';"
            "CREATE INDEX log_by_owner ON log (user) WHERE kind = 2 AND user IS NOT NULL;"),
+    /* Debts keep hashes of names; what is owed stays, and of the names nothing, not even in what is
+     * free. */
+    [8] = "PRAGMA secure_delete = ON;"
+          "UPDATE debts SET user = debt_name((SELECT identity FROM meta), user)"
+          " WHERE user IS NOT NULL;",
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");
@@ -212,10 +217,30 @@ static enum cr_status key_date(struct cr_sqlite *s)
     return schema_run(s, text);
 }
 
+/* debt_name(identity, user), for a step; NULL of what is neither. */
+static void debt_name(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    struct cr_ending_id identity;
+    struct cr_user user = {0}, name;
+    const void *key = sqlite3_value_blob(values[0]), *bytes = sqlite3_value_blob(values[1]);
+    int length = sqlite3_value_bytes(values[1]);
+    if (key == NULL || bytes == NULL || length < 1 || length > CR_USER_BYTES_MAX ||
+        sqlite3_value_bytes(values[0]) != (int)sizeof identity.bytes)
+        return;
+    memcpy(identity.bytes, key, sizeof identity.bytes);
+    memcpy(user.bytes, bytes, (size_t)length);
+    user.length = (unsigned char)length;
+    cr_debt_name(&identity, &user, &name);
+    sqlite3_result_blob(context, name.bytes, name.length, SQLITE_TRANSIENT);
+}
+
 /* Within one transaction: all steps, or none. */
 static enum cr_status steps_run(struct cr_sqlite *s, int64_t from, int to)
 {
-    enum cr_status st = schema_run(s, "BEGIN IMMEDIATE");
+    enum cr_status st = cr_sqlite_status(sqlite3_create_function(
+        s->db, "debt_name", 2, SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL, debt_name, NULL, NULL));
+    if (st == CR_OK)
+        st = schema_run(s, "BEGIN IMMEDIATE");
     if (st != CR_OK)
         return st;
     for (int64_t version = from; st == CR_OK && version < to; version++) {

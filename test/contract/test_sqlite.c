@@ -386,6 +386,53 @@ static void what_ended_is_looked_up_by_index_in_its_order(void)
     scratch_end(&f, &scratch);
 }
 
+/* H5. Version 6 had the names in them. */
+static void an_upgrade_keeps_what_is_owed_and_not_the_names(void)
+{
+    struct fixture f;
+    struct cr_error error;
+    struct cr_ending_id identity;
+    struct cr_user user = user_named("a password, typed too early"), name;
+    struct cr_debt_row row = {.key = {7}, .kind = 1, .user = user, .left = {60000, 90000}}, read;
+    size_t size;
+    if (!scratch_begin(&f, &scratch))
+        return;
+    store_close(&f);
+    unlink(scratch.path);
+    struct cr_sqlite old = {.env = f.env, .path = scratch.path, .lock_fd = -1};
+    CHECK_INT(sqlite3_open(scratch.path, &old.db), SQLITE_OK);
+    CHECK_STATUS(cr_sqlite_schema(&old, 6, NULL), CR_OK);
+    for (unsigned char i = 0; i < 200; i++) { /* several pages of them */
+        row.key[1] = i;
+        CHECK_STATUS(cr_sqlite_debt_put(&old.store, &row, 1), CR_OK);
+    }
+    for (size_t i = 0; i < SQL_COUNT; i++)
+        sqlite3_finalize(old.statements[i]);
+    CHECK_INT(sqlite3_close(old.db), SQLITE_OK);
+    char *bytes = file_read(scratch.path, &size);
+    CHECK(memmem(bytes, size, user.bytes, user.length) != NULL);
+    free(bytes);
+
+    if (!CHECK_STATUS(scratch_reopen(&f, &scratch, &error), CR_OK)) {
+        tap_note("%s", error.text);
+        return;
+    }
+    CHECK_STATUS(cr_store_identity(f.store, &identity), CR_OK);
+    cr_debt_name(&identity, &user, &name);
+    CHECK_STATUS(cr_store_debt_find(f.store, row.key, &read), CR_OK);
+    CHECK_INT(read.left[0], 60000);
+    CHECK_INT(read.left[1], 90000);
+    CHECK(cr_user_equal(&read.user, &name));
+    CHECK_STATUS(cr_store_debt_forget(f.store, &name, NULL), CR_OK);
+    CHECK_STATUS(cr_store_debt_find(f.store, row.key, &read), CR_NOT_FOUND);
+    store_close(&f);
+    bytes = file_read(scratch.path, &size);
+    CHECK(memmem(bytes, size, user.bytes, user.length) == NULL);
+    free(bytes);
+    if (CHECK_STATUS(scratch_reopen(&f, &scratch, &error), CR_OK))
+        scratch_end(&f, &scratch);
+}
+
 static void an_upgrade_that_fails_changes_nothing(void)
 {
     struct fixture f;
@@ -575,6 +622,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(file_systems_of_other_hosts_are_told_from_local_ones),
     TAP_TEST(an_older_schema_is_upgraded_and_keeps_what_it_has),
     TAP_TEST(what_ended_is_looked_up_by_index_in_its_order),
+    TAP_TEST(an_upgrade_keeps_what_is_owed_and_not_the_names),
     TAP_TEST(an_upgrade_that_fails_changes_nothing),
     TAP_TEST(a_second_engine_is_refused_while_the_first_lives),
     TAP_TEST(a_file_that_cannot_grow_loses_nothing),

@@ -21,6 +21,12 @@ import tap
 CANARY = "canary-7f3a9c"
 
 
+def store_bytes(server):
+    """All that is in its files, now."""
+    path = pathlib.Path(server.store.removeprefix("sqlite://"))
+    return b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
+
+
 class Audited:
     """A server whose agent writes audit events to `path`."""
 
@@ -196,11 +202,19 @@ def no_secret_is_in_any_output():
         audited.wait(3, "login")
         shown = audited.cli("session", "explain", audited.events("login")[0]["session"])
         assert "ended: replaced" in shown and "127.0.0.1" in shown, shown
+        top = audited.cli("limit", "top")
+        assert "alice" in top and re.search("#[0-9a-f]{12} ", top), top
+        shown += top
+        kept = store_bytes(server)
         connection.close()
         server.close()
+        kept += store_bytes(server)
         said = audited.path.read_text() + server.said() + shown
         for secret in (CANARY, server.password, first, second, first[5:], second[5:]):
             assert secret not in said, secret
+        # What a browser says it is stands in the store as it came.
+        for secret in (f"{CANARY}-password", server.password, first, second, first[5:], second[5:]):
+            assert secret.encode() not in kept, secret
         assert audited.events("login")[2]["agent"].startswith("crs1_... "), said
 
 

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -239,6 +240,16 @@ def operators_see_and_forgive():
         assert "2/1h" in command(s, "limit", "show")
         command(s, "limit", "reset", "alice")
         assert Browser(s.port, ATTACKER).statuses(3) == {401: 2, 429: 1}
+        tap.note("a name that nobody has is known to who names it, and not shown")
+        for _ in range(2):
+            assert Browser(s.port, ATTACKER).statuses(3, user="nobody") == {401: 2, 429: 1}
+            rows = json.loads(command(s, "limit", "explain", "nobody", "--json"))
+            assert [(row["user"], row["tiers"][0]["used"]) for row in rows] == [("nobody", 2)], rows
+            top = json.loads(command(s, "limit", "top", "--json"))
+            users = {row["user"] for row in top if row["kind"] == "account"}
+            assert len(users) == 2 and "alice" in users and "nobody" not in users, top
+            assert any(re.fullmatch("#[0-9a-f]{12}", user) for user in users), top
+            command(s, "limit", "reset", "nobody")
         command(s, "limit", "reset", "--address", ATTACKER)
         rows = json.loads(command(s, "limit", "explain", "--address", ATTACKER, "--json"))
         assert [row["tiers"][0]["used"] for row in rows] == [0], rows
