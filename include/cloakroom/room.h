@@ -98,12 +98,14 @@ struct cr_stats {
     uint64_t agent_pid;
     uint64_t engines; /* registered engines of the store */
     uint64_t attached_workers;
-    uint64_t store_waiting; /* store calls that have been asked for and are not answered yet */
-    uint64_t store_calls;   /* done: each read, and each batch of writes with its commit */
-    uint64_t store_micros;  /* that those took in all, microseconds */
-    uint64_t evicted;       /* live sessions that the table had no room for any more */
-    uint64_t lease_left;    /* milliseconds for which the engine may answer; 0: it answers
-                               CR_UNAVAILABLE; UINT64_MAX: as long as it holds the store */
+    uint64_t store_waiting;    /* store calls that have been asked for and are not answered yet */
+    uint64_t store_calls;      /* done: each read, and each batch of writes with its commit */
+    uint64_t store_micros;     /* that those took in all, microseconds */
+    uint64_t evicted;          /* live sessions that the table had no room for any more */
+    uint64_t lease_left;       /* milliseconds for which the engine may answer; 0: it answers
+                                  CR_UNAVAILABLE; UINT64_MAX: as long as it holds the store */
+    uint64_t tokens_unknown;   /* validations of tokens that nobody made, at the agent */
+    uint64_t guessing_noticed; /* sources that were found to guess tokens */
 };
 CR_API CR_MUST_CHECK enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats);
 

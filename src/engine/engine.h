@@ -46,6 +46,7 @@ struct cr_engine_answer {
     enum cr_status status;
     const struct cr_record *record; /* the session, with data; NULL when there is none to show */
     const struct cr_token *token;   /* create, rotate */
+    const struct cr_token *made_up; /* validate, with CR_NOT_FOUND: a token that nobody made */
     cr_boot_ns as_of;
     cr_span_ms expires_in; /* of record */
     uint64_t version;

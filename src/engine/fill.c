@@ -226,7 +226,9 @@ void cr_engine_validate(struct cr_engine *engine, const struct cr_token *token, 
     /* The MAC before it costs a store read: made-up tokens cost nothing. */
     enum cr_status not_genuine;
     if (!cr_engine_token_is_genuine(engine, token, &not_genuine)) {
-        done(context, &(struct cr_engine_answer){.status = not_genuine});
+        done(context,
+             &(struct cr_engine_answer){.status = not_genuine,
+                                        .made_up = not_genuine == CR_NOT_FOUND ? token : NULL});
         return;
     }
     struct fill *fill = cr_engine_op_begin(engine, sizeof *fill, fill_release, done, context);

@@ -169,6 +169,10 @@ static const struct {
     ROW("store_commits_total", "counter", store_commits, "Commits of the store."),
     ROW("store_calls_waiting", "gauge", store_waiting, "Store calls not answered yet."),
     ROW("engines", "gauge", engines, "Agents that share the store, this one included."),
+    ROW("tokens_unknown_total", "counter", tokens_unknown,
+        "Validations of tokens that nobody made."),
+    ROW("token_guessing_total", "counter", guessing_noticed,
+        "Times that a source was noticed to guess tokens."),
     ROW("agent_peers", "gauge", attached_workers, "Processes that are connected to the agent."),
 #undef ROW
 };

@@ -22,6 +22,12 @@ void cr_room_replace_fd(struct cr_room *room, int fd);
 /* Whether the agent is there, as far as is known without asking. */
 bool cr_room_is_connected(struct cr_room *room);
 
+/* cr_validate_begin for a token that came from `address`. The finish may answer CR_LIMITED: it is
+ * one of too many tokens from there that nobody made. */
+CR_MUST_CHECK enum cr_status cr_validate_from_begin(struct cr_room *room,
+                                                    const struct cr_token *token, bool strict,
+                                                    const char *address, struct cr_call **out_call);
+
 /* cr_stats in two steps. The agent's numbers: hits and misses are those of this process. */
 CR_MUST_CHECK enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call);
 CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats);

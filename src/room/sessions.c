@@ -66,6 +66,15 @@ enum cr_status cr_validate_begin(struct cr_room *room, const struct cr_token *to
     return cr_call_submit(validate_make(room, token, strict), false, 0, out_call);
 }
 
+enum cr_status cr_validate_from_begin(struct cr_room *room, const struct cr_token *token,
+                                      bool strict, const char *address, struct cr_call **out_call)
+{
+    struct cr_call *call = validate_make(room, token, strict);
+    if (call != NULL)
+        put_label(call, CR_TAG_ADDRESS, address, CR_ADDRESS_CHARS_MAX);
+    return cr_call_submit(call, false, 0, out_call);
+}
+
 enum cr_status cr_validate_finish(struct cr_call *call, struct cr_session *out_session)
 {
     struct cr_message message;

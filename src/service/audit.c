@@ -393,6 +393,18 @@ void cr_audit_reset(const struct request *request, const struct cr_engine_answer
         give_reset_refused(request, answer);
 }
 
+void cr_audit_guessing(const struct cr_client *client, const char *source, uint32_t count)
+{
+    struct event event = {.count = 0};
+    char number[16];
+    snprintf(number, sizeof number, "%" PRIu32, count);
+    event_text(&event, "source", source != NULL ? source : "");
+    event_text(&event, "count", number);
+    event_text(&event, "via", role_name(client->options.role));
+    event_text(&event, "peer", client->label);
+    cr_audit_event(client->service->options.audit, "token_guessing", event.fields, event.count);
+}
+
 void cr_audit_lock_lost(const struct cr_client *client, const char *name)
 {
     struct event event = {.count = 0};

@@ -15,6 +15,9 @@ void cr_audit_login(const struct request *request, const struct cr_engine_answer
 void cr_audit_ended(const struct request *request, const struct cr_engine_answer *answer);
 /* A link for a new password: made, or used. */
 void cr_audit_reset(const struct request *request, const struct cr_engine_answer *answer);
+/* A source has presented `count` tokens that nobody made, and does not stop; `source` NULL:
+ * `client` does not say where they come from. */
+void cr_audit_guessing(const struct cr_client *client, const char *source, uint32_t count);
 /* A lock that its holder has lost. */
 void cr_audit_lock_lost(const struct cr_client *client, const char *name);
 

@@ -11,6 +11,7 @@ struct cr_service {
     struct request *requests; /* all under way, also of clients that are gone */
     size_t client_count;
     bool stopping;
+    struct cr_guesses *guesses; /* NULL: nobody has guessed yet */
 };
 
 struct lock;
@@ -43,7 +44,8 @@ struct request {
     /* The message, kept while something is looked up first: tokens in it, so it is wiped. */
     unsigned char *bytes;
     size_t bytes_count;
-    struct cr_request_note *note; /* for the audit; may be NULL */
+    struct cr_request_note *note;           /* for the audit; may be NULL */
+    char address[CR_ADDRESS_CHARS_MAX + 1]; /* of a validation for HTTP: whose token; empty: none */
 };
 
 /* Reply, and free the request. */
@@ -65,6 +67,17 @@ bool cr_request_needs_store(uint16_t op);
 request_handler cr_service_lock_take;
 request_handler cr_service_lock_give;
 void cr_locks_give_all(struct cr_client *client);
+
+/* guesses.c: tokens that nobody made. What to answer: CR_NOT_FOUND; CR_LIMITED where the address
+ * that the request names has presented too many of them. */
+struct cr_guesses;
+CR_MUST_CHECK enum cr_status cr_guess_judge(const struct request *request,
+                                            const struct cr_token *token);
+void cr_guesses_count(const struct cr_service *service, uint64_t *out_unknown,
+                      uint64_t *out_noticed);
+/* What is kept in memory about sources and tokens, in entries. */
+size_t cr_guesses_entries(const struct cr_service *service);
+void cr_guesses_destroy(struct cr_guesses *guesses); /* accepts NULL */
 
 /* limits.c */
 request_handler cr_service_limit_show;

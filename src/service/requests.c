@@ -34,6 +34,14 @@ static void request_invalid(struct request *request)
     cr_request_status(request, CR_E_INVALID, NULL);
 }
 
+static void validated(void *context, const struct cr_engine_answer *answer)
+{
+    struct cr_engine_answer judged = *answer;
+    if (answer->made_up != NULL)
+        judged.status = cr_guess_judge(context, answer->made_up);
+    cr_reply_session(context, &judged);
+}
+
 static void do_validate(struct request *request, const struct cr_message *message)
 {
     struct cr_token token;
@@ -41,8 +49,11 @@ static void do_validate(struct request *request, const struct cr_message *messag
         cr_request_status(request, CR_NOT_FOUND, NULL); /* the right length, and no token of ours */
         return;
     }
+    if (request->client->options.role == CR_ROLE_HTTP &&
+        !cr_message_text(message, CR_TAG_ADDRESS, request->address, sizeof request->address))
+        request->address[0] = '\0';
     cr_engine_validate(engine_of(request), &token, cr_message_u64(message, CR_TAG_STRICT, 0) != 0,
-                       cr_reply_session, request);
+                       validated, request);
     cr_token_wipe(&token);
 }
 
@@ -414,6 +425,7 @@ static void do_stats(struct request *request, const struct cr_message *message)
     stats.cache = cr_engine_cache(engine_of(request));
     stats.agent_pid = (uint64_t)getpid();
     stats.attached_workers = request->service->client_count;
+    cr_guesses_count(request->service, &stats.tokens_unknown, &stats.guessing_noticed);
     cr_request_begin(request, CR_OK, &reply);
     cr_builder_stats(&reply, &stats);
     cr_request_end(request, &reply);

@@ -52,6 +52,7 @@ void cr_service_destroy(struct cr_service *service)
         next = request->next;
         cr_request_free(request);
     }
+    cr_guesses_destroy(service->guesses);
     free(service);
 }
 

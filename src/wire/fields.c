@@ -320,7 +320,7 @@ void cr_builder_stats(struct cr_builder *b, const struct cr_stats *stats)
         stats->store_commits,  stats->endings,          stats->agent_pid,
         stats->engines,        stats->attached_workers, stats->store_waiting,
         stats->store_calls,    stats->store_micros,     stats->evicted,
-        stats->lease_left,
+        stats->lease_left,     stats->tokens_unknown,   stats->guessing_noticed,
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         write_u64(&w, counts[i]);
@@ -342,7 +342,7 @@ bool cr_field_stats(const struct cr_field *field, struct cr_stats *out)
         &read.store_commits,  &read.endings,          &read.agent_pid,
         &read.engines,        &read.attached_workers, &read.store_waiting,
         &read.store_calls,    &read.store_micros,     &read.evicted,
-        &read.lease_left,
+        &read.lease_left,     &read.tokens_unknown,   &read.guessing_noticed,
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         *counts[i] = read_u64(&r);

@@ -4,6 +4,7 @@
 """Audit events of real processes (ASVS H5 to H7): each once, nothing secret in any output, a full
 disk stops nothing."""
 
+import base64
 import http.client
 import json
 import os
@@ -155,6 +156,53 @@ def a_refusal_by_the_limits_is_an_event_of_its_own():
         assert (row["user"], row["outcome"], row["via"]) == ("alice", "done", "operator"), row
 
 
+def ask_from(address, port, path, token):
+    """(status, headers) of a GET with this token, from another address of this host."""
+    raw = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(address, 0))
+    raw.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    answer = raw.getresponse()
+    answer.read()
+    raw.close()
+    return answer.status, answer.headers
+
+
+def guessed_tokens_are_one_event_and_hinder_nobody_else():
+    """ASVS G9: also over several workers, and with others behind the same address."""
+    guesser, other = "127.0.0.3", "127.0.0.2"
+    with Audited() as audited:
+        port = audited.server.port
+
+        def made_up():
+            return "crs1_" + base64.urlsafe_b64encode(tap.random.randbytes(60)).decode()
+
+        _, ended = audited.server.login()
+        _, token = audited.server.login()
+        made = [made_up() for _ in range(1000)]
+        assert len(made[0]) == len(token)
+        answers = [ask_from(guesser, port, "/session", guess) for guess in made]
+        statuses = [status for status, _ in answers]
+        assert statuses[:100] == [401] * 100, statuses[:100]
+        assert set(statuses[100:]) <= {401, 429} and statuses.count(429) > 100, statuses
+        refused = next(headers for status, headers in answers if status == 429)
+        assert int(refused["Retry-After"]) > 0, refused
+        row, = audited.wait(1, "token_guessing")
+        assert (row["source"], row["count"], row["via"]) == (guesser, "100", "http"), row
+        for who, path, what, wanted in [
+                (guesser, "/session", token, 200), (guesser, "/verify", token, 200),
+                (guesser, "/session", ended, 401), (guesser, "/verify", made_up(), 401),
+                (guesser, "/", made_up(), 303), (other, "/session", made_up(), 401),
+                (guesser, "/session", made[0], 401)]:
+            got = ask_from(who, port, path, what)[0]
+            assert got == wanted, f"{who} {path}: {got}, not {wanted}"
+        with scratch.Attached(audited.server.app) as program:
+            for _ in range(101):
+                assert program.validate(made_up()) == "CR_NOT_FOUND"
+        rows = audited.wait(2, "token_guessing")
+        assert rows[1]["via"] == "application" and "source" not in rows[1], rows[1]
+        said = audited.path.read_text() + audited.server.said()
+        assert not any(guess[5:] in said for guess in made)
+
+
 def a_reload_opens_the_file_anew_and_is_an_event():
     with Audited(workers=1) as audited:
         audited.wait(1, "start")
@@ -263,6 +311,7 @@ tap.main([
     each_event_is_written_once_with_who_what_and_when,
     a_change_of_password_is_an_event_whoever_makes_it,
     a_refusal_by_the_limits_is_an_event_of_its_own,
+    guessed_tokens_are_one_event_and_hinder_nobody_else,
     a_reload_opens_the_file_anew_and_is_an_event,
     no_secret_is_in_any_output,
     a_full_disk_loses_events_and_stops_nothing,

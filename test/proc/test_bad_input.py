@@ -96,7 +96,8 @@ def no_changed_token_is_accepted():
             for bit in range(6):
                 other = alphabet[alphabet.index(token[place]) ^ (1 << bit)]
                 changed = token[:place] + other + token[place + 1:]
-                assert connection.session(changed) == 401, f"bit {bit} of character {place}"
+                # From an address that guesses, also 429 (test_audit.py): nobody is let in.
+                assert connection.session(changed) in (401, 429), f"bit {bit} of character {place}"
         for short in range(len(token)):
             assert connection.session(token[:short]) in (400, 401), f"cut to {short}"
         for more in ("A", "=", "%00", " A"):
@@ -143,7 +144,7 @@ def a_hundred_thousand_made_up_tokens_cost_no_row_no_entry_and_no_read():
         made_up = ["crs1_" + head + base64.urlsafe_b64encode(tap.random.randbytes(57)).decode()
                    for _ in range(100000)]
         statuses = bulk_statuses(server.port, made_up)
-        assert set(statuses) == {401}, set(statuses)
+        assert set(statuses) == {401, 429}, set(statuses)
         after = program.stats()
         assert after["table"] == before["table"], f"{before['table']} before, {after['table']} after"
         # The engine reads the keys again, once, after a sweep.

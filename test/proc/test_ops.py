@@ -335,10 +335,14 @@ def what_is_done_is_counted():
         for _ in range(5):
             assert connection.session(token) == 200
         assert connection.ask("GET", "/nowhere")[0] == 404
+        for _ in range(3):
+            assert connection.session("crs1_" + "A" * (len(token) - 5)) == 401
         server.ops_json("POST", "/users/bob/sessions")
         server.ops_json("POST", "/users/bob/end-sessions")
         scratch.until(lambda: server.metric('cloakroom_validations_total{result="hit"}')
-                      + server.metric('cloakroom_validations_total{result="miss"}') == 5, "counted")
+                      + server.metric('cloakroom_validations_total{result="miss"}') == 8, "counted")
+        assert server.metric("cloakroom_tokens_unknown_total") == 3
+        assert server.metric("cloakroom_token_guessing_total") == 0, "three times the same one"
         assert server.metric('cloakroom_validations_total{result="hit"}') >= 4
         assert server.metric(logins % ("password", "done")) == 1
         assert server.metric(logins % ("password", "denied")) == 1

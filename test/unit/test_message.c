@@ -84,7 +84,9 @@ static struct cr_stats stats_example(void)
                              .store_calls = 15,
                              .store_micros = 16,
                              .evicted = 17,
-                             .lease_left = UINT64_MAX - 1};
+                             .lease_left = UINT64_MAX - 1,
+                             .tokens_unknown = 18,
+                             .guessing_noticed = 19};
 }
 
 static struct cr_account account_example(void)

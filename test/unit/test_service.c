@@ -3,10 +3,12 @@
  * The service with peers made up here: an inline loop, a store in memory, and clients that put what
  * they are sent into a list.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "service/request.h"
 #include "service/service.h"
 #include "store/store.h"
 #include "tap.h"
@@ -203,6 +205,20 @@ static bool create(struct peer *app, const char *user, struct made *out)
         return false;
     out->id = session.id;
     return true;
+}
+
+/* The `number`th token that nobody made, from `address`; NULL: it does not say where it is from. */
+static enum cr_status guess(struct peer *peer, const char *address, uint64_t number)
+{
+    struct cr_builder b;
+    char text[CR_TOKEN_CHARS + 1];
+    snprintf(text, sizeof text, "crs1_%0*llu", CR_TOKEN_CHARS - 5, (unsigned long long)number);
+    ask_begin(peer, &b, CR_OP_VALIDATE);
+    cr_builder_bytes(&b, CR_TAG_TOKEN, text, CR_TOKEN_CHARS);
+    cr_builder_text(&b, CR_TAG_ADDRESS, address);
+    enum cr_status st = ask(peer, &b);
+    free(peer->replies[--peer->count].bytes);
+    return st;
 }
 
 static enum cr_status validate(struct peer *peer, const struct cr_token *token)
@@ -778,6 +794,93 @@ static void a_table_without_a_store_has_no_sessions(void)
     bench_close(&bench);
 }
 
+/* Tokens that nobody made. */
+
+static void who_guesses_is_refused_and_nobody_else(void)
+{
+    struct bench bench;
+    struct peer http, app;
+    struct made made, ended;
+    struct cr_builder b;
+    uint64_t unknown, noticed, number = 0;
+    if (!bench_open(&bench))
+        return;
+    peer_join(&bench, &http, CR_ROLE_HTTP);
+    peer_join(&bench, &app, CR_ROLE_APP);
+    if (!create(&app, "anna", &made) || !create(&app, "bert", &ended))
+        return;
+    ask_begin(&app, &b, CR_OP_END);
+    put_id(&b, &ended.id);
+    CHECK_STATUS(ask(&app, &b), CR_OK);
+    for (size_t i = 0; i < 100; i++)
+        CHECK_STATUS(guess(&http, "192.0.2.1", number++), CR_NOT_FOUND);
+    for (size_t i = 0; i < 50; i++)
+        CHECK_STATUS(guess(&http, "192.0.2.1", number++), CR_LIMITED);
+    cr_guesses_count(bench.service, &unknown, &noticed);
+    CHECK_UINT(unknown, 150);
+    CHECK_UINT(noticed, 1);
+
+    tap_row("others, the same token again, and genuine ones from there");
+    CHECK_STATUS(guess(&http, "192.0.2.2", number++), CR_NOT_FOUND);
+    CHECK_STATUS(guess(&http, "192.0.2.1", 7), CR_NOT_FOUND);
+    ask_begin(&http, &b, CR_OP_VALIDATE);
+    put_token(&b, CR_TAG_TOKEN, &made.token);
+    cr_builder_text(&b, CR_TAG_ADDRESS, "192.0.2.1");
+    CHECK_STATUS(ask(&http, &b), CR_OK);
+    ask_begin(&http, &b, CR_OP_VALIDATE);
+    put_token(&b, CR_TAG_TOKEN, &ended.token);
+    cr_builder_text(&b, CR_TAG_ADDRESS, "192.0.2.1");
+    CHECK_STATUS(ask(&http, &b), CR_ENDED);
+
+    tap_row("a stale cookie, asked about again and again");
+    for (size_t i = 0; i < 300; i++)
+        CHECK_STATUS(guess(&http, "192.0.2.3", 1000000), CR_NOT_FOUND);
+    tap_row("an IPv6 network, whatever the address in it");
+    for (size_t i = 0; i < 101; i++) {
+        char address[64];
+        snprintf(address, sizeof address, "2001:db8::%zx", i);
+        CHECK_STATUS(guess(&http, address, number++), i < 100 ? CR_NOT_FOUND : CR_LIMITED);
+    }
+    tap_row("an application says not where from: it is told, and refused nothing");
+    for (size_t i = 0; i < 150; i++)
+        CHECK_STATUS(guess(&app, "192.0.2.1", number++), CR_NOT_FOUND);
+    cr_guesses_count(bench.service, &unknown, &noticed);
+    CHECK_UINT(noticed, 3);
+    tap_row("later");
+    bench.clock.now_boot += 700 * 1000 * CR_NS_PER_MS;
+    CHECK_STATUS(guess(&http, "192.0.2.1", number++), CR_NOT_FOUND);
+    peer_leave(&http);
+    peer_leave(&app);
+    bench_close(&bench);
+}
+
+static void many_sources_take_no_more_memory_and_make_no_more_events(void)
+{
+    struct bench bench;
+    struct peer http;
+    uint64_t unknown, noticed;
+    char address[64];
+    if (!bench_open(&bench))
+        return;
+    peer_join(&bench, &http, CR_ROLE_HTTP);
+    for (uint64_t i = 0; i < 60000; i++) {
+        snprintf(address, sizeof address, "2001:%x:%x::1", (unsigned)(i >> 8), (unsigned)(i & 255));
+        CHECK_STATUS(guess(&http, address, i), CR_NOT_FOUND);
+    }
+    CHECK(cr_guesses_entries(bench.service) <= 4096 + 8192);
+    for (uint64_t i = 0; i < 40 * 101; i++) {
+        snprintf(address, sizeof address, "198.51.100.%u", (unsigned)(i / 101));
+        enum cr_status st = guess(&http, address, 100000 + i);
+        CHECK(st == CR_NOT_FOUND || st == CR_LIMITED);
+    }
+    cr_guesses_count(bench.service, &unknown, &noticed);
+    CHECK_UINT(unknown, 60000 + 40 * 101);
+    CHECK_UINT(noticed, 20);
+    CHECK(cr_guesses_entries(bench.service) <= 4096 + 8192);
+    peer_leave(&http);
+    bench_close(&bench);
+}
+
 int main(int argc, char **argv)
 {
     static const struct tap_test tests[] = {
@@ -798,6 +901,8 @@ int main(int argc, char **argv)
         TAP_TEST(a_use_in_the_future_counts_from_now),
         TAP_TEST(a_fill_that_read_before_an_ending_is_not_believed),
         TAP_TEST(a_table_without_a_store_has_no_sessions),
+        TAP_TEST(who_guesses_is_refused_and_nobody_else),
+        TAP_TEST(many_sources_take_no_more_memory_and_make_no_more_events),
     };
     return TAP_MAIN(tests, argc, argv);
 }
