@@ -56,7 +56,7 @@ class Scratch:
         self.source = self.folder / "source"
         self.build = self.folder / "build"
         shutil.copytree(ROOT, self.source, ignore=left_out, symlinks=True)
-        self.call("meson", "setup", *(options or ["--buildtype=debugoptimized"]),
+        self.call("meson", "setup", "-Dfailpoints=true", *(options or ["--buildtype=debugoptimized"]),
                   str(self.build), str(self.source))
 
     def copy(self):

@@ -24,10 +24,10 @@ CR_MUST_CHECK enum cr_status cr_store_env_system(struct cr_store_env *out_env);
 
 /*
  * sqlite:///PATH, memory: (its own) or memory:NAME (shared by all who open that name in this
- * process), fault:PLANFILE,URL. Creates what is missing (schema, one key). Opening sqlite takes the
- * exclusive lock PATH-lock: CR_BUSY when another process holds it, with its pid in the text.
- * CR_E_VERSION: the schema is newer than this program, with both numbers in the text. CR_E_CORRUPT:
- * not a store, or damaged. `out_error` may be NULL.
+ * process), and in builds with failpoints fault:PLANFILE,URL. Creates what is missing (schema, one
+ * key). Opening sqlite takes the exclusive lock PATH-lock: CR_BUSY when another process holds it,
+ * with its pid in the text. CR_E_VERSION: the schema is newer than this program, with both numbers
+ * in the text. CR_E_CORRUPT: not a store, or damaged. `out_error` may be NULL.
  */
 CR_MUST_CHECK enum cr_status cr_store_open(const char *url, const struct cr_store_env *env,
                                            struct cr_store **out_store, struct cr_error *out_error);

@@ -45,6 +45,7 @@ static enum cr_status sqlite_open(const char *rest, const struct cr_store_env *e
     return cr_store_sqlite_open(rest + 2, env, out_store, out_error);
 }
 
+#ifdef CR_FAILPOINTS
 /* fault:PLANFILE,URL */
 static enum cr_status fault_open(const char *rest, const struct cr_store_env *env,
                                  struct cr_store **out_store, struct cr_error *out_error)
@@ -68,6 +69,16 @@ out:
     free(plan_path);
     return st;
 }
+#else
+static enum cr_status fault_open(const char *rest, const struct cr_store_env *env,
+                                 struct cr_store **out_store, struct cr_error *out_error)
+{
+    return cr_store_error(
+        out_error, CR_E_INVALID,
+        "fault: makes a store fail on command, for tests, and this build has none "
+        "of that: name the store itself, or build with -Dfailpoints=true");
+}
+#endif
 
 enum cr_status cr_store_open(const char *url, const struct cr_store_env *env,
                              struct cr_store **out_store, struct cr_error *out_error)

@@ -77,6 +77,7 @@ class Reader:
         shutil.copy(self.build / "cloakroom", place)
         (place / "build.ninja").write_text("build build.ninja: phony\nbuild all: phony\ndefault all\n")
         (place / ".werror").touch()
+        (place / ".failpoints").touch()
 
     def run(self, step, command):
         ours, theirs = pty.openpty()  # a password is shown at a terminal only

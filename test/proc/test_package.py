@@ -6,6 +6,7 @@
 They are installed over a copy of this host that exists in memory only (an overlay in a mount namespace
 of its own), so that nothing of it stays."""
 
+import json
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import sys
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent), str(pathlib.Path(__file__).parent)]
 import scratch
 import tap
+import variants
 
 BUILT = scratch.ROOT / "build-package"
 PACKAGES = ["cloakroom", "libcloakroom0", "libcloakroom-dev"]
@@ -138,4 +140,90 @@ def they_can_be_installed_used_and_removed():
         assert wanted in done.stdout, f"'{wanted}' is not there"
 
 
-tap.main([packages_build_and_lintian_finds_nothing, they_can_be_installed_used_and_removed])
+def unpacked(name):
+    """What one package has, in a new directory."""
+    assert BUILT.exists(), "they were not built"
+    home = scratch.folder(name)
+    scratch.run(["dpkg-deb", "--extract", next(BUILT.glob(f"{name}_*.deb")), home])
+    return home
+
+
+def nothing_that_is_shipped_fails_on_command():
+    """ASVS H10. The marks are those of a build that has it, so that they are known to be found."""
+    marks = [b"fault: is written", b"not_made", b"cr_store_fault"]
+    with_them = (scratch.BUILD / "cloakroom").read_bytes()
+    assert all(mark in with_them for mark in marks), "the marks are others by now"
+    root = unpacked("cloakroom")
+    program = root / "usr" / "bin" / "cloakroom"
+    library = next(unpacked("libcloakroom0").rglob("libcloakroom.so.0.*"))
+    for path in (program, library, next(unpacked("libcloakroom-dev").rglob("libcloakroom.a"))):
+        for mark in marks:
+            assert mark not in path.read_bytes(), f"{path.name} has {mark}"
+    for debug in BUILT.glob("*-dbgsym_*.deb"):  # the names of functions that do not show in the program
+        home = scratch.folder("debug")
+        scratch.run(["dpkg-deb", "--extract", debug, home])
+        for path in home.rglob("*.debug"):
+            assert "store_fault" not in scratch.run(["nm", path]), debug.name
+    done = subprocess.run([program, "agent", "--store", "fault:/plan,memory:", "--state", root / "state"],
+                          text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0 and "-Dfailpoints=true" in done.stderr, done
+
+
+def failpoints_are_only_where_they_are_asked_for():
+    """ASVS H10. Meson's own defaults, as a package and an image take them."""
+    out = scratch.folder("defaults")
+    scratch.run(["meson", "setup", out, scratch.ROOT], timeout=300)
+    units = {unit["output"]: unit for unit in json.loads((out / "compile_commands.json").read_text())
+             if unit["output"].startswith("src/")}
+    assert not [name for name in units if "store_fault" in name], "the library has them"
+    opener, = [name for name in units if name.endswith("store_store_open.c.o")]
+    scratch.run(["ninja", "-C", out, opener])
+    said = (out / opener).read_bytes()
+    assert b"fault: makes a store fail" in said and b"PLANFILE" not in said
+
+
+def the_list_of_parts_names_every_library():
+    """ASVS H10."""
+    root = unpacked("cloakroom")
+    parts = json.loads((root / "usr/share/doc/cloakroom/sbom.cdx.json").read_text(encoding="utf-8"))
+    assert parts["bomFormat"] == "CycloneDX" and parts["metadata"]["component"]["name"] == "cloakroom"
+    listed = {part["name"]: part["version"] for part in parts["components"]}
+    assert listed["zxcvbn"] == "4.5.0" and all(listed.values()), listed
+    library = next(unpacked("libcloakroom0").rglob("libcloakroom.so.0.*"))
+    for path in (root / "usr/bin/cloakroom", library):
+        needed = re.findall(r"\(NEEDED\).*\[(.*)\]", scratch.run(["readelf", "--dynamic", path]))
+        assert len(needed) >= 5, needed
+        for name in needed:
+            found = scratch.run(["dpkg-query", "-S", f"*/{name}"])
+            package = found.splitlines()[0].split(": ")[0]
+            source, version = scratch.run(["dpkg-query", "-W", "-f", "${source:Package} ${source:Version}",
+                                           package]).split()
+            assert listed.get(source) == version, f"{name}: {source} {version} is not listed"
+
+
+def two_builds_in_different_places_are_the_same():
+    """ASVS H10. Program and library, with what debuggers read in them."""
+    made = []
+    for source, build in (("here", "build"), ("another/place", "out")):
+        home = scratch.folder("twice")
+        tree, out = home / source, home / source / build
+        shutil.copytree(scratch.ROOT, tree, ignore=variants.left_out, symlinks=True)
+        scratch.run(["meson", "setup", out, tree], timeout=300)
+        targets = ["cloakroom", "src/libcloakroom.a"]
+        targets += [f"src/{path.name}" for path in (scratch.BUILD / "src").glob("libcloakroom.so.0.*.*")
+                    if path.is_file()]
+        assert len(targets) == 3, targets
+        scratch.run(["ninja", "-C", out, *targets], timeout=800)
+        made.append([(out / target).read_bytes() for target in targets])
+    for target, one, other in zip(targets, *made):
+        assert one == other, f"{target} differs"
+
+
+tap.main([
+    packages_build_and_lintian_finds_nothing,
+    they_can_be_installed_used_and_removed,
+    nothing_that_is_shipped_fails_on_command,
+    failpoints_are_only_where_they_are_asked_for,
+    the_list_of_parts_names_every_library,
+    two_builds_in_different_places_are_the_same,
+])

@@ -17,14 +17,13 @@ WANTED = {
     "A": range(1, 10), "B": range(1, 11), "C": range(1, 7), "D": [*range(1, 12), 13],
     "E": range(1, 14), "F": range(1, 9), "G": [1, 3, *range(5, 10)], "H": range(3, 11),
 }
-MISSING = {"H10"}
 
 
 def each_row_of_the_checklist_has_a_test_and_a_way_to_break_it():
     wanted = {f"{chapter}{number}" for chapter, numbers in WANTED.items() for number in numbers}
     there = {row.row for row in asvs.rows()}
     assert there <= wanted, f"no rows of the checklist: {sorted(there - wanted)}"
-    assert wanted - there == MISSING, f"without a test: {sorted(wanted - there)}"
+    assert wanted <= there, f"without a test: {sorted(wanted - there)}"
 
 
 def each_change_fits_its_source():

@@ -41,6 +41,7 @@ class Tree:
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="tree-"))
         self.put("dev", (ROOT / "dev").read_text(encoding="utf-8"))
         self.put("meson.build", MESON)
+        self.put("meson_options.txt", "option('failpoints', type: 'boolean', value: false)\n")
         self.put("tools/packages.txt", "[build]\n[bench]\nmade-up # for the benchmarks\n")
         self.put("bench/run.py", "import os\nprint('found', os.path.exists('build/found'))\n")
         self.put("bin/apt-get", APT_GET)
