@@ -155,12 +155,14 @@ static void login_do(char **words)
     login_say(cr_login(room, &user, &options, &login), &login);
 }
 
+/* "-": of nobody. */
 static void create_do(char **words)
 {
+    bool anonymous = strcmp(words[1], "-") == 0;
     struct cr_user user = user_of(words[1]);
     struct cr_login_options options = {.size = sizeof(options)};
     struct cr_login login;
-    login_say(cr_create(room, &user, &options, &login), &login);
+    login_say(cr_create(room, anonymous ? NULL : &user, &options, &login), &login);
 }
 
 /* create-many USER COUNT: COUNT sessions, whose tokens nobody gets. */

@@ -106,6 +106,58 @@ def no_changed_token_is_accepted():
         connection.close()
 
 
+def header_and_body(server, method, path, headers=None, body=None):
+    connection = scratch.Connection(server.port)
+    try:
+        connection.http.request(method, path, body, headers or {})
+        answer = connection.http.getresponse()
+        text = answer.read().decode()
+        return answer.status, answer.headers, text
+    finally:
+        connection.close()
+
+
+def cookies(headers):
+    pairs = [line.split(";")[0].partition("=") for line in headers.get_all("Set-Cookie") or []]
+    return {name: value for name, _, value in pairs}
+
+
+def nothing_but_the_token_of_a_login_is_a_session():
+    """ASVS A1. Whatever else is handed out, given as a session, lets nobody in."""
+    form = re.compile(r'name="form_token" value="([^"]+)"')
+    with scratch.Server() as server, scratch.Attached(server.app) as program:
+        status, headers, text = header_and_body(server, "GET", "/login")
+        others = {"cookie of the log-in form": cookies(headers)["cloakroom-dev-form"],
+                  "token of the log-in form": form.search(text)[1]}
+        asked = json.dumps({"user": "alice", "password": PASSWORD})
+        tokens = []
+        for _ in range(2):
+            status, headers, text = header_and_body(server, "POST", "/login", JSON, asked)
+            assert status == 200, text
+            tokens.append(cookies(headers)["cloakroom-dev"])
+            others["device cookie"] = cookies(headers)["cloakroom-dev-device"]
+            others["session id"] = json.loads(text)["session"]["id"]
+        assert tokens[0] != tokens[1], "two log-ins, one token"
+        status, _, page = header_and_body(server, "GET", "/", {"Cookie": f"cloakroom-dev={tokens[1]}"})
+        assert status == 200, page
+        others["token of a session's form"] = form.search(page)[1]
+        others["half of a token"] = tokens[1][:len(tokens[1]) // 2]
+        others["the token of a log-in before"] = tokens[0]
+        others["password"] = PASSWORD.replace(" ", "-")
+        _, nobody = program.do("create", "-")
+        for path in ("/session", "/verify", "/sessions"):
+            for name, value in others.items():
+                for how in ({"Authorization": f"Bearer {value}"}, {"Cookie": f"cloakroom-dev={value}"}):
+                    status, _, text = header_and_body(server, "GET", path, how)
+                    assert status == 401, f"{name} at {path} in {list(how)}: {status} {text}"
+            status = header_and_body(server, "GET", path, {"Authorization": f"Bearer {tokens[1]}"})[0]
+            assert status == 200, f"the session at {path}: {status}"
+        # A session of nobody is one, and logs nobody in.
+        for path, wanted in (("/session", 200), ("/verify", 401), ("/sessions", 401)):
+            status = header_and_body(server, "GET", path, {"Authorization": f"Bearer {nobody}"})[0]
+            assert status == wanted, f"an anonymous session at {path}: {status}"
+
+
 def a_token_of_another_store_is_refused():
     with scratch.Server() as one, scratch.Server() as other:
         _, token = one.login()
@@ -250,6 +302,7 @@ def a_full_disk_refuses_and_forgets_nothing():
 tap.main([
     each_bad_login_gets_its_error_and_ends_nobody,
     no_changed_token_is_accepted,
+    nothing_but_the_token_of_a_login_is_a_session,
     a_token_of_another_store_is_refused,
     a_hundred_thousand_made_up_tokens_cost_no_row_no_entry_and_no_read,
     each_bad_store_is_refused_with_its_name_and_stays_as_it_is,
