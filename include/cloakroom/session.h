@@ -70,11 +70,12 @@ struct cr_login_options {
      * NULL: the password stays. */
     const void *new_password;
     size_t new_password_bytes;
-    /* cr_login_password only: a session of this user that goes on, once the password was found
-     * right, under the token that is answered. It is authenticated now, its absolute end counts
-     * from now, its data and rights stay, and `renews` is over; with `new_password` it is the new
-     * session that gets data and rights. With CR_POLICY_KEEP. CR_ENDED: it is over already;
-     * CR_DENIED also for another user's. NULL: another session is made. */
+    /* Of a login: a session of this user that goes on under the token that is answered, once the
+     * password was found right or the caller has checked who it is. It is authenticated now, its
+     * absolute end counts from now, its data and rights stay, and `renews` is over; with
+     * `new_password` it is the new session that gets data and rights. With CR_POLICY_KEEP.
+     * CR_ENDED: it is over already; CR_DENIED also for another user's. NULL: another session is
+     * made. */
     const struct cr_token *renews;
 };
 

@@ -729,6 +729,53 @@ void cr_auth_remove(struct cr_auth *auth, const struct cr_user *user, cr_engine_
     cr_engine_account_change(auth->engine, user, &change, done, context);
 }
 
+struct search {
+    struct cr_store_call call;
+    struct cr_user user;
+    cr_engine_done *done;
+    void *context;
+};
+
+static struct search *search_of_call(struct cr_store_call *call)
+{
+    return (struct search *)((char *)call - offsetof(struct search, call));
+}
+
+static enum cr_status search_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct cr_account_row row;
+    enum cr_status st = cr_store_account_find(store, &search_of_call(call)->user, &row);
+    cr_bytes_wipe(&row, sizeof row);
+    return st == CR_NOT_FOUND ? CR_UNKNOWN_USER : st;
+}
+
+static void search_done(struct cr_store_call *call)
+{
+    struct search *search = search_of_call(call);
+    enum cr_status st = call->status;
+    answer_status(search->done, search->context,
+                  st == CR_OK || st == CR_UNKNOWN_USER ? st : CR_UNAVAILABLE);
+    free(search);
+}
+
+void cr_auth_find(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
+                  void *context)
+{
+    struct search *search = calloc(1, sizeof *search);
+    if (search == NULL) {
+        answer_status(done, context, CR_E_NO_MEMORY);
+        return;
+    }
+    *search = (struct search){.call = {.run = search_run, .done = search_done},
+                              .user = *user,
+                              .done = done,
+                              .context = context};
+    if (!cr_engine_store_read(auth->engine, &search->call)) {
+        free(search);
+        answer_status(done, context, CR_BUSY);
+    }
+}
+
 struct listing {
     struct cr_store_call call;
     struct cr_user after;

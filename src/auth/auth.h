@@ -108,6 +108,9 @@ void cr_auth_disable(struct cr_auth *auth, const struct cr_user *user, bool disa
                      cr_engine_done *done, void *context);
 void cr_auth_remove(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
                     void *context);
+/* CR_OK: there is an account of that name; CR_UNKNOWN_USER. */
+void cr_auth_find(struct cr_auth *auth, const struct cr_user *user, cr_engine_done *done,
+                  void *context);
 typedef void cr_auth_list_done(void *context, enum cr_status status,
                                const struct cr_account_row *rows, size_t count);
 void cr_auth_list(struct cr_auth *auth, const struct cr_user *after, size_t capacity,

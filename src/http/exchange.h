@@ -183,9 +183,11 @@ enum cr_http_progress cr_http_login_show(struct cr_http_exchange *x, unsigned st
 const char *cr_http_password_unfit(struct cr_http_exchange *x);
 
 #define CR_HTTP_FRESH_MS ((cr_span_ms)5 * 60 * 1000)
-/* The password was given within CR_HTTP_FRESH_MS (ASVS E11). False: it was not, and the reply, 403
- * with the way to give it, is there. After cr_http_authenticate. */
-CR_MUST_CHECK bool cr_http_fresh(struct cr_http_exchange *x);
+/* Who it is was proved within CR_HTTP_FRESH_MS (ASVS E11). After cr_http_authenticate. */
+CR_MUST_CHECK bool cr_http_is_fresh(const struct cr_http_exchange *x);
+/* It was not: 403 with the way to do so, by the password or, without an account here, where the
+ * user signed in. */
+cr_http_step cr_http_step_up;
 
 /* guard.c */
 

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "http/form.h"
+#include "room/room.h"
 #include "session/token.h"
 
 static const char page_type[] = "text/html; charset=utf-8";
@@ -161,6 +162,54 @@ static enum cr_http_progress change_first(struct cr_http_exchange *x)
                                  "password_change_required");
 }
 
+/* Whoever signed this user in has no password of his: an application that checked him itself. */
+static enum cr_http_progress no_password(struct cr_http_exchange *x)
+{
+    if (x->route->page || x->by_form) {
+        cr_text_clear(&x->body);
+        cr_http_html_message(x, 403,
+                             x->changes
+                                 ? "You have no password here: you signed in by way of another "
+                                   "site or program. Change it there."
+                                 : "You have no password here: you signed in by way of another "
+                                   "site or program. Sign in there again, then repeat within 5 "
+                                   "minutes what you wanted to do.");
+        return cr_http_reply_body(x, 403, page_type);
+    }
+    return cr_http_problem_named(x, 403,
+                                 "This user has no password here. The application that signs the "
+                                 "user in does so again, with POST /users/USER/sessions and "
+                                 "`renews` on its operators' socket.",
+                                 "no_password");
+}
+
+/* `next` takes x->status: CR_OK, or CR_UNKNOWN_USER for who has no account. */
+static enum cr_http_progress account_ask(struct cr_http_exchange *x, cr_http_step *next)
+{
+    struct cr_call *call = NULL;
+    enum cr_status st = cr_account_own_begin(x->room, &x->credential.token, &call);
+    return cr_http_wait(x, st, call, next);
+}
+
+/* False: the reply is there. */
+static bool account_found(struct cr_http_exchange *x)
+{
+    struct cr_call *call = cr_http_call_take(x, &x->status);
+    if (call != NULL)
+        x->status = cr_account_own_finish(call);
+    if (x->status == CR_UNKNOWN_USER)
+        (void)no_password(x);
+    else if (x->status != CR_OK)
+        (void)nobody(x);
+    return x->status == CR_OK;
+}
+
+/* The bearer may know whether there is a password to be wrong about. */
+static enum cr_http_progress renewal_denied(struct cr_http_exchange *x)
+{
+    return account_found(x) ? login_refuse(x, 403, "The password is wrong.") : CR_HTTP_REPLY;
+}
+
 static enum cr_http_progress logged_in(struct cr_http_exchange *x)
 {
     struct cr_call *call = cr_http_call_take(x, &x->status);
@@ -173,9 +222,9 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
         return earlier_end(x);
     if (x->renews && x->status == CR_ENDED)
         return nobody(x);
+    if (x->renews && x->status == CR_DENIED)
+        return account_ask(x, renewal_denied);
     /* One sentence for an unknown user, a wrong password and a disabled account (ASVS E4). */
-    if (x->renews && (x->status == CR_DENIED || x->status == CR_UNKNOWN_USER))
-        return login_refuse(x, 403, "The password is wrong.");
     if (x->status == CR_CHANGE_FIRST)
         return change_first(x);
     const char *unfit = cr_http_password_unfit(x);
@@ -360,10 +409,15 @@ enum cr_http_progress cr_http_password_post(struct cr_http_exchange *x)
     return cr_http_reauth_post(x);
 }
 
+static enum cr_http_progress renewal_shown(struct cr_http_exchange *x)
+{
+    return account_found(x) ? password_page(x, 200, NULL) : CR_HTTP_REPLY;
+}
+
 static enum cr_http_progress renewal_page(struct cr_http_exchange *x)
 {
     if (x->session.user.length > 0)
-        return password_page(x, 200, NULL);
+        return account_ask(x, renewal_shown);
     x->status = CR_NOT_FOUND;
     return nobody(x);
 }
@@ -379,23 +433,31 @@ enum cr_http_progress cr_http_password_page(struct cr_http_exchange *x)
     return cr_http_reauth_page(x);
 }
 
-bool cr_http_fresh(struct cr_http_exchange *x)
+bool cr_http_is_fresh(const struct cr_http_exchange *x)
 {
-    cr_span_ms since = cr_clock_wall(x->site->clock) - x->session.authenticated_at;
-    if (since <= CR_HTTP_FRESH_MS)
-        return true;
+    return cr_clock_wall(x->site->clock) - x->session.authenticated_at <= CR_HTTP_FRESH_MS;
+}
+
+static enum cr_http_progress step_up_ask(struct cr_http_exchange *x)
+{
     /* RFC 9470, but 403: the session is a good one. */
     cr_http_header_add(x, "WWW-Authenticate",
                        "Bearer error=\"insufficient_user_authentication\", max_age=300");
-    if (x->route->page || cr_http_has_type(x, "application/x-www-form-urlencoded"))
-        (void)password_page(x, 403,
-                            "You gave your password more than 5 minutes ago. Give it again, then "
-                            "repeat what you wanted to do.");
-    else
-        (void)cr_http_problem(x, 403,
-                              "The password was given more than 5 minutes ago: send it to POST "
-                              "/reauth, then ask again.");
-    return false;
+    if (!account_found(x))
+        return CR_HTTP_REPLY;
+    if (x->route->page || x->by_form)
+        return password_page(x, 403,
+                             "You gave your password more than 5 minutes ago. Give it again, then "
+                             "repeat what you wanted to do.");
+    return cr_http_problem(x, 403,
+                           "The password was given more than 5 minutes ago: send it to POST "
+                           "/reauth, then ask again.");
+}
+
+enum cr_http_progress cr_http_step_up(struct cr_http_exchange *x)
+{
+    x->by_form = cr_http_has_type(x, "application/x-www-form-urlencoded");
+    return account_ask(x, step_up_ask);
 }
 
 /* --- The page --- */

@@ -106,6 +106,9 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
         x->status = cr_login_finish(call, &x->login);
     if (x->status == CR_CONFLICT)
         return cr_http_problem(x, 409, "This user's sessions were ended meanwhile: try again.");
+    if (x->renews && (x->status == CR_ENDED || x->status == CR_DENIED))
+        return cr_http_problem(x, 409,
+                               "`renews` is not a session of this user, or is over: leave it out.");
     if (x->status != CR_OK)
         return cr_http_problem_status(x, x->status);
     cr_text_str(&x->body, "{\"session\":");
@@ -129,16 +132,36 @@ static const char *label(const struct cr_http_form *form, const char *name, char
     return out;
 }
 
+/* NULL: none is named. False: it is no token, and the reply is there. */
+static bool renews_read(struct cr_http_exchange *x, const struct cr_http_form *form,
+                        const struct cr_token **out_renews)
+{
+    const struct cr_http_form_field *field = cr_http_form_get(form, "renews");
+    *out_renews = NULL;
+    if (field == NULL)
+        return true;
+    x->renews = true;
+    *out_renews = &x->credential.token;
+    if (cr_token_parse(field->bytes, field->count, &x->credential.token) == CR_OK)
+        return true;
+    (void)cr_http_problem(x, 400, "`renews` is not a token.");
+    return false;
+}
+
 static enum cr_http_progress login_begin(struct cr_http_exchange *x,
                                          const struct cr_http_form *form)
 {
+    const struct cr_token *renews;
     char address[CR_ADDRESS_CHARS_MAX + 1], agent[CR_AGENT_CHARS_MAX + 1];
     struct cr_call *call = NULL;
     enum cr_status st = CR_UNAVAILABLE;
+    if (!renews_read(x, form, &renews))
+        return CR_HTTP_REPLY;
     struct cr_login_options options = {
         .size = sizeof options,
-        .policy = x->site->on_login,
+        .policy = renews != NULL ? CR_POLICY_KEEP : x->site->on_login,
         .keep_count = x->site->keep_count,
+        .renews = renews,
         .idle = x->site->idle,
         .absolute = x->site->absolute,
         .address = label(form, "address", address, sizeof address),
@@ -151,7 +174,7 @@ static enum cr_http_progress login_begin(struct cr_http_exchange *x,
 
 enum cr_http_progress cr_http_ops_login(struct cr_http_exchange *x)
 {
-    static const char *const names[] = {"address", "agent", NULL};
+    static const char *const names[] = {"address", "agent", "renews", NULL};
     struct cr_http_form form;
     enum cr_status st = CR_OK;
     if (!user_read(x))

@@ -308,7 +308,7 @@ static enum cr_http_progress end_begin(struct cr_http_exchange *x)
 static enum cr_http_progress other_end_begin(struct cr_http_exchange *x)
 {
     bool own = !x->others && cr_session_id_equal(&x->target, &x->session.id);
-    return own || cr_http_fresh(x) ? end_begin(x) : CR_HTTP_REPLY;
+    return own || cr_http_is_fresh(x) ? end_begin(x) : cr_http_step_up(x);
 }
 
 static enum cr_http_progress logout_begin(struct cr_http_exchange *x)

@@ -5,6 +5,7 @@
 #include "room/internal.h"
 
 #include "base/bytes.h"
+#include "room/room.h"
 
 #define LIST_MAX 64
 
@@ -113,4 +114,18 @@ enum cr_status cr_account_list(struct cr_room *room, const struct cr_user *after
         st = accounts_take(&message, out_accounts, capacity, out_count);
     cr_call_free(call);
     return st;
+}
+
+enum cr_status cr_account_own_begin(struct cr_room *room, const struct cr_token *token,
+                                    struct cr_call **out_call)
+{
+    struct cr_call *call = cr_call_create(room, CR_OP_ACCOUNT_OWN, ROOM_REPEAT);
+    if (call != NULL)
+        cr_builder_bytes(&call->request, CR_TAG_AUTHORITY, token->text, CR_TOKEN_CHARS);
+    return cr_call_submit(call, false, 0, out_call);
+}
+
+enum cr_status cr_account_own_finish(struct cr_call *call)
+{
+    return cr_call_finish(call);
 }

@@ -32,6 +32,12 @@ CR_MUST_CHECK enum cr_status cr_validate_from_begin(struct cr_room *room,
 CR_MUST_CHECK enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call);
 CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats);
 
+/* Whether the user of the session of `token` has an account, so a password to give: CR_OK, or
+ * CR_UNKNOWN_USER. */
+CR_MUST_CHECK enum cr_status
+cr_account_own_begin(struct cr_room *room, const struct cr_token *token, struct cr_call **out_call);
+CR_MUST_CHECK enum cr_status cr_account_own_finish(struct cr_call *call);
+
 /* How many validations of this process were answered from the table, and how many were not. */
 void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);
 

@@ -204,6 +204,13 @@ static void put_device(struct cr_call *call, const struct cr_login_options *opti
     cr_builder_text(&call->request, CR_TAG_DEVICE, options->device);
 }
 
+static void put_renews(struct cr_call *call, const struct cr_login_options *options)
+{
+    size_t known = offsetof(struct cr_login_options, renews) + sizeof options->renews;
+    if (options->size >= known && options->renews != NULL)
+        put_token(call, CR_TAG_AUTHORITY, options->renews);
+}
+
 static enum cr_status login_finish(struct cr_call *call, struct cr_login *out_login)
 {
     struct cr_message message;
@@ -227,6 +234,7 @@ static struct cr_call *login_make(struct cr_room *room, const struct cr_user *us
     if (call == NULL)
         return NULL;
     put_user(call, user);
+    put_renews(call, options);
     put_login(call, options);
     return call;
 }
@@ -276,9 +284,7 @@ static struct cr_call *password_make(struct cr_room *room, const struct cr_user 
     if (options->size >= known && options->new_password != NULL)
         cr_builder_bytes(&call->request, CR_TAG_PASSWORD_NEW, options->new_password,
                          options->new_password_bytes);
-    known = offsetof(struct cr_login_options, renews) + sizeof options->renews;
-    if (options->size >= known && options->renews != NULL)
-        put_token(call, CR_TAG_AUTHORITY, options->renews);
+    put_renews(call, options);
     put_login(call, options);
     return call;
 }

@@ -153,17 +153,6 @@ static bool policy_of(const struct cr_message *message, struct cr_create_request
     return out->policy != CR_POLICY_KEEP_N || (keep >= 1 && keep <= KEEP_MAX);
 }
 
-static void do_login(struct request *request, const struct cr_message *message)
-{
-    struct cr_create_request create;
-    struct login_texts texts;
-    if (!login_of(message, &texts, &create) || !policy_of(message, &create))
-        request_invalid(request);
-    else
-        cr_engine_create_session(engine_of(request), &create, cr_reply_login, request);
-    cr_token_wipe(&create.anonymous);
-}
-
 /* The session that asks, where it is to go on. False: it is another user's. */
 static bool renewed_of(const struct request *request, const struct cr_message *message,
                        const struct cr_create_request *create, struct cr_token *out)
@@ -171,6 +160,24 @@ static bool renewed_of(const struct request *request, const struct cr_message *m
     return !request->has_authority ||
            (cr_user_equal(&create->user, &request->authority_user) &&
             create->policy == CR_POLICY_KEEP && cr_message_token(message, CR_TAG_AUTHORITY, out));
+}
+
+static void do_login(struct request *request, const struct cr_message *message)
+{
+    struct cr_create_request create;
+    struct login_texts texts;
+    struct cr_token renewed = {{0}};
+    if (!login_of(message, &texts, &create) || !policy_of(message, &create))
+        request_invalid(request);
+    else if (!renewed_of(request, message, &create, &renewed))
+        cr_request_status(request, CR_DENIED, NULL);
+    else if (request->has_authority)
+        cr_engine_reauthenticate(engine_of(request), &renewed, &create.user, create.absolute,
+                                 cr_reply_login, request);
+    else
+        cr_engine_create_session(engine_of(request), &create, cr_reply_login, request);
+    cr_token_wipe(&renewed);
+    cr_token_wipe(&create.anonymous);
 }
 
 static void do_login_password(struct request *request, const struct cr_message *message)
@@ -565,6 +572,19 @@ static void do_account_import(struct request *request, const struct cr_message *
     cr_bytes_wipe(hash, sizeof hash);
 }
 
+/* Of who asks: nobody learns of another's. */
+static void do_account_own(struct request *request, const struct cr_message *message)
+{
+    (void)message;
+    if (!request->has_authority || request->authority_user.length == 0)
+        cr_request_status(request, CR_DENIED, NULL);
+    else if (request->service->options.auth == NULL)
+        cr_request_status(request, CR_UNKNOWN_USER, NULL);
+    else
+        cr_auth_find(request->service->options.auth, &request->authority_user, cr_reply_status,
+                     request);
+}
+
 static void accounts_listed(void *context, enum cr_status status, const struct cr_account_row *rows,
                             size_t count)
 {
@@ -668,6 +688,7 @@ static const struct op_entry {
     [CR_OP_ACCOUNT_DISABLE] = {do_account, true},
     [CR_OP_ACCOUNT_REMOVE] = {do_account, true},
     [CR_OP_ACCOUNT_IMPORT] = {do_account_import, true},
+    [CR_OP_ACCOUNT_OWN] = {do_account_own, true},
     [CR_OP_ACCOUNT_LIST] = {do_account_list, true},
     [CR_OP_LIMIT_SHOW] = {cr_service_limit_show, true},
     [CR_OP_LIMIT_EXPLAIN] = {cr_service_limit_explain, true},

@@ -67,6 +67,7 @@ enum cr_op {
     CR_OP_RESET = 39,       /* TAG_TOKEN: the link's; TAG_PASSWORD_NEW */
     CR_OP_SEGMENT = 40,     /* push: another table; TAG_CACHE; its descriptor is with it, or none */
     CR_OP_LOCK_TRUST = 41,  /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
+    CR_OP_ACCOUNT_OWN = 42, /* whether the user of TAG_AUTHORITY has an account: CR_UNKNOWN_USER */
     CR_OP_END_OF_LIST
 };
 

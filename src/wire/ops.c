@@ -50,6 +50,7 @@ static const struct cr_op_row op_rows[] = {
     ROW(LOOKUP, APP, false, CR_TAG_KEY),
     ROW(FILL_BEGIN, APP, false, 0),
     ROW(ACCOUNT_IMPORT, OPERATOR, false, CR_TAG_USER, CR_TAG_HASH),
+    ROW(ACCOUNT_OWN, ALL, true, 0),
     ROW(LIMIT_SHOW, OPERATOR, false, 0),
     ROW(LIMIT_EXPLAIN, OPERATOR, false, 0),
     ROW(LIMIT_TOP, OPERATOR, false, CR_TAG_COUNT),

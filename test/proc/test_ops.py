@@ -101,6 +101,19 @@ def an_application_logs_in_whom_it_has_checked():
         status, again = server.ops_json("POST", "/users/b%C3%BCb%2fx/sessions")
         assert status == 200 and server.is_live(body["signed_token"]) == 401
         assert server.is_live(again["signed_token"]) == 200
+        _, alice = server.login()
+        tap.note("the same session, confirmed")
+        status, fresh = server.ops_json("POST", "/users/b%C3%BCb%2fx/sessions",
+                                        {"renews": again["signed_token"]})
+        assert status == 200, fresh
+        assert fresh["session"]["id"] == again["session"]["id"], fresh
+        assert fresh["session"]["authenticated_at"] >= again["session"]["authenticated_at"], fresh
+        assert server.is_live(again["signed_token"]) == 401
+        assert server.is_live(fresh["signed_token"]) == 200
+        for renews, want in ((again["signed_token"], 409), (alice, 409), ("x", 400)):
+            assert server.ops_json("POST", "/users/b%C3%BCb%2fx/sessions",
+                                   {"renews": renews})[0] == want, renews
+        assert server.is_live(alice) == server.is_live(fresh["signed_token"]) == 200
 
 
 def one_user_or_everybody_is_ended():

@@ -1273,6 +1273,67 @@ static void what_a_visitor_put_in_is_the_users_after_the_login(void)
     world_close(&w);
 }
 
+/* ASVS D5, E11: whom an application has logged in has no password to give. */
+static void who_has_no_account_is_told_to_sign_in_where_he_did(void)
+{
+    static const char *const pages[] = {"/password", "/reauth"};
+    struct world w;
+    struct cr_clock_fake clock;
+    struct cr_user user;
+    struct cr_login here, there, fresh;
+    struct cr_session after;
+    struct cr_login_options options = {.size = sizeof options, .policy = CR_POLICY_KEEP};
+    if (!world_open(&w) || !CHECK_STATUS(cr_user_parse("visitor", 7, &user), CR_OK))
+        return;
+    CHECK_STATUS(cr_login(w.room, &user, &options, &here), CR_OK);
+    CHECK_STATUS(cr_login(w.room, &user, &options, &there), CR_OK);
+    CHECK(session_fill(&w, &here.session.id));
+    for (size_t i = 0; i < 2; i++) {
+        tap_row(pages[i]);
+        const struct cr_http_reply *reply = ASK(&w, GET(pages[i], .token = here.signed_token.text));
+        CHECK_UINT(reply->status, 403);
+        CHECK(body_has(reply, "You have no password here") && !body_has(reply, "<form"));
+        reply =
+            form_post(&w, pages[i], &here.signed_token, "&password=a&new_password=battery+staples");
+        CHECK_UINT(reply->status, 403);
+        CHECK(body_has(reply, "You have no password here") && !body_has(reply, "<form"));
+        reply = ASK(&w, POST(pages[i], .token = here.signed_token.text, .type = JSON,
+                             .body = "{\"password\":\"a\",\"new_password\":\"battery staples\"}"));
+        CHECK_UINT(reply->status, 403);
+        CHECK(body_has(reply, "\"error\":\"no_password\""));
+    }
+    tap_row("not fresh any more");
+    cr_clock_fake_init(&clock, cr_clock_wall(cr_clock_system()));
+    cr_clock_fake_advance(&clock, CR_HTTP_FRESH_MS + 60000);
+    w.site.clock = &clock.clock;
+    const struct cr_http_reply *reply =
+        form_post(&w, "/sessions/end-others", &here.signed_token, "");
+    CHECK_UINT(reply->status, 403);
+    CHECK(body_has(reply, "Sign in there again") && !body_has(reply, "<form"));
+    reply = ASK(&w, .method = "DELETE", .target = "/sessions?except=current",
+                .token = here.signed_token.text, .type = JSON);
+    CHECK_UINT(reply->status, 403);
+    CHECK(strstr(header_of(reply, "WWW-Authenticate"), "insufficient_user_authentication") != NULL);
+    CHECK(body_has(reply, "\"error\":\"no_password\""));
+    CHECK_UINT(session_status(&w, &there.signed_token), 200);
+    tap_row("the application says who it is");
+    w.site.clock = cr_clock_system();
+    options.renews = &here.signed_token;
+    CHECK_STATUS(cr_login(w.room, &user, &options, &fresh), CR_OK);
+    CHECK_UINT(session_status(&w, &here.signed_token), 401);
+    if (session_read(&w, &fresh.signed_token, &after))
+        CHECK(session_is_filled(&after) && cr_session_id_equal(&after.id, &here.session.id));
+    CHECK_UINT(form_post(&w, "/sessions/end-others", &fresh.signed_token, "")->status, 303);
+    CHECK_UINT(session_status(&w, &there.signed_token), 401);
+    tap_row("another user's");
+    struct cr_token alice = login(&w, "alice", NULL);
+    options.renews = &alice;
+    CHECK_STATUS(cr_login(w.room, &user, &options, &fresh), CR_DENIED);
+    CHECK_UINT(session_status(&w, &alice), 200);
+    tap_row(NULL);
+    world_close(&w);
+}
+
 /* ASVS D6. */
 static void to_log_out_needs_no_password(void)
 {
@@ -1982,6 +2043,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_password_confirms_its_own_users_session_only),
     TAP_TEST(who_changes_the_password_keeps_what_the_session_has),
     TAP_TEST(what_a_visitor_put_in_is_the_users_after_the_login),
+    TAP_TEST(who_has_no_account_is_told_to_sign_in_where_he_did),
     TAP_TEST(to_log_out_needs_no_password),
     TAP_TEST(the_pages_of_the_password_have_the_sessions_form),
     TAP_TEST(another_users_session_is_one_that_there_is_not),

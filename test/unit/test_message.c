@@ -775,7 +775,7 @@ static void each_role_may_do_what_it_may_and_nothing_else(void)
         {CR_OP_ACCOUNT_DISABLE, "o"}, {CR_OP_ACCOUNT_REMOVE, "o"}, {CR_OP_ACCOUNT_LIST, "o"},
         {CR_OP_LOOKUP, "ao"},         {CR_OP_FILL_BEGIN, "ao"},    {CR_OP_KEY_LIST, "o"},
         {CR_OP_KEY_ROTATE, "o"},      {CR_OP_ACCOUNT_IMPORT, "o"}, {CR_OP_RESET_MAKE, "o"},
-        {CR_OP_RESET, "hao"},         {CR_OP_PAST, "Aao"},
+        {CR_OP_RESET, "hao"},         {CR_OP_PAST, "Aao"},         {CR_OP_ACCOUNT_OWN, "Aao"},
     };
     for (size_t i = 0; i < ROWS(rows); i++) {
         const struct cr_op_row *row = cr_op_row((uint16_t)rows[i].op);
