@@ -340,10 +340,11 @@ void cr_doctor_log(const struct cr_place *place, const char *store, const char *
     /* That of plain HTTP has been said by then. */
     for (size_t i = 0; i < report->count; i++) {
         const struct cr_doctor_finding *finding = &report->findings[i];
+        bool is_warned = finding->level == CR_DOCTOR_WRONG || strcmp(finding->code, "CR-116") == 0;
         if (finding->level != CR_DOCTOR_OK && strcmp(finding->code, "behind-tls") != 0)
-            cr_log(finding->level == CR_DOCTOR_WRONG ? CR_LOG_WARN : CR_LOG_INFO,
-                   "%s: %s: %s -> %s", cr_doctor_level_name(finding->level), finding->area,
-                   finding->text, finding->fix);
+            cr_log(is_warned ? CR_LOG_WARN : CR_LOG_INFO, "%s: %s: %s -> %s",
+                   cr_doctor_level_name(finding->level), finding->area, finding->text,
+                   finding->fix);
     }
 out:
     free(facts);

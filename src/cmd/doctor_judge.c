@@ -563,6 +563,32 @@ static bool listens_beyond(const char *listen)
     return beyond;
 }
 
+/* Who is before us is one address, and what a client says of its own is not believed (ASVS G1). */
+static void sources_judge(struct judge *j)
+{
+    const struct cr_settings *settings = &j->facts->settings;
+    const struct {
+        const char *name, *value;
+    } limits[] = {{"limit_pair", settings->limit_pair},
+                  {"limit_source", settings->limit_source},
+                  {"limit_source_56", settings->limit_source_56},
+                  {"limit_source_48", settings->limit_source_48}};
+    char lines[200] = "";
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        size_t length = strlen(lines);
+        if (strcmp(limits[i].value, "off") != 0)
+            snprintf(lines + length, sizeof lines - length, "%s%s = off", length > 0 ? ", " : "",
+                     limits[i].name);
+    }
+    if (lines[0] != '\0')
+        mend(say(j, CR_DOCTOR_NOTE, "CR-116",
+                 "all log-ins come from the proxy's address: anybody's wrong passwords (%s of "
+                 "them) keep everybody out whose browser has not been here before",
+                 strcmp(settings->limit_source, "off") != 0 ? settings->limit_source
+                                                            : settings->limit_pair),
+             "in [login], a line each: %s; account and device still limit", lines);
+}
+
 static void server_judge(struct judge *j)
 {
     const struct cr_doctor_facts *facts = j->facts;
@@ -590,6 +616,8 @@ static void server_judge(struct judge *j)
     if (settings->limits == 0)
         mend(say(j, CR_DOCTOR_NOTE, "limits-off", "wrong passwords are not limited"),
              "login.limits = on");
+    else if (settings->behind_tls != 0)
+        sources_judge(j);
 }
 
 /* ---- what there is to have */
