@@ -27,6 +27,7 @@
 #include "base/random.h"
 #include "coord/lease.h"
 #include "service/service.h"
+#include "store/sqlite_log.h"
 #include "store/store.h"
 
 #define CACHE_BYTES_DEFAULT ((size_t)64 << 20)
@@ -37,6 +38,7 @@
 #define STORE_TRIES 50
 #define STORE_RETRY_US 20000
 #define REALM_DEFAULT "cloakroom"
+#define LOG_LOOK_MS 2000
 
 struct agent {
     const struct cr_agent_options *options;
@@ -48,7 +50,9 @@ struct agent {
     struct cr_service *service;
     struct cr_peers *peers;
     struct cr_audit *audit; /* NULL: none */
-    struct cr_timer exit_timer, beat_timer;
+    struct cr_timer exit_timer, beat_timer, log_timer;
+    long log_holder; /* at the last look; 0: nobody */
+    bool log_is_told;
     int lock_fd;
     bool stopping;
 };
@@ -225,6 +229,30 @@ static void beat_fired(struct cr_timer *timer)
                  cr_boot_add(cr_clock_boot(agent->loop->clock), agent->options->beat));
 }
 
+/* Somebody else's read of the store keeps its log from being emptied: the disk fills. */
+static void log_fired(struct cr_timer *timer)
+{
+    static const char scheme[] = "sqlite://";
+    struct agent *agent =
+        (struct agent *)(void *)((char *)timer - offsetof(struct agent, log_timer));
+    struct cr_sqlite_log log;
+    if (strncmp(agent->options->store, scheme, sizeof scheme - 1) != 0)
+        return;
+    cr_sqlite_log_look(agent->options->store + sizeof scheme - 1, (long)getpid(), &log);
+    /* Twice the same one: most reads are short. */
+    bool is_held = log.holder > 0 && log.holder == agent->log_holder;
+    if (is_held && !agent->log_is_told)
+        cr_log(CR_LOG_WARN,
+               "the store's write-ahead log is %llu MiB and cannot be emptied: process %ld has a "
+               "read of the store open; let it go on, or end it",
+               (unsigned long long)(log.bytes >> 20), log.holder);
+    else if (log.holder == 0 && agent->log_is_told)
+        cr_log(CR_LOG_INFO, "nobody holds the store's write-ahead log any more");
+    agent->log_is_told = is_held || (agent->log_is_told && log.holder > 0);
+    agent->log_holder = log.holder;
+    cr_timer_set(agent->loop, timer, cr_boot_add(cr_clock_boot(agent->loop->clock), LOG_LOOK_MS));
+}
+
 static void agent_census(void *context, size_t count)
 {
     struct agent *agent = context;
@@ -373,6 +401,7 @@ static void agent_fini(struct agent *agent)
     if (agent->loop != NULL) {
         cr_timer_stop(agent->loop, &agent->exit_timer);
         cr_timer_stop(agent->loop, &agent->beat_timer);
+        cr_timer_stop(agent->loop, &agent->log_timer);
         cr_loop_uv_destroy(agent->loop);
     }
     cr_agent_state_unlock(agent->lock_fd);
@@ -417,6 +446,7 @@ int cr_agent_main(const struct cr_agent_options *options)
     struct agent agent = {.options = options, .lock_fd = -1};
     agent.exit_timer.fire = exit_fired;
     agent.beat_timer.fire = beat_fired;
+    agent.log_timer.fire = log_fired;
     CR_ASSERT(options->store != NULL && options->state != NULL);
     if (options->automatic)
         agent_detach();
@@ -432,6 +462,7 @@ int cr_agent_main(const struct cr_agent_options *options)
             options->serves(options->context);
         ready_tell(options, st, &error);
         beat_start(&agent);
+        log_fired(&agent.log_timer);
         cr_log(CR_LOG_INFO, "the agent serves %s", options->state);
         cr_loop_uv_run(agent.loop);
     }

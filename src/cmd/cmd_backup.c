@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cmd/backup_watch.h"
 #include "cmd/command.h"
 #include "store/sqlite_copy.h"
 #include "store/sqlite_lock.h"
@@ -68,22 +69,66 @@ static int copy_failed(const struct cr_error *error)
     return error->status == CR_BUSY ? CR_EXIT_LATER : CR_EXIT_FAILED;
 }
 
+/* What a copy of a store in use may do to it. NULL where it is in nobody's way. */
+struct bounds {
+    cr_span_ms stall;
+    uint64_t log_bytes;
+};
+
+static uint64_t log_size(const char *from)
+{
+    char path[STATE_CHARS];
+    struct stat about;
+    int length = snprintf(path, sizeof path, "%s-wal", from);
+    return length < (int)sizeof path && stat(path, &about) == 0 ? (uint64_t)about.st_size : 0;
+}
+
+static enum cr_status log_check(const char *from, uint64_t before, const struct bounds *bounds,
+                                struct cr_error *error)
+{
+    char size[SIZE_SHOWN_BYTES];
+    uint64_t now = log_size(from);
+    if (bounds == NULL || now < before || now - before <= bounds->log_bytes)
+        return CR_OK;
+    size_show(now, size);
+    return cr_store_error(error, CR_E_LIMIT,
+                          "%s-wal has grown to %s, and cannot be emptied before the copy is made: "
+                          "nothing was kept. Copy to a quicker disk, when less is written, or with "
+                          "a larger --log-max.",
+                          from, size);
+}
+
 /* An exit status. */
-static int copy_run(const char *from, const char *to, bool mark, uint64_t *out_bytes)
+static int copy_run(const char *from, const char *to, bool mark, const struct bounds *bounds,
+                    uint64_t *out_bytes)
 {
     struct cr_sqlite_copy *copy;
     struct cr_error error = {0};
     uint64_t done = 0;
+    uint64_t log_before = log_size(from);
+    struct cr_backup_watch *watch = NULL;
+    if (bounds != NULL && (watch = cr_backup_watch_start(bounds->stall, to)) == NULL) {
+        cr_complain("no process can be had that watches the copy: %s", strerror(errno));
+        return CR_EXIT_FAILED;
+    }
     interrupts_catch();
     enum cr_status st = cr_sqlite_copy_begin(from, to, &copy, &error);
-    if (st != CR_OK)
+    if (st != CR_OK) {
+        cr_backup_watch_stop(watch);
         return copy_failed(&error);
+    }
     do {
         st = cr_sqlite_copy_step(copy, &done, out_bytes, &error);
+        if (st == CR_OK)
+            st = log_check(from, log_before, bounds, &error);
+        cr_backup_watch_step(watch);
         progress_show(done, *out_bytes);
     } while (st == CR_OK && done < *out_bytes && !interrupted);
     if (st == CR_OK && interrupted)
         st = cr_store_error(&error, CR_E_INVALID, "interrupted: nothing was kept");
+    /* From here on the store is left alone. */
+    cr_sqlite_copy_release(copy);
+    cr_backup_watch_stop(watch);
     if (st == CR_OK)
         st = cr_sqlite_copy_finish(copy, mark, &error);
     progress_hide();
@@ -116,19 +161,22 @@ static int said(const struct cr_place *place, const char *file, uint64_t bytes, 
 
 int cr_cmd_backup(int argc, char **argv)
 {
+    static const char *const rows[] = {"store.url", "agent.state", "backup.stall", "backup.log_max",
+                                       NULL};
     static const struct cr_form form = {
         .words_text = "FILE",
         .text =
             "Copy the store, as it is now, into a new file. It may be in use: nobody waits. The "
             "file holds what the store holds, so it is made readable for its owner only; keep "
-            "it as you keep the store."
+            "it as you keep the store. The store's log grows until the copy is made, so a "
+            "copy that stands still is ended."
             "\vExamples:\n"
             "  cloakroom backup /var/backups/cloakroom-monday.db\n"
             "  cloakroom backup monday.db --store sqlite:///srv/app.db --json\n\n"
             "`cloakroom restore` brings it back.",
         .words_least = 1,
         .words_most = 1,
-        .settings = cr_place_rows,
+        .settings = rows,
         .takes_json = true};
     struct cr_place place;
     char url[CR_SETTING_TEXT_CHARS_MAX + 1];
@@ -137,7 +185,9 @@ int cr_cmd_backup(int argc, char **argv)
     const char *store = store_file(&place, url, sizeof url);
     if (store == NULL)
         return CR_EXIT_USAGE;
-    int exit_status = copy_run(store, place.words[0], true, &bytes);
+    const struct bounds bounds = {place.settings.backup_stall,
+                                  (uint64_t)place.settings.backup_log_bytes};
+    int exit_status = copy_run(store, place.words[0], true, &bounds, &bytes);
     return exit_status == CR_EXIT_OK ? said(&place, place.words[0], bytes, "whole and checked")
                                      : exit_status;
 }
@@ -265,7 +315,7 @@ int cr_cmd_restore(int argc, char **argv)
     int lock = place_lock(store);
     if (lock < 0)
         return CR_EXIT_FAILED;
-    int exit_status = copy_run(place.words[0], store, !keep, &bytes);
+    int exit_status = copy_run(place.words[0], store, !keep, NULL, &bytes);
     close(lock);
     if (exit_status == CR_EXIT_OK)
         exit_status = restored_open(store);

@@ -113,6 +113,8 @@ struct cr_doctor_facts {
     bool store_is_locked;   /* somebody has it open */
     long store_holder;      /* who, as the lock's file says; 0: not known */
     long long store_free;   /* bytes left on its file system */
+    uint64_t store_log;     /* bytes of its write-ahead log; looked at closely where it is large */
+    long store_reader;      /* who holds it then; 0: not seen */
     char store_error[1200]; /* CR-106, where it is not local */
 
     char state[PATH_MAX];

@@ -17,6 +17,7 @@
 #include "agent/agent.h"
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "store/sqlite_log.h"
 
 #define MIB (1024LL * 1024)
 #define HASH_BYTES (46 * MIB)      /* of one password that is hashed */
@@ -275,6 +276,21 @@ static void store_space_judge(struct judge *j)
          "make room there");
 }
 
+static void store_log_judge(struct judge *j)
+{
+    char shown[CR_BYTES_SHOWN];
+    const struct cr_doctor_facts *facts = j->facts;
+    /* Large and held by nobody, it is used again from its beginning. */
+    if (facts->store_log < CR_SQLITE_LOG_LARGE || facts->store_reader == 0)
+        return;
+    cr_doctor_bytes_show((long long)facts->store_log, shown);
+    mend(say(j, CR_DOCTOR_WRONG, "store-log",
+             "its write-ahead log is %s and grows: process %ld has a read of the store open", shown,
+             facts->store_reader),
+         "let it go on (kill -CONT %ld) or end it (kill %ld): a backup begins anew",
+         facts->store_reader, facts->store_reader);
+}
+
 /* False: it is of no use, and there is nothing more to look at. */
 static bool store_use_judge(struct judge *j)
 {
@@ -349,6 +365,7 @@ static void store_judge(struct judge *j)
             facts->store_file.path);
     store_modes_judge(j);
     store_space_judge(j);
+    store_log_judge(j);
     store_holder_judge(j);
     if (facts->store_file.error == 0 && facts->store_file.changed > facts->now + CLOCK_AHEAD_MS)
         mend(say(j, CR_DOCTOR_WRONG, "clock-back",

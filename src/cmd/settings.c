@@ -119,6 +119,10 @@ static const struct cr_setting rows[] = {
      "log lines as JSON", YES_NO},
     {"audit.file", CR_SETTING_TEXT, false, AT(audit), 0, 400, "", NULL, "FILE",
      "where the agent writes audit events: stderr, syslog or a file's absolute path; empty: nowhere", {{0}}},
+    {"backup.stall", CR_SETTING_SPAN, false, AT(backup_stall), SECOND, DAY, "30s", "stall", "SPAN",
+     "how long a backup may stand still, stopped or waiting for its disk, before it is ended", {{0}}},
+    {"backup.log_max", CR_SETTING_BYTES, false, AT(backup_log_bytes), MIB, 1024 * GIB, "1G", "log-max", "SIZE",
+     "how far the store's write-ahead log may grow before a backup gives up", {{0}}},
 };
 /* clang-format on */
 #define ROW_COUNT (sizeof rows / sizeof rows[0])

@@ -73,6 +73,8 @@ struct cr_settings {
     char realm[CR_SETTING_TEXT_CHARS_MAX + 1];
     char first_user[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t hash_threads, hash_queue;
+    cr_span_ms backup_stall;
+    int64_t backup_log_bytes;
     int64_t limits; /* 0, 1 */
     char limit_account[CR_SETTING_TEXT_CHARS_MAX + 1], limit_pair[CR_SETTING_TEXT_CHARS_MAX + 1];
     char limit_source[CR_SETTING_TEXT_CHARS_MAX + 1],

@@ -26,6 +26,7 @@ struct cr_sqlite_copy {
      * closing it would give up SQLite's own locks on the file. */
     int fd;
     uint64_t page_bytes;
+    int finished; /* what SQLite said when the source was let go */
 };
 
 static enum cr_status no_memory(struct cr_error *out_error)
@@ -252,11 +253,21 @@ static enum cr_status place_take(struct cr_sqlite_copy *copy, struct cr_error *o
     return st;
 }
 
+void cr_sqlite_copy_release(struct cr_sqlite_copy *copy)
+{
+    if (copy->source == NULL)
+        return;
+    copy->finished = sqlite3_backup_finish(copy->backup);
+    copy->backup = NULL;
+    (void)sqlite3_close(copy->source);
+    copy->source = NULL;
+}
+
 enum cr_status cr_sqlite_copy_finish(struct cr_sqlite_copy *copy, bool mark,
                                      struct cr_error *out_error)
 {
-    int code = sqlite3_backup_finish(copy->backup);
-    copy->backup = NULL;
+    cr_sqlite_copy_release(copy);
+    int code = copy->finished;
     if (code == SQLITE_OK)
         code = target_check(copy);
     if (code == SQLITE_OK)

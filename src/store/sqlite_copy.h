@@ -33,6 +33,9 @@ CR_MUST_CHECK enum cr_status cr_sqlite_copy_begin(const char *from, const char *
 CR_MUST_CHECK enum cr_status cr_sqlite_copy_step(struct cr_sqlite_copy *copy, uint64_t *out_done,
                                                  uint64_t *out_total, struct cr_error *out_error);
 
+/* The store is not read any more, and its log can be emptied. Once done, or given up. */
+void cr_sqlite_copy_release(struct cr_sqlite_copy *copy);
+
 /* Once done: checks it, marks it (or takes the mark off), and puts it into its place, durably. Who
  * owns its directory owns it, where that can be. */
 CR_MUST_CHECK enum cr_status cr_sqlite_copy_finish(struct cr_sqlite_copy *copy, bool mark,

@@ -3,6 +3,7 @@
 # tap: timeout=180
 """Backups of a store in use, and what becomes of sessions when one is restored."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -68,11 +69,14 @@ def a_backup_made_under_load_has_whole_what_was_there_before_it():
         _, gone = server.login()
         connection = scratch.Connection(server.port)
         assert connection.ask("POST", "/logout", gone)[0] in (200, 204)
-        during, stop = [], threading.Event()
+        during, failed, stop = [], [], threading.Event()
 
         def load():
-            while not stop.is_set():
-                during.append(server.login()[1])
+            try:
+                while not stop.is_set():
+                    during.append(server.login()[1])
+            except BaseException as error:  # pylint: disable=broad-except
+                failed.append(error)
 
         threads = [threading.Thread(target=load) for _ in range(2)]
         for thread in threads:
@@ -87,6 +91,8 @@ def a_backup_made_under_load_has_whole_what_was_there_before_it():
             stop.set()
             for thread in threads:
                 thread.join()
+        if failed:
+            raise failed[0]
         assert {connection.session(token) for token in before + during} == {200}, "nobody waits"
         connection.close()
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in backups)
@@ -169,7 +175,8 @@ def a_backup_that_is_stopped_or_killed_is_in_nobodys_way():
         db.close()
         target = server.home / "backup.db"
         partial = server.home / "backup.db.partial"
-        process = subprocess.Popen([scratch.PROGRAM, "backup", target, "--store", server.store],
+        process = subprocess.Popen([scratch.PROGRAM, "backup", target, "--store", server.store,
+                                    "--stall", "1h"],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         scratch.until(lambda: partial.exists() and partial.stat().st_size > 1 << 20, "its beginning")
         process.send_signal(signal.SIGSTOP)
@@ -192,6 +199,70 @@ def a_backup_that_is_stopped_or_killed_is_in_nobodys_way():
         assert not partial.exists() and not target.exists()
         done("backup", target, "--store", server.store)
         assert target.exists() and not partial.exists()
+
+
+def readers_of_the_log(store):
+    """Whose reads of the store are open: SQLite's locks of bytes 123 to 127 of its -shm."""
+    number = os.stat(store + "-shm").st_ino
+    found = set()
+    for line in pathlib.Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+        word = line.replace("->", "").split()
+        if word[5].endswith(f":{number}") and 123 <= int(word[6]) <= 127:
+            found.add(int(word[4]))
+    return found
+
+
+def a_backup_that_stands_still_lets_go_of_the_store():
+    """Stopped, it would hold the log for ever; its group is stopped with it, as by Ctrl-Z."""
+    started = []
+    with scratch.Server(workers=1, arguments=KEEP) as server, contextlib.ExitStack() as stack:
+        stack.callback(lambda: [process.kill() for process in started if process.poll() is None])
+        store = server.store.removeprefix("sqlite://")
+        with sqlite3.connect(store) as db:
+            db.execute("CREATE TABLE padding (bytes BLOB)")
+            for _ in range(200):
+                db.execute("INSERT INTO padding VALUES (zeroblob(1 << 20))")
+            db.commit()
+            # The agent may be reading: then the log is used again as large as it is.
+            scratch.until(lambda: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0,
+                          "an empty log")
+        db.close()
+        target = server.home / "backup.db"
+        partial = server.home / "backup.db.partial"
+
+        def begun(*options):
+            partial.unlink(missing_ok=True)
+            process = subprocess.Popen(
+                [scratch.PROGRAM, "backup", target, "--store", server.store, *options], text=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+            started.append(process)
+            scratch.until(lambda: partial.exists() and partial.stat().st_size > 1 << 20, "its beginning")
+            os.killpg(process.pid, signal.SIGSTOP)
+            assert not target.exists(), "too quick for this test"
+            return process
+
+        process = begun("--stall", "1s")
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == -signal.SIGKILL, process.returncode
+        assert "stood still for 1s and was ended" in error and str(target) in error, error
+        assert process.pid not in readers_of_the_log(store)
+
+        tap.note("it goes on, but the log has grown too far")
+        process = begun("--stall", "1h", "--log-max", "1M")
+        assert process.pid in readers_of_the_log(store), "the test looks at the wrong thing"
+        with sqlite3.connect(store) as db:
+            db.execute("INSERT INTO padding VALUES (zeroblob(80 << 20))")
+        db.close()
+        holds = f"process {process.pid} has a read of the store open"
+        scratch.until(lambda: holds in server.said(), "the agent's warning")
+        status, out, error = cloakroom("doctor", "--store", server.store, "--state", server.state)
+        out = " ".join(out.split())
+        assert status == 1 and holds in out and f"kill -CONT {process.pid}" in out, (status, out, error)
+        os.killpg(process.pid, signal.SIGCONT)
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == 1 and "has grown to" in error and "--log-max" in error, error
+        assert not partial.exists() and not target.exists()
+        assert server.login()
 
 
 def a_full_disk_leaves_nothing_behind():
@@ -276,6 +347,7 @@ tap.main([
     a_restored_store_ends_everybody_before_it_serves,
     a_store_that_cannot_end_everybody_does_not_serve,
     a_backup_that_is_stopped_or_killed_is_in_nobodys_way,
+    a_backup_that_stands_still_lets_go_of_the_store,
     a_full_disk_leaves_nothing_behind,
     nothing_is_overwritten_and_what_is_wrong_is_said,
     what_root_restores_belongs_to_who_owns_the_directory,

@@ -137,6 +137,7 @@ BREAK(store_read_only, f->store_may_write = false)
 BREAK(store_full, f->store_free = MIB)
 BREAK(store_nearly_full, f->store_free = 100 * MIB)
 BREAK(store_held, agent_gone(f); f->store_is_locked = true; f->store_holder = 9)
+BREAK(store_log, f->store_log = 100 * MIB; f->store_reader = 4711)
 BREAK(store_memory, f->store_kind = CR_DOCTOR_MEMORY)
 BREAK(state_open, f->state_directory.mode = 0777)
 BREAK(state_other, f->state_directory.uid = 1001)
@@ -202,6 +203,7 @@ static const struct {
     {store_full, CR_DOCTOR_WRONG, "store-space", "room"},
     {store_nearly_full, CR_DOCTOR_NOTE, "store-space", "room"},
     {store_held, CR_DOCTOR_WRONG, "store-held", "--state"},
+    {store_log, CR_DOCTOR_WRONG, "store-log", "kill -CONT 4711"},
     {store_memory, CR_DOCTOR_NOTE, "store-memory", "sqlite:///PATH"},
     {state_open, CR_DOCTOR_WRONG, "state-mode", "chmod go-w"},
     {state_other, CR_DOCTOR_WRONG, "state-owner", "--state"},
