@@ -53,7 +53,7 @@ failed:
     return NULL;
 }
 
-void cr_text_put(struct cr_text *text, const char *bytes, size_t count)
+void cr_text_grow(struct cr_text *text, const char *bytes, size_t count)
 {
     /* Nothing has no place in a text that has no memory yet. */
     char *room = count > 0 ? text_reserve(text, count) : NULL;
@@ -61,11 +61,6 @@ void cr_text_put(struct cr_text *text, const char *bytes, size_t count)
         return;
     memcpy(room, bytes, count);
     text->count += count;
-}
-
-void cr_text_str(struct cr_text *text, const char *string)
-{
-    cr_text_put(text, string, strlen(string));
 }
 
 void cr_text_u64(struct cr_text *text, uint64_t number)
@@ -79,14 +74,11 @@ void cr_text_u64(struct cr_text *text, uint64_t number)
     cr_text_put(text, digits + at, sizeof digits - at);
 }
 
-/* `width` digits of `number`, leading zeros included. */
-static char *digits_put(char *out, unsigned number, int width)
+/* Without a loop, in which each digit would wait for the one before. */
+static void two_digits_put(char *out, unsigned number)
 {
-    for (int i = width - 1; i >= 0; i--) {
-        out[i] = (char)('0' + number % 10);
-        number /= 10;
-    }
-    return out + width;
+    out[0] = (char)('0' + number / 10);
+    out[1] = (char)('0' + number % 10);
 }
 
 /* Days since 1970 to a date of the Gregorian calendar; Howard Hinnant's `civil_from_days`, which
@@ -113,12 +105,13 @@ void cr_text_time(struct cr_text *text, cr_time_ms time)
     unsigned year, month, day, second = (unsigned)(seconds % 86400);
     date_of_days(seconds / 86400, &year, &month, &day);
     char form[] = "0000-00-00T00:00:00Z";
-    digits_put(form, year, 4);
-    digits_put(form + 5, month, 2);
-    digits_put(form + 8, day, 2);
-    digits_put(form + 11, second / 3600, 2);
-    digits_put(form + 14, second / 60 % 60, 2);
-    digits_put(form + 17, second % 60, 2);
+    two_digits_put(form, year / 100);
+    two_digits_put(form + 2, year % 100);
+    two_digits_put(form + 5, month);
+    two_digits_put(form + 8, day);
+    two_digits_put(form + 11, second / 3600);
+    two_digits_put(form + 14, second / 60 % 60);
+    two_digits_put(form + 17, second % 60);
     cr_text_put(text, form, sizeof form - 1);
 }
 

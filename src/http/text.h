@@ -9,6 +9,8 @@
 #ifndef HTTP_TEXT_H
 #define HTTP_TEXT_H
 
+#include <string.h>
+
 #include <cloakroom/types.h>
 
 #define CR_TEXT_BYTES_MAX ((size_t)1024 * 1024)
@@ -22,8 +24,25 @@ struct cr_text {
 void cr_text_fini(struct cr_text *text);  /* wipes; accepts zeroed */
 void cr_text_clear(struct cr_text *text); /* wipes and keeps the memory */
 
-void cr_text_put(struct cr_text *text, const char *bytes, size_t count);
-void cr_text_str(struct cr_text *text, const char *string);
+/* cr_text_put where there may be no room for that yet. */
+void cr_text_grow(struct cr_text *text, const char *bytes, size_t count);
+
+/* Inline, as the session's JSON is some twenty short pieces whose lengths the compiler knows. */
+static inline void cr_text_put(struct cr_text *text, const char *bytes, size_t count)
+{
+    if (text->failed || count >= text->capacity - text->count) {
+        cr_text_grow(text, bytes, count);
+        return;
+    }
+    memcpy(text->bytes + text->count, bytes, count);
+    text->count += count;
+}
+
+static inline void cr_text_str(struct cr_text *text, const char *string)
+{
+    cr_text_put(text, string, strlen(string));
+}
+
 void cr_text_u64(struct cr_text *text, uint64_t number);
 /* 2025-11-24T01:31:05Z */
 void cr_text_time(struct cr_text *text, cr_time_ms time);
