@@ -4,7 +4,7 @@ log-ins, each of which hashes a password, cost those who only show their session
 
 import concurrent.futures
 import json
-import re
+import statistics
 import subprocess
 import sys
 import threading
@@ -16,6 +16,8 @@ sys.path.insert(0, str(bench.ROOT / "test" / "proc"))
 import scratch
 
 CONNECTIONS = 32
+TURNS = 12  # of each in a round
+TURN_SECONDS = 0.25
 RUN_SECONDS = 2
 LOGINS = 8  # at a time: one is hashed, and the others wait for that
 RATE = 1000
@@ -57,52 +59,66 @@ class Served(bench.Bench):
         with urllib.request.urlopen(request) as answer:
             return answer.headers["Set-Cookie"].split(";")[0]
 
-    def wrk(self, url, *arguments):
-        said = subprocess.run(
-            ["taskset", "-c", str(self.other_core), "wrk", "-t1", f"-c{CONNECTIONS}",
-             f"-d{RUN_SECONDS}s", *arguments, url], stdout=subprocess.PIPE, text=True, check=True).stdout
-        if "Non-2xx" in said or "Socket errors" in said:
-            raise RuntimeError(said)
-        return float(re.search(r"Requests/sec:\s*([0-9.]+)", said).group(1))
+    def loads(self, peer_port):
+        """Who asks one server, and who asks the other; nobody of them while it is not their turn."""
+        asked = {"ours": (self.server.port, "/session", CONNECTIONS, self.cookie),
+                 "theirs": (peer_port, "/", CONNECTIONS)}
+        self.clients = {question: self.driver("drive_load", *what, core=self.other_core)
+                        for question, what in asked.items()}
+        for client in self.clients.values():
+            self.ready(client)
+
+
+class Turns(Served):
+    """A server beside a peer, in many short turns. What disturbs a machine, above all neighbours of
+    a virtual one, lasts from a tenth of a second to some seconds and would be one's loss and the
+    other's gain in long turns; here it meets both. Each is first as often as last, since what the
+    one leaves in the caches is what the other begins with. A round is the median of its turns."""
+
+    cores = 2
 
     def answer(self, question):
-        if question == "theirs":
-            return self.wrk(self.peer_url)
-        return self.wrk(f"{self.server.url}/session", "-H", f"Cookie: {self.cookie}")
+        return self.ask(self.clients[question], str(TURN_SECONDS))
+
+    def round(self):
+        answers = {question: [] for question in self.questions}
+        for turn in range(TURNS):
+            for question in self.questions[::1 if turn % 2 else -1]:
+                answers[question].append(self.answer(question))
+        return {question: statistics.median(all_of) for question, all_of in answers.items()}
 
 
-class Http(Served):
+class Http(Turns):
     name = "http"
     rows = (bench.Row(
         "", "GET /session with a valid cookie, one worker on one core", "requests/s",
         theirs="theirs", peer="a handler over the bare HTTP library (libmicrohttpd) that answers "
         "200 with nothing", least=0.8),)
-    cores = 2
 
     def start(self):
         peer = self.spawn([bench.BUILD / "bench" / "peer_http"], self.core,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.peer_url = f"http://127.0.0.1:{int(peer.stdout.readline())}/"
+        port = int(peer.stdout.readline())
         self.serve()
+        self.loads(port)
 
 
-class HttpNginx(Served):
+class HttpNginx(Turns):
     name = "http_nginx"
     rows = (bench.Row(
         "", "GET /session with a valid cookie, one worker on one core", "requests/s",
         theirs="theirs", peer="nginx, one worker on the same core: return 204", least=0.85),)
-    cores = 2
 
     def start(self):
         port = scratch.free_port()
         config = self.folder / "nginx.conf"
         config.write_text(NGINX.format(folder=self.folder, port=port), encoding="utf-8")
         peer = self.spawn(["nginx", "-c", config, "-e", "stderr"], self.core)
-        self.peer_url = f"http://127.0.0.1:{port}/"
         self.wait_for(lambda: peer.poll() is not None or self.answers(port), "nginx")
         if peer.poll() is not None:
             raise RuntimeError(f"nginx ended:\n{self.log()}")
         self.serve()
+        self.loads(port)
 
     @staticmethod
     def answers(port):
