@@ -41,8 +41,8 @@ def items(rows):
             text += mdoc(f"Takes {row['range']}.")
         if row["option"]:
             text += f"Option\n.Fl -{row['option']} .\n"
-        if row["reloads"]:
-            text += ".Dv SIGHUP\ntakes it over.\n"
+        text += ("A reload\n.Pq Dv SIGHUP\ntakes it over.\n" if row["reloads"] else
+                 "A change needs a restart.\n")
     return text
 
 

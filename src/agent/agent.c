@@ -35,6 +35,7 @@
 #define ABSOLUTE_MS_DEFAULT (12LL * 3600 * 1000)
 #define LEASE_MS_DEFAULT 5000
 #define POLL_MS_DEFAULT 1000
+#define SPAN_CHARS 32
 #define STORE_TRIES 50
 #define STORE_RETRY_US 20000
 #define REALM_DEFAULT "cloakroom"
@@ -55,6 +56,14 @@ struct agent {
     bool log_is_told;
     int lock_fd;
     bool stopping;
+    /* A reload. The list of passwords may be long: another thread reads it meanwhile. */
+    bool reloading, reload_again;
+    struct cr_agent_settings running, fresh;
+    struct cr_pool *reader; /* NULL: none was needed yet */
+    struct cr_work reading;
+    enum cr_status read;
+    struct cr_common *fresh_common;
+    struct cr_error read_error;
 };
 
 static const char *realm_of(const struct cr_agent_options *options)
@@ -82,15 +91,21 @@ static void agent_say(void *context, const char *text)
     cr_log(CR_LOG_INFO, "%s", text);
 }
 
+static void lifetimes_write(const struct cr_agent_settings *settings, char idle[SPAN_CHARS],
+                            char absolute[SPAN_CHARS])
+{
+    (void)snprintf(idle, SPAN_CHARS, "%lld", (long long)span_or(settings->idle, IDLE_MS_DEFAULT));
+    (void)snprintf(absolute, SPAN_CHARS, "%lld",
+                   (long long)span_or(settings->absolute, ABSOLUTE_MS_DEFAULT));
+}
+
 /* Every number that says how long somebody may stay, and which key signs: that one of them was
- * changed shows in the start after it. */
+ * changed shows in the start or the reload after it. */
 static void audit_start(struct agent *agent)
 {
     const struct cr_agent_options *options = agent->options;
-    char idle[32], absolute[32], key[16];
-    (void)snprintf(idle, sizeof idle, "%lld", (long long)span_or(options->idle, IDLE_MS_DEFAULT));
-    (void)snprintf(absolute, sizeof absolute, "%lld",
-                   (long long)span_or(options->absolute, ABSOLUTE_MS_DEFAULT));
+    char idle[SPAN_CHARS], absolute[SPAN_CHARS], key[16];
+    lifetimes_write(&options->settings, idle, absolute);
     (void)snprintf(key, sizeof key, "%u", (unsigned)cr_engine_key_number(agent->engine));
     const struct cr_audit_field fields[] = {
         CR_AUDIT_TEXT("realm", realm_of(options)), CR_AUDIT_TEXT("idle_ms", idle),
@@ -134,8 +149,8 @@ static enum cr_status agent_engine(struct agent *agent, struct cr_store *store,
         .cache = cache_of(&options->settings),
         .cache_bytes = cache_bytes_of(&options->settings),
         .huge_pages = options->settings.huge_pages,
-        .idle = span_or(options->idle, IDLE_MS_DEFAULT),
-        .absolute = span_or(options->absolute, ABSOLUTE_MS_DEFAULT),
+        .idle = span_or(options->settings.idle, IDLE_MS_DEFAULT),
+        .absolute = span_or(options->settings.absolute, ABSOLUTE_MS_DEFAULT),
         .lease = span_or(options->lease, LEASE_MS_DEFAULT),
         .poll = span_or(options->poll, POLL_MS_DEFAULT),
         .grace = options->grace,
@@ -178,13 +193,14 @@ static bool is_empty(const char *text)
 static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
 {
     const char *url = agent->options->store;
+    const struct cr_agent_settings *settings = &agent->options->settings;
     bool own_table = strncmp(url, "table:", 6) == 0;
     struct cr_store *store = NULL;
     struct cr_store_env env;
     enum cr_status st = cr_store_env_system(&env);
-    if (st == CR_OK && !own_table && !is_empty(agent->options->password_list))
-        st = cr_common_open(agent->options->password_list, &agent->common, error);
-    struct cr_password_rules rules = {.chars_min = agent->options->password_chars_min,
+    if (st == CR_OK && !own_table && !is_empty(settings->password_list))
+        st = cr_common_open(settings->password_list, &agent->common, error);
+    struct cr_password_rules rules = {.chars_min = settings->password_chars_min,
                                       .common = agent->common};
     if (st == CR_OK && !own_table)
         st = store_open(url, &env, &store, error);
@@ -194,7 +210,7 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
         st = cr_auth_create(agent->engine,
                             &(struct cr_auth_options){.threads = agent->options->hash_threads,
                                                       .queue_max = agent->options->hash_queue,
-                                                      .limits = agent->options->limits,
+                                                      .limits = settings->limits,
                                                       .rules = rules},
                             &agent->auth);
     if (st == CR_OK && !own_table)
@@ -324,24 +340,126 @@ static void agent_stop(void *context, int signal_number)
         agent_stopped(agent);
 }
 
+/* Reload. What can fail comes first, each by itself without a trace; then all of it is set. */
+
+static void reload_begin(struct agent *agent);
+
+static void reload_end(struct agent *agent, bool taken)
+{
+    char idle[SPAN_CHARS];
+    char absolute[SPAN_CHARS];
+    lifetimes_write(&agent->running, idle, absolute);
+    const struct cr_audit_field fields[] = {CR_AUDIT_TEXT("outcome", taken ? "done" : "refused"),
+                                            CR_AUDIT_TEXT("idle_ms", idle),
+                                            CR_AUDIT_TEXT("absolute_ms", absolute)};
+    cr_audit_event(agent->audit, "settings", fields, sizeof fields / sizeof fields[0]);
+    if (agent->options->answers_reloads)
+        (void)!write(agent->options->ready_fd, taken ? "+" : "-", 1);
+    agent->reloading = false;
+    if (agent->reload_again && !agent->stopping)
+        reload_begin(agent);
+}
+
+static void settings_put(struct agent *agent, const struct cr_agent_settings *settings)
+{
+    const struct cr_password_rules rules = {.chars_min = settings->password_chars_min,
+                                            .common = agent->fresh_common};
+    cr_engine_set_lifetimes(agent->engine, settings->idle, settings->absolute);
+    if (agent->auth != NULL)
+        cr_auth_rules_set(agent->auth, &rules);
+    cr_common_destroy(agent->common);
+    agent->common = agent->fresh_common;
+    agent->fresh_common = NULL;
+    agent->running = *settings;
+}
+
+static void reload_go_on(struct agent *agent)
+{
+    const struct cr_agent_settings *fresh = &agent->fresh;
+    enum cr_status st = agent->read;
+    if (st != CR_OK)
+        cr_log(CR_LOG_ERROR, "the settings stay as they were: %s", agent->read_error.text);
+    if (st == CR_OK) {
+        st = cr_engine_set_cache(agent->engine, cache_of(fresh), cache_bytes_of(fresh),
+                                 fresh->huge_pages);
+        if (st != CR_OK)
+            cr_log(CR_LOG_ERROR, "the settings stay as they were: a table of %zu bytes: %s",
+                   cache_bytes_of(fresh), cr_status_text(st));
+    }
+    if (st == CR_OK && agent->auth != NULL) {
+        st = cr_throttle_set(cr_auth_throttle(agent->auth), &fresh->limits);
+        CR_ASSERT(st == CR_OK); /* who reads the settings has looked at their form */
+    }
+    if (st == CR_OK)
+        settings_put(agent, fresh);
+    cr_common_destroy(agent->fresh_common);
+    agent->fresh_common = NULL;
+    if (agent->options->reloaded != NULL)
+        agent->options->reloaded(agent->options->context, st == CR_OK);
+    reload_end(agent, st == CR_OK);
+}
+
+static struct agent *agent_of_reading(struct cr_work *work)
+{
+    return (struct agent *)(void *)((char *)work - offsetof(struct agent, reading));
+}
+
+static void list_read(void *context, unsigned thread, struct cr_work *const *batch, size_t count)
+{
+    struct agent *agent = context;
+    CR_ASSERT(count == 1 && batch[0] == &agent->reading);
+    agent->read =
+        cr_common_open(agent->fresh.password_list, &agent->fresh_common, &agent->read_error);
+}
+
+static void list_read_done(struct cr_work *work)
+{
+    struct agent *agent = agent_of_reading(work);
+    if (!agent->stopping)
+        reload_go_on(agent);
+}
+
+static bool list_begin(struct agent *agent)
+{
+    const struct cr_pool_options options = {.name = "reload",
+                                            .threads = 1,
+                                            .queue_max = 1,
+                                            .batch_max = 1,
+                                            .run = list_read,
+                                            .context = agent};
+    agent->reading.done = list_read_done;
+    return (agent->reader != NULL ||
+            cr_pool_create(agent->loop, &options, &agent->reader) == CR_OK) &&
+           cr_pool_submit(agent->reader, &agent->reading);
+}
+
+static void reload_begin(struct agent *agent)
+{
+    agent->reload_again = false;
+    agent->reloading = true;
+    agent->fresh = agent->running;
+    agent->read = CR_OK;
+    agent->read_error = (struct cr_error){.size = sizeof agent->read_error};
+    if (!agent->options->reload(agent->options->context, &agent->fresh)) {
+        reload_end(agent, false);
+    } else if (agent->auth == NULL || is_empty(agent->fresh.password_list)) {
+        reload_go_on(agent);
+    } else if (!list_begin(agent)) {
+        agent->read = CR_E_NO_MEMORY;
+        cr_agent_error(&agent->read_error, agent->read, "no thread to read password.list in");
+        reload_go_on(agent);
+    }
+}
+
 static void agent_reload(void *context, int signal_number)
 {
     struct agent *agent = context;
-    struct cr_agent_settings settings = {0};
     cr_audit_reopen(agent->audit);
-    if (agent->options->reload == NULL)
+    if (agent->options->reload == NULL || agent->stopping)
         return;
-    if (!agent->options->reload(agent->options->context, &settings)) {
-        audit_outcome(agent, "settings", "refused");
-        return;
-    }
-    enum cr_status st = cr_engine_set_cache(agent->engine, cache_of(&settings),
-                                            cache_bytes_of(&settings), settings.huge_pages);
-    audit_outcome(agent, "settings", st == CR_OK ? "done" : "refused");
-    if (st == CR_OK)
-        cr_log(CR_LOG_INFO, "settings read anew");
-    else
-        cr_log(CR_LOG_ERROR, "the table stays as it was: %s", cr_status_text(st));
+    agent->reload_again = agent->reloading;
+    if (!agent->reloading)
+        reload_begin(agent);
 }
 
 static enum cr_status agent_signals(struct agent *agent)
@@ -391,7 +509,9 @@ static void agent_fini(struct agent *agent)
         cr_service_stop(agent->service);
     cr_leases_destroy(agent->leases);
     cr_auth_destroy(agent->auth);
+    cr_pool_destroy(agent->reader);
     cr_common_destroy(agent->common);
+    cr_common_destroy(agent->fresh_common);
     cr_engine_destroy(agent->engine); /* its last answers go to the peers */
     cr_peers_destroy(agent->peers);
     cr_service_destroy(agent->service);
@@ -416,18 +536,19 @@ static void ready_tell(const struct cr_agent_options *options, enum cr_status st
         (void)dprintf(options->ready_fd, "READY=1\n");
     else
         (void)dprintf(options->ready_fd, "%d %s\n", (int)status, error->text);
-    if (status != CR_OK || options->beat == 0)
+    if (status != CR_OK || (options->beat == 0 && !options->answers_reloads))
         close(options->ready_fd);
 }
 
 static void beat_start(struct agent *agent)
 {
     const struct cr_agent_options *options = agent->options;
-    if (options->ready_fd < 0 || options->beat == 0)
+    if (options->ready_fd < 0 || (options->beat == 0 && !options->answers_reloads))
         return;
     (void)fcntl(options->ready_fd, F_SETFL, O_NONBLOCK);
     (void)fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC);
-    beat_fired(&agent->beat_timer);
+    if (options->beat != 0)
+        beat_fired(&agent->beat_timer);
 }
 
 /* Whoever started us waits for the line on ready_fd and for this process, and is then rid of both:
@@ -443,7 +564,7 @@ static void agent_detach(void)
 int cr_agent_main(const struct cr_agent_options *options)
 {
     struct cr_error error = {.size = sizeof error};
-    struct agent agent = {.options = options, .lock_fd = -1};
+    struct agent agent = {.options = options, .lock_fd = -1, .running = options->settings};
     agent.exit_timer.fire = exit_fired;
     agent.beat_timer.fire = beat_fired;
     agent.log_timer.fire = log_fired;

@@ -24,6 +24,11 @@ struct cr_agent_settings {
     enum cr_cache cache;
     size_t cache_bytes; /* 0: 64 MiB */
     enum cr_huge_pages huge_pages;
+    cr_span_ms idle, absolute;         /* of sessions that do not say; 0: 30 minutes, 12 hours */
+    struct cr_throttle_options limits; /* of log-ins; `entries` is fixed at the start */
+    unsigned password_chars_min;       /* of new passwords; 0: 15 */
+    const char *password_list;         /* file of common ones, beside the built-in list; NULL or
+                                          empty: none. Read anew at each reload */
 };
 
 struct cr_agent_options {
@@ -32,14 +37,9 @@ struct cr_agent_options {
     const char *realm; /* NULL: "cloakroom" */
     const char *audit; /* where audit events go (base/audit.h); NULL or empty: nowhere */
     struct cr_agent_settings settings;
-    cr_span_ms idle, absolute;         /* of sessions that do not say; 0: 30 minutes, 12 hours */
-    cr_span_ms lease, poll, grace;     /* of a store that is not exclusive; 0: 5 s, 1 s, none */
-    unsigned hash_threads;             /* passwords hashed at a time; 0: 1 */
-    size_t hash_queue;                 /* log-ins that wait for that; 0: 64 */
-    struct cr_throttle_options limits; /* of log-ins */
-    unsigned password_chars_min;       /* of new passwords; 0: 15 */
-    const char *password_list;         /* file of common ones, beside the built-in list; NULL or
-                                          empty: none */
+    cr_span_ms lease, poll, grace; /* of a store that is not exclusive; 0: 5 s, 1 s, none */
+    unsigned hash_threads;         /* passwords hashed at a time; 0: 1 */
+    size_t hash_queue;             /* log-ins that wait for that; 0: 64 */
     unsigned app_mode; /* permissions of app.sock: 0600 (also 0), 0660 or 0666: whose peers may
                           come; the other two sockets are the agent's own user's, and root's */
     bool automatic;    /* started by a worker: goes to the background, logs to STATE/agent.log, and
@@ -47,11 +47,17 @@ struct cr_agent_options {
     cr_span_ms auto_exit; /* 0: CR_AGENT_AUTO_EXIT_MS */
     int ready_fd; /* -1: none. Gets one line and is closed: "READY=1", or why the start failed: the
                      number of a cr_status, a blank, and its text */
-    cr_span_ms beat; /* not 0: ready_fd stays open, and gets an empty line as often while the
-                        agent's loop goes round */
+    cr_span_ms beat;      /* not 0: ready_fd stays open, and gets an empty line as often while the
+                             agent's loop goes round */
+    bool answers_reloads; /* so does it for this: each reload is answered there with a "+" (taken
+                             over) or a "-" */
     /* SIGHUP: read the settings anew. False: they are bad, and the old ones stay (the callee has
-     * said so). NULL: nothing to read. */
+     * said so). What *out_settings points to stays until `reloaded`; what is left alone stays as
+     * it was. NULL: nothing to read. */
     bool (*reload)(void *context, struct cr_agent_settings *out_settings);
+    /* What became of them, where `reload` said yes: all of them are in force, or none (which the
+     * log says). May be NULL. */
+    void (*reloaded)(void *context, bool taken);
     /* Once, when its doors are open, and before ready_fd is told. NULL: nobody wants to know. */
     void (*serves)(void *context);
     void *context;

@@ -108,7 +108,8 @@ static void part_add(struct cr_throttle_ticket *ticket, enum cr_throttle_kind ki
     if (throttle->limits[kind].tier_count == 0)
         return;
     CR_ASSERT(index < CR_LIMIT_PARTS_MAX);
-    part->limit = &throttle->limits[kind];
+    ticket->limits[index] = throttle->limits[kind];
+    part->limit = &ticket->limits[index];
     key_make(throttle, kind, user, address, kind == CR_THROTTLE_DEVICE ? &ticket->device : NULL,
              &part->key);
     memcpy(row->key, part->key.bytes, sizeof row->key);
@@ -608,6 +609,19 @@ const struct cr_limit *cr_throttle_limit(const struct cr_throttle *throttle, uin
 
 /* ---- life */
 
+enum cr_status cr_throttle_set(struct cr_throttle *throttle,
+                               const struct cr_throttle_options *options)
+{
+    struct cr_limit limits[CR_THROTTLE_END] = {0};
+    for (int kind = 1; !options->off && kind < CR_THROTTLE_END; kind++) {
+        const char *text = options->limits[kind] != NULL ? options->limits[kind] : defaults[kind];
+        if (!cr_limit_read(text, &limits[kind]))
+            return CR_E_INVALID;
+    }
+    memcpy(throttle->limits, limits, sizeof limits);
+    return CR_OK;
+}
+
 enum cr_status cr_throttle_create(struct cr_engine *engine,
                                   const struct cr_throttle_options *options,
                                   struct cr_throttle **out_throttle)
@@ -620,11 +634,8 @@ enum cr_status cr_throttle_create(struct cr_engine *engine,
     throttle->engine = engine;
     cr_engine_identity(engine, &throttle->salt);
     st = cr_limiter_create(entries, &throttle->limiter);
-    for (int kind = 1; st == CR_OK && !options->off && kind < CR_THROTTLE_END; kind++) {
-        const char *text = options->limits[kind] != NULL ? options->limits[kind] : defaults[kind];
-        if (!cr_limit_read(text, &throttle->limits[kind]))
-            st = CR_E_INVALID;
-    }
+    if (st == CR_OK)
+        st = cr_throttle_set(throttle, options);
     if (st == CR_OK)
         *out_throttle = throttle;
     else

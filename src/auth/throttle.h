@@ -57,11 +57,16 @@ CR_MUST_CHECK enum cr_status cr_throttle_create(struct cr_engine *engine,
                                                 const struct cr_throttle_options *options,
                                                 struct cr_throttle **out_throttle);
 void cr_throttle_destroy(struct cr_throttle *throttle); /* accepts NULL */
+/* Other limits, for attempts that begin from now on. What is owed stays owed. `options->entries`
+ * has no effect. All or nothing: CR_E_INVALID. */
+CR_MUST_CHECK enum cr_status cr_throttle_set(struct cr_throttle *throttle,
+                                             const struct cr_throttle_options *options);
 
 /* One attempt, embedded in its owner; stays there until cr_throttle_end, and while `busy`. */
 struct cr_throttle_ticket {
     struct cr_throttle *throttle; /* NULL: it has been destroyed */
     struct cr_limit_ask ask;
+    struct cr_limit limits[CR_LIMIT_PARTS_MAX]; /* as they were when it began */
     struct cr_debt_row rows[CR_LIMIT_PARTS_MAX];
     enum cr_status found[CR_LIMIT_PARTS_MAX];
     struct cr_user user;

@@ -73,7 +73,9 @@ static error_t agent_parse(int key, char *argument, struct argp_state *state)
 struct agent_context {
     struct cr_place place;
     struct agent_input in;
-    struct cr_settings running;
+    struct cr_settings running, next; /* next: read, and not in force yet */
+    char taken[CR_SETTINGS_NAMES_BYTES],
+        restart[CR_SETTINGS_NAMES_BYTES]; /* what makes it differ */
     char config[PATH_MAX]; /* its real path: an automatic agent leaves the directory */
     const char *store, *state;
 };
@@ -136,13 +138,33 @@ static void agent_serves(void *argument)
         cr_doctor_log(&context->place, context->store, context->state, (long)getpid());
 }
 
+/* Points into `settings`. */
+static struct cr_agent_settings settings_for_agent(const struct cr_settings *settings)
+{
+    return (struct cr_agent_settings){
+        .cache = (enum cr_cache)settings->cache,
+        .cache_bytes = (size_t)settings->cache_bytes,
+        .huge_pages = (enum cr_huge_pages)settings->huge_pages,
+        .idle = settings->idle,
+        .absolute = settings->absolute,
+        .limits = {.off = settings->limits == 0,
+                   .limits = {[CR_THROTTLE_ACCOUNT] = settings->limit_account,
+                              [CR_THROTTLE_PAIR] = settings->limit_pair,
+                              [CR_THROTTLE_SOURCE] = settings->limit_source,
+                              [CR_THROTTLE_SOURCE_56] = settings->limit_source_56,
+                              [CR_THROTTLE_SOURCE_48] = settings->limit_source_48,
+                              [CR_THROTTLE_DEVICE] = settings->limit_device},
+                   .entries = (size_t)settings->limit_entries},
+        .password_chars_min = (unsigned)settings->password_length_min,
+        .password_list = settings->password_list,
+    };
+}
+
 static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
 {
     struct agent_context *context = argument;
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
-    char taken[CR_SETTINGS_NAMES_BYTES];
-    char restart[CR_SETTINGS_NAMES_BYTES];
     struct cr_settings_wrong wrong;
     if (settings_take(context, &settings, &wrong, &error) != CR_OK) {
         if (wrong.count == 0) /* what our own programs said over them */
@@ -150,15 +172,26 @@ static bool agent_reload(void *argument, struct cr_agent_settings *out_settings)
         cr_settings_wrong_log(&wrong);
         return false;
     }
-    cr_settings_take_over(&context->running, &settings, "server.", taken, restart, sizeof taken);
-    if (!context->in.served) /* `serve` has said it */
-        cr_place_changes_say(taken, restart);
-    about_write(context);
-    *out_settings =
-        (struct cr_agent_settings){.cache = (enum cr_cache)context->running.cache,
-                                   .cache_bytes = (size_t)context->running.cache_bytes,
-                                   .huge_pages = (enum cr_huge_pages)context->running.huge_pages};
+    context->next = context->running;
+    cr_settings_take_over(&context->next, &settings, "server.", context->taken, context->restart,
+                          sizeof context->taken);
+    *out_settings = settings_for_agent(&context->next);
     return true;
+}
+
+static void agent_reloaded(void *argument, bool taken)
+{
+    struct agent_context *context = argument;
+    if (!taken)
+        return;
+    context->running = context->next;
+    about_write(context);
+    cr_log_open("agent", (enum cr_log_level)context->running.log_level,
+                context->running.log_json != 0);
+    if (context->in.served)
+        return; /* `serve` says it, when its workers have it too */
+    cr_place_changes_say(context->taken, context->restart);
+    cr_log(CR_LOG_INFO, "settings read anew");
 }
 
 /* The store's URL may hold a password: then it comes as the first line of standard input. */
@@ -204,31 +237,19 @@ static int agent_run(struct agent_context *context, const struct cr_settings *se
         .state = state,
         .realm = settings->realm,
         .audit = settings->audit,
-        .settings = {.cache = (enum cr_cache)settings->cache,
-                     .cache_bytes = (size_t)settings->cache_bytes,
-                     .huge_pages = (enum cr_huge_pages)settings->huge_pages},
-        .idle = settings->idle,
-        .absolute = settings->absolute,
+        .settings = settings_for_agent(settings),
         .lease = settings->lease,
         .poll = settings->poll,
         .grace = settings->grace,
         .hash_threads = (unsigned)settings->hash_threads,
         .hash_queue = (size_t)settings->hash_queue,
-        .limits = {.off = settings->limits == 0,
-                   .limits = {[CR_THROTTLE_ACCOUNT] = settings->limit_account,
-                              [CR_THROTTLE_PAIR] = settings->limit_pair,
-                              [CR_THROTTLE_SOURCE] = settings->limit_source,
-                              [CR_THROTTLE_SOURCE_56] = settings->limit_source_56,
-                              [CR_THROTTLE_SOURCE_48] = settings->limit_source_48,
-                              [CR_THROTTLE_DEVICE] = settings->limit_device},
-                   .entries = (size_t)settings->limit_entries},
-        .password_chars_min = (unsigned)settings->password_length_min,
-        .password_list = settings->password_list,
         .app_mode = (unsigned)settings->socket_mode,
         .automatic = context->in.automatic,
         .ready_fd = context->in.ready_fd,
         .beat = context->in.beat_ms,
+        .answers_reloads = context->in.served && context->in.ready_fd >= 0,
         .reload = agent_reload,
+        .reloaded = agent_reloaded,
         .serves = agent_serves,
         .context = context,
     };

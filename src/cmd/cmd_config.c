@@ -216,7 +216,7 @@ static void example_row_print(size_t index)
     cr_setting_range(index, range, sizeof range);
     snprintf(text, sizeof text, "%c%s.%s%s%s%s", toupper((unsigned char)row->text[0]),
              row->text + 1, is_text ? "" : " Takes ", is_text ? "" : range, is_text ? "" : ".",
-             row->reloads ? " SIGHUP takes it over." : "");
+             row->reloads ? " SIGHUP takes it over." : " A change needs a restart.");
     comment_print(text);
     printf(row->normal[0] == '\0' ? "#%s =\n" : "#%s = %s\n", strchr(row->name, '.') + 1,
            row->normal);

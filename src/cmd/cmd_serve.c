@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/manager.h"
 #include "cmd/command.h"
@@ -26,8 +27,10 @@
 
 struct serving {
     struct cr_place place;
-    struct cr_settings running;
-    char packed[64 * 1024]; /* those, for the agent */
+    struct cr_settings running, next; /* next: read, and not in force yet */
+    char packed[64 * 1024];           /* those that run, for the agent */
+    char taken[CR_SETTINGS_NAMES_BYTES],
+        restart[CR_SETTINGS_NAMES_BYTES]; /* in what next differs */
     char store[CR_SETTING_TEXT_CHARS_MAX + 1];
     char state[PATH_MAX];
     char config[PATH_MAX];
@@ -411,22 +414,46 @@ static void agent_arguments(const struct serving *s, const char *out[AGENT_ARGUM
     out[length] = NULL;
 }
 
+/* Points into `settings`. */
+static struct cr_server_settings settings_for_server(const struct cr_settings *settings)
+{
+    return (struct cr_server_settings){.on_login = settings->on_login.policy,
+                                       .keep_count = settings->on_login.keep_count,
+                                       .idle = settings->idle,
+                                       .absolute = settings->absolute,
+                                       .clear_site_data = settings->clear_site_data,
+                                       .log_level = (enum cr_log_level)settings->log_level,
+                                       .log_json = settings->log_json != 0};
+}
+
 /* SIGHUP. Here is known what the options outweigh; the agent reads the file for itself. */
-static bool serve_reload(void *context)
+static bool serve_reload(void *context, struct cr_server_settings *out_settings)
 {
     struct serving *s = context;
     struct cr_settings settings;
     struct cr_error error = {.size = sizeof error};
     struct cr_settings_wrong wrong;
-    char taken[CR_SETTINGS_NAMES_BYTES];
-    char restart[CR_SETTINGS_NAMES_BYTES];
     if (cr_place_settings(&s->place, &settings, &wrong, &error) != CR_OK) {
         cr_settings_wrong_log(&wrong);
         return false;
     }
-    cr_settings_take_over(&s->running, &settings, NULL, taken, restart, sizeof taken);
-    cr_place_changes_say(taken, restart);
-    return cr_settings_pack(&s->running, s->packed, sizeof s->packed);
+    s->next = s->running;
+    cr_settings_take_over(&s->next, &settings, NULL, s->taken, s->restart, sizeof s->taken);
+    *out_settings = settings_for_server(&s->next);
+    return true;
+}
+
+static void serve_reloaded(void *context, bool taken)
+{
+    struct serving *s = context;
+    if (!taken)
+        return;
+    s->running = s->next;
+    bool packed = cr_settings_pack(&s->running, s->packed, sizeof s->packed);
+    CR_ASSERT(packed); /* it has room for the longest of each */
+    cr_log_open("serve", (enum cr_log_level)s->running.log_level, s->running.log_json != 0);
+    cr_place_changes_say(s->taken, s->restart);
+    cr_log(CR_LOG_INFO, "settings read anew");
 }
 
 int cr_cmd_serve(int argc, char **argv)
@@ -493,16 +520,11 @@ int cr_cmd_serve(int argc, char **argv)
                                         .state = s.state,
                                         .agent_arguments = arguments,
                                         .agent_settings = s.packed,
+                                        .settings = settings_for_server(settings),
                                         .reload = serve_reload,
-                                        .on_login = settings->on_login.policy,
-                                        .keep_count = settings->on_login.keep_count,
-                                        .idle = settings->idle,
-                                        .absolute = settings->absolute,
-                                        .clear_site_data = settings->clear_site_data,
+                                        .reloaded = serve_reloaded,
                                         .behind_tls = settings->behind_tls != 0,
                                         .connections_max = (unsigned)settings->connections,
-                                        .log_level = (enum cr_log_level)settings->log_level,
-                                        .log_json = settings->log_json != 0,
                                         .agent_ready = agent_ready,
                                         .serving = serving_say,
                                         .context = &s};

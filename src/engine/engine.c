@@ -19,6 +19,9 @@
 #include "base/bytes.h"
 #include "engine/internal.h"
 
+#define IDLE_MS_DEFAULT (30LL * 60 * 1000)
+#define ABSOLUTE_MS_DEFAULT (12LL * 3600 * 1000)
+
 cr_boot_ns cr_engine_now(const struct cr_engine *engine)
 {
     return cr_clock_boot(engine->loop->clock);
@@ -222,6 +225,12 @@ enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache
     return CR_OK;
 }
 
+void cr_engine_set_lifetimes(struct cr_engine *engine, cr_span_ms idle, cr_span_ms absolute)
+{
+    engine->options.idle = idle != 0 ? idle : IDLE_MS_DEFAULT;
+    engine->options.absolute = absolute != 0 ? absolute : ABSOLUTE_MS_DEFAULT;
+}
+
 static void sweep_fired(struct cr_timer *timer);
 
 /* At a random offset, so that the engines of a fleet do not sweep at once. */
@@ -309,9 +318,9 @@ static void options_complete(struct cr_engine_options *options)
     if (options->realm == NULL)
         options->realm = "cloakroom";
     if (options->idle == 0)
-        options->idle = 30LL * 60 * 1000;
+        options->idle = IDLE_MS_DEFAULT;
     if (options->absolute == 0)
-        options->absolute = 12LL * 3600 * 1000;
+        options->absolute = ABSOLUTE_MS_DEFAULT;
     if (options->lease == 0)
         options->lease = 5000;
     if (options->poll == 0)

@@ -194,6 +194,8 @@ const struct cr_keyring *cr_engine_keyring(const struct cr_engine *engine); /* o
  * CR_E_LIMIT: the memory cannot be had; the old table stays. */
 CR_MUST_CHECK enum cr_status cr_engine_set_cache(struct cr_engine *engine, enum cr_cache cache,
                                                  size_t bytes, enum cr_huge_pages huge_pages);
+/* The lifetimes of sessions that do not say, for those made from now on; 0: the defaults. */
+void cr_engine_set_lifetimes(struct cr_engine *engine, cr_span_ms idle, cr_span_ms absolute);
 enum cr_cache cr_engine_cache(const struct cr_engine *engine);
 int cr_engine_table_fd(const struct cr_engine *engine); /* -1: none that can be shared */
 bool cr_engine_has_store(const struct cr_engine *engine);

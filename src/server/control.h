@@ -11,13 +11,14 @@
 #define CR_CONTROL_FD 3 /* in the worker */
 
 enum cr_control_kind {
-    CR_CONTROL_START = 1,  /* to the worker, first: `settings`; its listening sockets */
-    CR_CONTROL_AGENT = 2,  /* to the worker: a connected descriptor to the agent */
-    CR_CONTROL_DRAIN = 3,  /* to the worker: finish what is under way, and exit */
-    CR_CONTROL_READY = 4,  /* from the worker: it serves; the page on which it counts */
-    CR_CONTROL_LONELY = 5, /* from the worker: its connection to the agent has ended */
-    CR_CONTROL_ALIVE = 7,  /* from the worker: it goes round, as every `settings.beat` */
-    CR_CONTROL_PAGE = 6,   /* to the ops worker: the page of worker `settings.number` */
+    CR_CONTROL_START = 1,    /* to the worker, first: `settings`; its listening sockets */
+    CR_CONTROL_AGENT = 2,    /* to the worker: a connected descriptor to the agent */
+    CR_CONTROL_DRAIN = 3,    /* to the worker: finish what is under way, and exit */
+    CR_CONTROL_READY = 4,    /* from the worker: it serves; the page on which it counts */
+    CR_CONTROL_LONELY = 5,   /* from the worker: its connection to the agent has ended */
+    CR_CONTROL_ALIVE = 7,    /* from the worker: it goes round, as every `settings.beat` */
+    CR_CONTROL_PAGE = 6,     /* to the ops worker: the page of worker `settings.number` */
+    CR_CONTROL_SETTINGS = 8, /* to the worker: what a reload has changed of `settings` */
 };
 
 struct cr_worker_settings {
@@ -40,7 +41,7 @@ struct cr_worker_settings {
 
 struct cr_control {
     enum cr_control_kind kind;
-    struct cr_worker_settings settings; /* with CR_CONTROL_START, CR_CONTROL_PAGE */
+    struct cr_worker_settings settings; /* with CR_CONTROL_START, _PAGE and _SETTINGS */
     size_t fd_count;
     int fds[CR_SERVER_LISTEN_MAX]; /* sent: stay the sender's; received: the receiver's */
 };

@@ -20,6 +20,17 @@
 #define CR_SERVER_LISTEN_MAX 8
 #define CR_SERVER_OPS_SOCKET "ops.sock" /* in the state directory, where no other is named */
 
+/* What a reload may change. */
+struct cr_server_settings {
+    enum cr_policy on_login;
+    unsigned keep_count;         /* with CR_POLICY_KEEP_N */
+    cr_span_ms idle, absolute;   /* of sessions made here; 0: the agent's defaults */
+    const char *clear_site_data; /* what a log-out clears in the browser, as the header's words
+                                    (cookies,storage); NULL: cookies; empty: nothing */
+    enum cr_log_level log_level;
+    bool log_json;
+};
+
 struct cr_server_options {
     const char *const *listen; /* numeric addresses: "127.0.0.1:8080", "[::1]:8080" */
     size_t listen_count;       /* 1 to CR_SERVER_LISTEN_MAX */
@@ -40,11 +51,7 @@ struct cr_server_options {
     const char *const *agent_arguments;
     const char *agent_settings;
 
-    enum cr_policy on_login;
-    unsigned keep_count;         /* with CR_POLICY_KEEP_N */
-    cr_span_ms idle, absolute;   /* of sessions made here; 0: the agent's defaults */
-    const char *clear_site_data; /* what a log-out clears in the browser, as the header's words
-                                    (cookies,storage); NULL: cookies; empty: nothing */
+    struct cr_server_settings settings;
     /* A proxy in front speaks TLS: the cookie is __Host-cloakroom also on a loopback address.
      * Without it a server that listens on loopback alone is for development, and says so. */
     bool behind_tls;
@@ -57,16 +64,15 @@ struct cr_server_options {
     unsigned connections_max; /* of a worker; 0: 1000 */
     bool unconfined;          /* serve also where the kernel does not let workers be confined */
 
-    enum cr_log_level log_level;
-    bool log_json;
-
     /* Once, when the agent serves for the first time and before anybody is let in. False: give up.
      * May be NULL. */
     bool (*agent_ready)(void *context);
-    /* SIGHUP: look at the settings anew. False: they are bad, and the agent is not told. May be
-     * NULL.
-     */
-    bool (*reload)(void *context);
+    /* SIGHUP: look at the settings anew. False: they are bad (the callee has said so), and nobody
+     * is told. NULL: nothing is reloaded. */
+    bool (*reload)(void *context, struct cr_server_settings *out_settings);
+    /* The agent has answered: it has taken its part of them over, and the workers are about to
+     * get theirs; or not, and all stays as it was. May be NULL. */
+    void (*reloaded)(void *context, bool taken);
     /* Once, when every worker serves. May be NULL. */
     void (*serving)(void *context);
     void *context;
@@ -74,7 +80,7 @@ struct cr_server_options {
 
 /* Runs until SIGTERM or SIGINT, and then lets requests under way finish. Call it in a process of
  * one thread, which exits with the answer: 0 after a clean stop, 1 when the start failed (said in
- * the log). SIGHUP goes to the agent. */
+ * the log). SIGHUP reloads. */
 int cr_server_main(const struct cr_server_options *options);
 
 /* `cloakroom worker`: everything it needs comes over descriptor 3, its supervisor's. */

@@ -59,6 +59,7 @@ struct worker_slot {
     int control; /* -1: none */
     bool ready;
     bool wants_agent;
+    bool wants_settings;  /* it has not been told of the last reload */
     cr_boot_ns agent_due; /* not before */
     int listen[CR_SERVER_LISTEN_MAX];
     size_t listen_count;
@@ -70,8 +71,23 @@ struct worker_slot {
 #define SLOTS_MAX (CR_SERVER_WORKERS_MAX + 1)
 _Static_assert(SLOTS_MAX <= CR_HTTP_PAGES_MAX, "each has a page");
 
+/* Settings as workers get them. */
+struct tunable {
+    struct cr_server_settings settings;
+    char clear_site_data[sizeof(((struct cr_worker_settings *)NULL)->clear_site_data)];
+};
+
+enum reload {
+    RELOAD_NONE,
+    RELOAD_WANTED, /* as soon as an agent serves: before, SIGHUP would end it */
+    RELOAD_ASKED,  /* the agent was told, and has not answered */
+    RELOAD_AGAIN   /* so, and another is wanted after it */
+};
+
 struct supervisor {
     const struct cr_server_options *options;
+    struct tunable running, fresh;
+    enum reload reload;
     enum stage stage;
     bool failed;
     cr_boot_ns now, started;
@@ -82,7 +98,6 @@ struct supervisor {
     struct cr_child agent;
     int agent_ready; /* the pipe that says so; -1: nothing is awaited */
     bool agent_serves;
-    bool agent_reloads; /* it is to be told as soon as it serves: before, SIGHUP would end it */
     cr_boot_ns agent_heard;
     char agent_line[1024];
     size_t agent_line_count;
@@ -142,6 +157,9 @@ static void fail(struct supervisor *s)
     s->failed = true;
     s->stage = STAGE_GONE;
 }
+
+static void reload(struct supervisor *s);
+static void reload_answered(struct supervisor *s, bool taken);
 
 /* --- The agent --- */
 
@@ -243,9 +261,8 @@ static bool ops_listen(struct supervisor *s)
 static void agent_serves(struct supervisor *s)
 {
     s->agent_serves = true;
-    if (s->agent_reloads)
-        (void)kill(s->agent.pid, SIGHUP);
-    s->agent_reloads = false;
+    if (s->reload == RELOAD_WANTED)
+        reload(s);
     for (unsigned i = 0; i < s->slot_count; i++)
         s->workers[i].wants_agent = true;
     if (s->stage != STAGE_AGENT)
@@ -258,7 +275,7 @@ static void agent_serves(struct supervisor *s)
     s->stage = STAGE_WORKERS;
 }
 
-/* After its first line: that it goes round. */
+/* After its first line: that it goes round, and what became of a reload. */
 static void agent_beat_take(struct supervisor *s)
 {
     char beats[64];
@@ -269,6 +286,9 @@ static void agent_beat_take(struct supervisor *s)
         s->agent_heard = s->now;
     else
         fd_close(&s->agent_ready); /* its end is about to be noticed */
+    for (ssize_t i = 0; i < count; i++)
+        if (beats[i] == '+' || beats[i] == '-')
+            reload_answered(s, beats[i] == '+');
 }
 
 /* Its first line: "READY=1", or a number and why not. */
@@ -291,7 +311,7 @@ static void agent_line_take(struct supervisor *s)
     s->agent_line[s->agent_line_count] = '\0';
     s->agent_line[strcspn(s->agent_line, "\n")] = '\0';
     bool ready = strcmp(s->agent_line, "READY=1") == 0;
-    if (!ready || beat_of(s) == 0)
+    if (!ready)
         fd_close(&s->agent_ready);
     s->agent_heard = s->now;
     if (ready)
@@ -307,6 +327,9 @@ static void agent_ended(struct supervisor *s, int status)
     while (s->agent_ready >= 0)
         agent_line_take(s);
     s->agent_serves = false;
+    /* The next one starts with the settings from before, and is told again. */
+    if (s->reload != RELOAD_NONE)
+        s->reload = RELOAD_WANTED;
     if (s->stage == STAGE_STOPPING) {
         s->stage = STAGE_GONE;
         return;
@@ -334,6 +357,8 @@ static bool is_dev(const struct supervisor *s)
     return loopback;
 }
 
+/* --- Settings --- */
+
 /* cookies, storage -> "cookies", "storage". False: too long, or no words. */
 static bool words_quote(const char *words, char *out, size_t capacity)
 {
@@ -351,33 +376,115 @@ static bool words_quote(const char *words, char *out, size_t capacity)
     return true;
 }
 
+/* What is wrong is said before anything is opened or changed. */
+static bool tunable_take(const struct cr_server_settings *settings, struct tunable *out)
+{
+    const char *words = settings->clear_site_data != NULL ? settings->clear_site_data : "cookies";
+    out->settings = *settings;
+    if (words_quote(words, out->clear_site_data, sizeof out->clear_site_data))
+        return true;
+    cr_log(CR_LOG_ERROR, "%s is not a list of what Clear-Site-Data can name, such as cookies",
+           words);
+    return false;
+}
+
+static struct cr_control settings_message(const struct supervisor *s, enum cr_control_kind kind)
+{
+    const struct cr_server_settings *settings = &s->running.settings;
+    struct cr_control message = {.kind = kind,
+                                 .settings = {
+                                     .on_login = settings->on_login,
+                                     .keep_count = settings->keep_count,
+                                     .idle = settings->idle,
+                                     .absolute = settings->absolute,
+                                     .log_level = settings->log_level,
+                                     .log_json = settings->log_json,
+                                 }};
+    memcpy(message.settings.clear_site_data, s->running.clear_site_data,
+           sizeof s->running.clear_site_data);
+    return message;
+}
+
+/* A worker that does not read is told the next time; one that is gone, when it is replaced. */
+static void worker_settings_tell(const struct supervisor *s, struct worker_slot *worker)
+{
+    const struct cr_control message = settings_message(s, CR_CONTROL_SETTINGS);
+    worker->wants_settings = cr_control_send(worker->control, &message) == CR_BUSY;
+    if (worker->wants_settings)
+        worker->agent_due = cr_boot_add(s->now, RETRY_MS);
+}
+
+static unsigned long long monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+}
+
+static void reload_end(struct supervisor *s)
+{
+    s->reload = RELOAD_NONE;
+    if (s->stage == STAGE_SERVING)
+        cr_manager_tell(&s->manager, "READY=1");
+}
+
+/* READY follows also when the settings are bad: what serves is what served before. */
+static void reload(struct supervisor *s)
+{
+    if (s->options->reload == NULL || s->stage >= STAGE_DRAINING)
+        return;
+    if (s->reload == RELOAD_ASKED || s->reload == RELOAD_AGAIN) {
+        s->reload = RELOAD_AGAIN;
+        return;
+    }
+    if (s->stage == STAGE_SERVING && s->reload == RELOAD_NONE)
+        cr_manager_tell(&s->manager, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_us());
+    s->reload = RELOAD_WANTED;
+    struct cr_server_settings settings = s->running.settings;
+    if (!s->options->reload(s->options->context, &settings)) {
+        reload_end(s);
+    } else if (!tunable_take(&settings, &s->fresh)) {
+        if (s->options->reloaded != NULL)
+            s->options->reloaded(s->options->context, false);
+        reload_end(s);
+    } else if (s->agent_serves && s->agent.pid != 0 && kill(s->agent.pid, SIGHUP) == 0) {
+        s->reload = RELOAD_ASKED;
+    }
+}
+
+static void reload_answered(struct supervisor *s, bool taken)
+{
+    bool again = s->reload == RELOAD_AGAIN;
+    if (s->reload != RELOAD_ASKED && !again)
+        return; /* somebody else has sent it a signal */
+    if (taken) {
+        s->running = s->fresh;
+        for (unsigned i = 0; i < s->slot_count; i++)
+            if (s->workers[i].control >= 0)
+                worker_settings_tell(s, &s->workers[i]);
+    }
+    if (s->options->reloaded != NULL)
+        s->options->reloaded(s->options->context, taken);
+    s->reload = again ? RELOAD_WANTED : RELOAD_ASKED;
+    if (again)
+        reload(s);
+    else
+        reload_end(s);
+}
+
 static enum cr_status worker_hand_over(const struct supervisor *s, struct worker_slot *worker)
 {
     const struct cr_server_options *options = s->options;
-    const char *clear = options->clear_site_data != NULL ? options->clear_site_data : "cookies";
-    struct cr_control message = {
-        .kind = CR_CONTROL_START,
-        .settings =
-            {
-                .number = (unsigned)(worker - s->workers) + 1,
-                .dev = is_dev(s),
-                .on_login = options->on_login,
-                .keep_count = options->keep_count,
-                .idle = options->idle,
-                .absolute = options->absolute,
-                .connections_max = options->connections_max > 0 ? options->connections_max : 1000,
-                .beat = beat_of(s),
-                .unconfined = options->unconfined,
-                .log_level = options->log_level,
-                .log_json = options->log_json,
-                .ops = is_ops(s, worker),
-                .socket_mode = options->ops_socket_mode,
-            },
-        .fd_count = worker->listen_count,
-    };
-    bool quoted = words_quote(clear, message.settings.clear_site_data,
-                              sizeof message.settings.clear_site_data);
-    CR_ASSERT(quoted); /* settings_check */
+    struct cr_control message = settings_message(s, CR_CONTROL_START);
+    struct cr_worker_settings *settings = &message.settings;
+    settings->number = (unsigned)(worker - s->workers) + 1;
+    settings->dev = is_dev(s);
+    settings->connections_max = options->connections_max > 0 ? options->connections_max : 1000;
+    settings->beat = beat_of(s);
+    settings->unconfined = options->unconfined;
+    settings->ops = is_ops(s, worker);
+    settings->socket_mode = options->ops_socket_mode;
+    message.fd_count = worker->listen_count;
     memcpy(message.fds, worker->listen, sizeof(int) * worker->listen_count);
     if (message.settings.ops)
         message.fds[message.fd_count++] = s->counted.fd;
@@ -405,6 +512,7 @@ static enum cr_status worker_start(struct supervisor *s, struct worker_slot *wor
     worker->control = ends[0];
     worker->ready = false;
     worker->wants_agent = false;
+    worker->wants_settings = false;
     worker->agent_due = 0;
     if (st == CR_OK)
         count_start(s, kind_of(s, worker));
@@ -560,13 +668,6 @@ static void stop_go_on(struct supervisor *s)
 
 /* --- The service manager's watchdog --- */
 
-static unsigned long long monotonic_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
-}
-
 static bool is_silent(const struct supervisor *s, cr_boot_ns heard)
 {
     return s->now > cr_boot_add(heard, s->manager.watchdog / WATCHDOG_SILENCE);
@@ -611,18 +712,6 @@ static void watchdog_feed(struct supervisor *s)
 }
 
 /* --- The loop --- */
-
-/* READY follows also when the settings are bad: what serves is what served before. */
-static void reload(struct supervisor *s)
-{
-    cr_manager_tell(&s->manager, "RELOADING=1\nMONOTONIC_USEC=%llu", monotonic_us());
-    if (s->options->reload == NULL || s->options->reload(s->options->context)) {
-        s->agent_reloads = !s->agent_serves;
-        if (s->agent_serves && s->agent.pid != 0)
-            (void)kill(s->agent.pid, SIGHUP);
-    }
-    cr_manager_tell(&s->manager, "READY=1");
-}
 
 static void signals_take(struct supervisor *s)
 {
@@ -673,6 +762,10 @@ static void due_start(struct supervisor *s)
         if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0 &&
             s->workers[i].agent_due <= s->now)
             worker_connect(s, &s->workers[i]);
+    for (unsigned i = 0; i < s->slot_count; i++)
+        if (s->workers[i].wants_settings && s->workers[i].control >= 0 &&
+            s->workers[i].agent_due <= s->now)
+            worker_settings_tell(s, &s->workers[i]);
 }
 
 static void earlier(cr_boot_ns *due, cr_boot_ns other)
@@ -691,7 +784,8 @@ static int poll_timeout(struct supervisor *s)
     for (unsigned i = 0; i < s->slot_count; i++) {
         if (s->workers[i].child.pid == 0 && s->stage > STAGE_AGENT && s->stage < STAGE_DRAINING)
             earlier(&due, s->workers[i].child.due);
-        if (s->agent_serves && s->workers[i].wants_agent && s->workers[i].control >= 0)
+        if (((s->agent_serves && s->workers[i].wants_agent) || s->workers[i].wants_settings) &&
+            s->workers[i].control >= 0)
             earlier(&due, s->workers[i].agent_due);
     }
     if (due == CR_BOOT_NEVER)
@@ -836,19 +930,6 @@ static bool listen_all(struct supervisor *s)
     return true;
 }
 
-/* What is wrong is said before anything is opened. */
-static bool settings_check(const struct cr_server_options *options)
-{
-    struct cr_worker_settings settings;
-    if (options->clear_site_data == NULL ||
-        words_quote(options->clear_site_data, settings.clear_site_data,
-                    sizeof settings.clear_site_data))
-        return true;
-    cr_log(CR_LOG_ERROR, "%s is not a list of what Clear-Site-Data can name, such as cookies",
-           options->clear_site_data);
-    return false;
-}
-
 static bool signals_open(struct supervisor *s)
 {
     static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
@@ -915,8 +996,9 @@ int cr_server_main(const struct cr_server_options *options)
         cr_log(CR_LOG_ERROR, "the state directory's path is too long for a socket: %s",
                options->state);
         s->failed = true;
-    } else if (!settings_check(options) || (options->ops_listen != NULL && !monitor_parse(s)) ||
-               !signals_open(s) || !counted_open(s) || !monitor_open(s) || !listen_all(s)) {
+    } else if (!tunable_take(&options->settings, &s->running) ||
+               (options->ops_listen != NULL && !monitor_parse(s)) || !signals_open(s) ||
+               !counted_open(s) || !monitor_open(s) || !listen_all(s)) {
         s->failed = true;
     } else {
         supervise(s);

@@ -79,6 +79,20 @@ static void processes_map(struct worker *worker, int fd)
     (void)close(fd);
 }
 
+/* Of what can change while running, all: requests under way go on with either. */
+static void settings_take(struct worker *worker, const struct cr_worker_settings *settings)
+{
+    struct cr_worker_settings *own = &worker->settings;
+    memcpy(own->clear_site_data, settings->clear_site_data, sizeof own->clear_site_data);
+    for (size_t i = 0; i < FRONTS_MAX; i++) {
+        worker->sites[i].on_login = settings->on_login;
+        worker->sites[i].keep_count = settings->keep_count;
+        worker->sites[i].idle = settings->idle;
+        worker->sites[i].absolute = settings->absolute;
+    }
+    cr_log_open(worker->who, settings->log_level, settings->log_json);
+}
+
 static enum cr_status start_receive(struct worker *worker)
 {
     struct cr_control message;
@@ -96,10 +110,6 @@ static enum cr_status start_receive(struct worker *worker)
     for (size_t i = 0; i < FRONTS_MAX; i++)
         worker->sites[i] = (struct cr_http_site){
             .dev = worker->settings.dev || ops,
-            .on_login = worker->settings.on_login,
-            .keep_count = worker->settings.keep_count,
-            .idle = worker->settings.idle,
-            .absolute = worker->settings.absolute,
             .clear_site_data = worker->settings.clear_site_data,
             .clock = worker->clock,
             .surface = !ops     ? CR_HTTP_PUBLIC
@@ -111,7 +121,7 @@ static enum cr_status start_receive(struct worker *worker)
         (void)snprintf(worker->who, sizeof worker->who, "ops worker");
     else
         (void)snprintf(worker->who, sizeof worker->who, "worker %u", worker->settings.number);
-    cr_log_open(worker->who, worker->settings.log_level, worker->settings.log_json);
+    settings_take(worker, &message.settings);
     if (ops)
         processes_map(worker, message.fds[worker->listen_count]);
     return CR_OK;
@@ -234,6 +244,9 @@ static void control_take(struct worker *worker)
         case CR_CONTROL_PAGE:
             CR_ASSERT(message.fd_count == 1);
             page_take(worker, message.settings.number, message.fds[0]);
+            break;
+        case CR_CONTROL_SETTINGS:
+            settings_take(worker, &message.settings);
             break;
         case CR_CONTROL_START:
         case CR_CONTROL_READY:

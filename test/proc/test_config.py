@@ -11,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent), str(pathlib.Path(__file__).parent)]
 sys.dont_write_bytecode = True
@@ -270,6 +271,183 @@ def a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_ch
         assert "taken over" not in said and "restarted" not in said, said
 
 
+def guess(server, password="wrong horse battery staple"):
+    """The status of a log-in from a browser that nobody knows."""
+    connection = scratch.Connection(server.port)
+    try:
+        return connection.ask("POST", "/login", body={"user": "alice", "password": password,
+                                                      "mode": "bearer"})[0]
+    finally:
+        connection.close()
+
+
+def limits(account):
+    return ("[session]\non_login = keep\n[login]\n"
+            f"limit_account = {account}\nlimit_pair = off\nlimit_source = off\n")
+
+
+def a_changed_limit_holds_for_the_next_guess_and_what_is_owed_stays_owed():
+    path = file_with(limits("3/1h"))
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        assert [guess(server), guess(server)] == [401, 401]
+        said = change(server, path, limits("2/1h"), "settings read anew")
+        assert "taken over from the settings: login.limit_account" in said, said
+        assert guess(server) == 429 and guess(server, server.password) == 429
+        change(server, path, limits("2/never"), "login.limit_account is `off`, or one to four")
+        assert guess(server) == 429, "a bad file has changed a limit"
+        change(server, path, limits("9/1h"), "settings read anew")
+        assert [guess(server) for _ in range(10)].count(429) >= 3, "what was owed is forgotten"
+        change(server, path, limits("off"), "settings read anew")
+        assert guess(server) == 401 and guess(server, server.password) == 200
+        change(server, path, limits("2/1h"), "settings read anew")
+        assert guess(server) == 429, "what was owed is forgotten by switching the limit off and on"
+        change(server, path, limits("2/1h") + "limits = off\n", "settings read anew")
+        assert guess(server) == 401
+        assert ask_session(server, token) == 200
+
+
+def lifetime(server, token):
+    """Seconds from its beginning to its end, as it is told."""
+    connection = scratch.Connection(server.port)
+    status, body = connection.ask("GET", "/session", token)
+    connection.close()
+    assert status == 200, body
+    body = body.get("session", body)
+    until, since = (datetime.datetime.fromisoformat(body[key].replace("Z", "+00:00"))
+                    for key in ("expires_at", "created_at"))
+    return (until - since).total_seconds()
+
+
+def lifetimes_and_policy_hold_for_sessions_that_are_made_after_the_reload():
+    path = file_with("[session]\non_login = keep\nidle = 1h\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, first = server.login()
+        change(server, path, "[session]\non_login = keep\nprofile = aal3\n", "settings read anew")
+        _, second = server.login()
+        assert lifetime(server, second) <= 15 * 60 + 1, "the new profile does not hold"
+        assert lifetime(server, first) > 30 * 60, "an earlier session has changed"
+        # A worker that is replaced is as the others are.
+        for pid in server.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        scratch.until(lambda: server.worker_pids() and server.is_whole(), "the workers")
+        _, third = server.login()
+        assert lifetime(server, third) <= 15 * 60 + 1, "a worker that was replaced has old settings"
+        change(server, path, "[session]\non_login = keep\nprofile = aal3\nidle = 1d\n",
+               f"{path}:4: session.idle is 1d, and 15m is the most")
+        change(server, path, "[session]\nidle = 2h\n", "settings read anew")
+        _, last = server.login()
+        assert lifetime(server, last) > 3600
+        assert [ask_session(server, token) for token in (first, second, third)] == [401] * 3, "replace"
+        # And of sessions that an application makes, which the agent gives their lifetimes.
+        app = scratch.Attached(server.app)
+        made = app.do("login", "alice")
+        assert lifetime(server, made[-1]) > 3600, made
+        app.close()
+
+
+def add_user(server, name, password):
+    """What is said where it is refused; '': it was added."""
+    done = subprocess.run([scratch.PROGRAM, "user", "add", name, "--store", server.store, "--state",
+                           str(server.state)], input=f"{password}\n", text=True, timeout=60,
+                          capture_output=True, check=False)
+    assert (done.returncode == 0) == (done.stderr == ""), done
+    return done.stderr
+
+
+def rules_for_passwords_and_their_list_are_read_anew_or_nothing_is():
+    listed = scratch.folder("list") / "list.txt"
+    listed.write_text("one unusual password\n")
+    path = file_with(f"[password]\nlist = {listed}\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        assert add_user(server, "ben", "One Unusual Password") and add_user(server, "ben", "twelve chars")
+        assert add_user(server, "ben", "another unusual one") == ""
+        # The same name, other lines: read anew, too.
+        listed.write_text("another unusual one\n")
+        said = change(server, path, f"[password]\nlist = {listed}\nlength_min = 12\n", "settings read anew")
+        assert "taken over from the settings: password.length_min" in said, said
+        assert add_user(server, "carl", "Another Unusual One")
+        assert add_user(server, "carl", "one unusual password") == ""
+        assert add_user(server, "dora", "twelve chars") == ""
+        # What cannot be read leaves all as it was: rules, limits, lifetimes, in every process.
+        said = change(server, path, f"[password]\nlist = {listed}.gone\nlength_min = 8\n[session]\n"
+                      f"idle = 5m\n[log]\njson = yes\n", "the settings stay as they were")
+        assert "list.txt.gone" in said and "read anew" not in said and "taken over" not in said, said
+        assert add_user(server, "emil", "nine char") and add_user(server, "emil", "Another Unusual One")
+        assert lifetime(server, server.login()[1]) > 20 * 60
+        said = change(server, path, f"[password]\nlist = {listed}\nlength_min = 8\n", "settings read anew")
+        assert "taken over from the settings: password.length_min" in said, said
+        assert add_user(server, "emil", "nine char") == ""
+
+
+def the_log_changes_in_every_process():
+    path = file_with("")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        change(server, path, "[log]\njson = yes\n", '"text":"settings read anew"')
+        before = len(server.said())
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        scratch.until(lambda: server.is_whole(), "another worker")
+        scratch.end(server.process)
+        lines = [json.loads(line) for line in server.said()[before:].splitlines()]
+        assert {"serve", "agent"} <= {line["who"] for line in lines}, lines
+
+
+def a_reload_under_load_answers_nothing_wrongly():
+    def text(turn):
+        return (f"{limits(f'{50 + turn}/1h')}[session]\nidle = {20 + turn}m\n"
+                f"[cache]\nmemory = {2 + turn % 2}M\n[server]\nclear_site_data = cookies, storage\n")
+    path = file_with(text(0))
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        _, token = server.login()
+        stop, wrong, asked = threading.Event(), [], [0, 0]
+
+        def ask(index, connection):
+            while not stop.is_set():
+                status = connection.session(token)
+                asked[index] += 1
+                if status != 200:
+                    wrong.append(status)
+                    return
+        connections = list(server.connections().values())
+        threads = [threading.Thread(target=ask, args=(index, connection))
+                   for index, connection in enumerate(connections)]
+        for thread in threads:
+            thread.start()
+        try:
+            workers = server.worker_pids()
+            for turn in range(1, 13):
+                before = list(asked)
+                change(server, path, text(turn), "settings read anew")
+                server.login()
+                scratch.until(lambda before=before: wrong or all(b > a for a, b in zip(before, asked)), "asking")
+            assert server.worker_pids() == workers, "a worker has ended"
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        for connection in connections:
+            connection.close()
+        assert not wrong, wrong
+
+
+def signals_that_come_faster_than_a_reload_lose_nothing():
+    """The last file is what holds in the end, also when the agent is killed over it."""
+    path = file_with("[session]\non_login = keep\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        for turn in range(3):
+            for minutes in range(1, 6):
+                path.write_text(f"[session]\non_login = keep\nidle = {10 * turn + minutes}m\n")
+                server.process.send_signal(signal.SIGHUP)
+                if minutes == 4:
+                    os.kill(server.agent_pid(), signal.SIGKILL)
+            def is_in_force(want=60 * (10 * turn + 5)):
+                try:
+                    return lifetime(server, server.login()[1]) == want
+                except AssertionError:
+                    return False
+            scratch.until(is_in_force, "the last settings")
+
+
 def an_agent_that_is_replaced_runs_with_what_was_taken_last():
     """Also when the file has become bad meanwhile, or was never read."""
     path = file_with("[cache]\nmemory = 2M\n[session]\nidle = 10m\n")
@@ -321,8 +499,8 @@ def an_agent_alone_says_what_it_takes_over_and_what_needs_a_restart():
         for text, says, no in [
                 ("[cache]\nmemory = 4M\nhuge_pages = off\n",
                  ["taken over from the settings: cache.memory, cache.huge_pages"], ["restart"]),
-                ("[cache]\nmemory = 4M\nhuge_pages = off\n[log]\nlevel = debug\n[server]\nworkers = 9\n",
-                 ["to be restarted for: log.level"], ["taken over", "server.workers"]),
+                ("[cache]\nmemory = 4M\nhuge_pages = off\n[login]\nhash_threads = 2\n[server]\nworkers = 9\n",
+                 ["to be restarted for: login.hash_threads"], ["taken over", "server.workers"]),
                 ("[cache]\nmemory = 8M\nmemory = 4M\n",
                  [f"{path}:3: cache.memory stands here a second time"], ["read anew"]),
                 ("[session]\nprofile = aal3\nidle = 1h\n",
@@ -354,6 +532,12 @@ tap.main([
     the_example_file_has_every_setting_and_its_default,
     the_file_of_the_system_is_read_where_it_exists,
     a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_changes,
+    a_changed_limit_holds_for_the_next_guess_and_what_is_owed_stays_owed,
+    lifetimes_and_policy_hold_for_sessions_that_are_made_after_the_reload,
+    rules_for_passwords_and_their_list_are_read_anew_or_nothing_is,
+    the_log_changes_in_every_process,
+    a_reload_under_load_answers_nothing_wrongly,
+    signals_that_come_faster_than_a_reload_lose_nothing,
     an_agent_that_is_replaced_runs_with_what_was_taken_last,
     a_signal_to_an_agent_that_starts_is_not_lost_and_does_not_end_it,
     an_agent_alone_says_what_it_takes_over_and_what_needs_a_restart,

@@ -521,20 +521,20 @@ static void only_what_can_change_while_running_is_taken_over(void)
         const char *name, *value;
     } changes[] = {{"cache.memory", "1M"},
                    {"cache.kind", "none"},
-                   {"session.idle", "1m"},
+                   {"engine.lease", "1m"},
                    {"server.workers", "9"}};
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
         CHECK_STATUS(cr_settings_set(&fresh, changes[i].name, changes[i].value, by_option, &error),
                      CR_OK);
     cr_settings_take_over(&running, &fresh, "server.", taken, restart, sizeof taken);
     CHECK_STR(taken, "cache.kind, cache.memory");
-    CHECK_STR(restart, "session.idle");
+    CHECK_STR(restart, "engine.lease");
     CHECK_INT(running.cache_bytes, 1 << 20);
     CHECK_INT(running.cache, CR_CACHE_NONE);
-    CHECK_INT(running.idle, 30 * 60 * 1000);
+    CHECK_INT(running.lease, 5000);
     cr_settings_take_over(&running, &fresh, NULL, taken, restart, sizeof taken);
     CHECK_STR(taken, "");
-    CHECK_STR(restart, "server.workers, session.idle");
+    CHECK_STR(restart, "server.workers, engine.lease");
     CHECK_INT(running.workers, 2);
 }
 
