@@ -201,6 +201,7 @@ static enum cr_status agent_serve(struct agent *agent, struct cr_error *error)
     if (st == CR_OK && !own_table && !is_empty(settings->password_list))
         st = cr_common_open(settings->password_list, &agent->common, error);
     struct cr_password_rules rules = {.chars_min = settings->password_chars_min,
+                                      .realm = realm_of(agent->options),
                                       .common = agent->common};
     if (st == CR_OK && !own_table)
         st = store_open(url, &env, &store, error);
@@ -363,6 +364,7 @@ static void reload_end(struct agent *agent, bool taken)
 static void settings_put(struct agent *agent, const struct cr_agent_settings *settings)
 {
     const struct cr_password_rules rules = {.chars_min = settings->password_chars_min,
+                                            .realm = realm_of(agent->options),
                                             .common = agent->fresh_common};
     cr_engine_set_lifetimes(agent->engine, settings->idle, settings->absolute);
     if (agent->auth != NULL)

@@ -16,14 +16,18 @@ struct cr_common;
 
 struct cr_password_rules {
     unsigned chars_min;             /* 0: CR_PASSWORD_CHARS_MIN */
+    const char *realm;              /* whose passwords they are; may be NULL; stays the caller's */
     const struct cr_common *common; /* besides what is built in; may be NULL; stays the caller's */
 };
 
 /*
  * Whether `password` may be that of `user`. CR_PASSWORD_SHORT; CR_E_LIMIT: longer than
- * CR_PASSWORD_BYTES_MAX; CR_PASSWORD_COMMON: it is in the lists, or nothing but one of those, or up
- * to four bytes, over and over; CR_PASSWORD_KNOWN: so with the user's own name. Letters of either
- * case (ASCII) are the same here.
+ * CR_PASSWORD_BYTES_MAX; CR_PASSWORD_COMMON: it is in the lists, or is the name of this service
+ * or of the realm, or nothing but one of those, or up to four bytes, over and over;
+ * CR_PASSWORD_KNOWN: so with the user's own name. Letters of either case (ASCII) are the same here,
+ * up to eight digits, signs and blanks add nothing, and neither do runs of three bytes or more:
+ * the same again, or neighbours in the alphabet, in the digits or on a keyboard. What is left
+ * without those is to be more than four bytes.
  */
 CR_MUST_CHECK enum cr_status cr_password_judge(const struct cr_password_rules *rules,
                                                const struct cr_user *user, const void *password,
