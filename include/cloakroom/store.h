@@ -203,7 +203,8 @@ struct cr_account_row {
     cr_time_ms created_at, password_at;
     bool must_change;          /* the password is good for setting another, and for nothing else */
     cr_time_ms password_until; /* by the store's clock, it is none from then on; 0: for ever */
-    bool password_over;        /* that was reached when the row was read */
+    bool password_over;        /* when the row was read that was reached, or the clock was before
+                                  password_at: it was put back, and is not to make it good for longer */
     uint64_t generation;       /* of the user, read in the same snapshot */
 };
 

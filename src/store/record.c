@@ -118,7 +118,9 @@ void cr_account_row_change(struct cr_account_row *row, const struct cr_account_c
 
 void cr_account_row_judge(struct cr_account_row *row, cr_time_ms now)
 {
-    row->password_over = row->password_until != 0 && row->password_until <= now;
+    /* Before it was set: the clock was put back, and nobody can say how long it has been good. */
+    bool is_before = now < row->password_at;
+    row->password_over = row->password_until != 0 && (row->password_until <= now || is_before);
 }
 
 struct cr_log_row cr_log_row_for(enum cr_log_kind kind, const struct cr_ending *ending)

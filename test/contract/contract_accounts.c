@@ -162,6 +162,31 @@ static void a_password_that_must_be_changed_is_over_in_time(void)
     fixture_fini(&f);
 }
 
+/* ASVS E12. Nobody can say how long it has been good by then; for one that was never to be over
+ * that is nothing. */
+static void a_clock_that_is_put_back_does_not_bring_a_one_time_password_back(void)
+{
+    struct fixture f;
+    struct cr_log_row row;
+    if (!fixture_init(&f))
+        return;
+    account_add(&f, "bert", "h");
+    struct cr_account_change once = {
+        .add = true, .hash = "first", .must_change = true, .password_for = 900000};
+    CHECK_STATUS(account_change(&f, "anna", once, &row), CR_OK);
+    advance(&f, 300000);
+    CHECK(!account_of(&f, "anna").password_over);
+    f.clock.now_wall -= 3600000;
+    CHECK(account_of(&f, "anna").password_over);
+    CHECK(!account_of(&f, "bert").password_over);
+    /* Put right again: what was left is left. */
+    f.clock.now_wall += 3600000;
+    CHECK(!account_of(&f, "anna").password_over);
+    advance(&f, 600000);
+    CHECK(account_of(&f, "anna").password_over);
+    fixture_fini(&f);
+}
+
 static void an_account_that_is_not_there_cannot_be_changed(void)
 {
     struct fixture f;
@@ -271,6 +296,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(adding_an_account_ends_what_the_user_had_before),
     TAP_TEST(changes_of_an_account_end_sessions_unless_told_not_to),
     TAP_TEST(a_password_that_must_be_changed_is_over_in_time),
+    TAP_TEST(a_clock_that_is_put_back_does_not_bring_a_one_time_password_back),
     TAP_TEST(an_account_that_is_not_there_cannot_be_changed),
     TAP_TEST(a_change_that_expects_another_hash_changes_nothing),
     TAP_TEST(a_repeated_change_of_an_account_is_made_once),

@@ -864,7 +864,9 @@ static struct cr_account_row *account_of(struct state *state, const struct cr_us
 
 static void account_judge(cr_time_ms now, struct cr_account_row *account)
 {
-    account->password_over = account->password_until != 0 && account->password_until <= now;
+    bool is_before = now < account->password_at;
+    account->password_over =
+        account->password_until != 0 && (account->password_until <= now || is_before);
 }
 
 static enum cr_status list_account_find(struct cr_store *store, const struct cr_user *user,
