@@ -209,10 +209,69 @@ static void with_a_long_grace_no_token_of_a_new_key_is_said_to_be_none(void)
     world_close(&w);
 }
 
+/* Answered when the other engine has heard what it ended. */
+static void create_over(struct host *host, const struct cr_token *anonymous, struct answer *out)
+{
+    struct cr_create_request request = {
+        .policy = CR_POLICY_KEEP, .has_anonymous = true, .anonymous = *anonymous};
+    CHECK_STATUS(cr_user_parse("anna", 4, &request.user), CR_OK);
+    *out = (struct answer){0};
+    cr_engine_create_session(host->engine, &request, answered, out);
+}
+
+static enum cr_status explain(struct host *host, const struct cr_token *token)
+{
+    struct answer a = {0};
+    cr_engine_explain_token(host->engine, token, answered, &a);
+    CHECK_INT(a.count, 1);
+    return a.status;
+}
+
+static struct cr_token anonymous(struct host *host)
+{
+    struct answer a = {0};
+    struct cr_create_request request = {.policy = CR_POLICY_KEEP};
+    cr_engine_create_session(host->engine, &request, answered, &a);
+    CHECK_STATUS(a.status, CR_OK);
+    return a.token;
+}
+
+/* Else the session before the log-in would stay alive beside the one after it, and who was logged
+ * out would not be told why. */
+static void a_token_of_a_new_key_is_not_made_up_at_a_login_or_where_a_reason_is_asked_for(void)
+{
+    struct world w;
+    world_open(&w);
+    host_open(&w, 1, 600000, NULL);
+    world_run(&w, 2000);
+    w.hosts[1].plan = (struct cr_fault_plan){.kind = CR_FAULT_UNAVAILABLE, .count = UINT64_MAX};
+    (void)rotate(&w.hosts[0]);
+    world_run(&w, CR_KEY_WAIT_MS_MAX + 1000);
+    struct cr_token before = anonymous(&w.hosts[0]);
+    struct cr_token ended = login(&w.hosts[0]);
+    /* The store is back, and this engine has not asked for the keys yet. */
+    w.hosts[1].plan.kind = CR_FAULT_NONE;
+    struct answer refused, made;
+    create_over(&w.hosts[1], &before, &refused);
+    CHECK_INT(refused.count, 1);
+    CHECK_STATUS(refused.status, CR_UNAVAILABLE);
+    CHECK_STATUS(explain(&w.hosts[1], &ended), CR_UNAVAILABLE);
+    CHECK_STATUS(validate(&w.hosts[0], &before), CR_OK);
+    world_run(&w, 3000);
+    create_over(&w.hosts[1], &before, &made);
+    world_run(&w, 3 * LEASE_MS);
+    CHECK_INT(made.count, 1);
+    CHECK_STATUS(made.status, CR_OK);
+    CHECK_STATUS(validate(&w.hosts[0], &before), CR_ENDED);
+    CHECK(explain(&w.hosts[1], &ended) != CR_NOT_FOUND);
+    world_close(&w);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(a_new_key_signs_when_all_have_heard_of_it),
     TAP_TEST(a_key_that_was_added_while_an_engine_started_is_known_to_it),
     TAP_TEST(with_a_long_grace_no_token_of_a_new_key_is_said_to_be_none),
+    TAP_TEST(a_token_of_a_new_key_is_not_made_up_at_a_login_or_where_a_reason_is_asked_for),
 };
 
 int main(int argc, char **argv)
