@@ -117,6 +117,10 @@ def a_program_does_all_that_it_can():
         assert first.json("DELETE", f"/sessions/{other}")[0] == 404
         assert first.json("DELETE", "/sessions?except=current") == (200, {"ended": "done"})
         assert (first.status(), third.status()) == (200, 401)
+        status, body = first.json("GET", "/sessions")
+        assert status == 200 and [row["id"] for row in body["sessions"]] == [own], body
+        assert len(body["ended"]) == 2 and body["ended"][1]["id"] == other, body
+        assert all(row["reason"] == "device" and row["by"] == "the user" for row in body["ended"]), body
         assert first.json("POST", "/logout") == (200, {"ended": "done"})
         assert first.cookie is None and first.status() == 401
 

@@ -73,8 +73,9 @@ def readme_says_what_it_should(ran):
     phone = answers("curl -s -b phone")
     assert '"user":"admin"' in phone[0] and '"status":401' in phone[1].replace(" ", ""), phone
     assert all('"expires_at"' in said for said in answers("-d @login.json"))
-    devices = answers("/sessions")[0]
-    assert devices.count('"id"') == 1 and '"current":true' in devices, devices
+    devices = json.loads(answers("/sessions")[0])
+    assert [each["current"] for each in devices["sessions"]] == [True], devices
+    assert {each["reason"] for each in devices["ended"]} == {"replaced"}, devices
     assert "carol" in answers("user list")[0] and "one-time" in answers("user list")[0]
     assert "only one of us" in answers(" lock nightly")[0]
     assert "all sessions were ended" in answers(" restore ")[0]
