@@ -3,6 +3,8 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* Of the -shm file, as SQLite's format has it: one for each read mark. */
@@ -12,12 +14,17 @@
 /* A line of /proc/locks: whether it is a read of that log, and whose. */
 static long line_holder(const char *line, unsigned long index)
 {
-    long pid;
-    unsigned long number;
-    long long first;
-    if (sscanf(line, "%*s %*s %*s %*s %ld %*x:%*x:%lu %lld", &pid, &number, &first) != 3)
-        return 0; /* also of who waits for one */
-    return number == index && first >= READ_LOCK_FIRST && first <= READ_LOCK_LAST ? pid : 0;
+    char pid[32];
+    char file[64]; /* MAJOR:MINOR:INDEX */
+    char from[32];
+    if (sscanf(line, "%*s %*s %*s %*s %31s %63s %31s", pid, file, from) != 3)
+        return 0;
+    const char *number = strrchr(file, ':'); /* none in the line of who waits for a lock */
+    long first = strtol(from, NULL, 10);
+    return number != NULL && strtoul(number + 1, NULL, 10) == index && first >= READ_LOCK_FIRST &&
+                   first <= READ_LOCK_LAST
+               ? strtol(pid, NULL, 10)
+               : 0;
 }
 
 void cr_sqlite_log_look(const char *path, long except, struct cr_sqlite_log *out)
