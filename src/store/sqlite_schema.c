@@ -80,11 +80,11 @@ static const char *const steps[CR_SQLITE_VERSION] = {
     [5] = ("ALTER TABLE accounts ADD COLUMN must_change INTEGER NOT NULL DEFAULT 0;"
            "ALTER TABLE accounts ADD COLUMN password_until INTEGER NOT NULL DEFAULT 0;"),
     /* Links for a new password, by the hash of their token. */
-    [6] = "CREATE TABLE resets ("
-          " hash BLOB PRIMARY KEY, user BLOB NOT NULL, until INTEGER NOT NULL, sum BLOB NOT NULL)"
-          " STRICT, WITHOUT ROWID;"
-          "CREATE INDEX resets_by_user ON resets (user);"
-          "CREATE INDEX resets_by_until ON resets (until);",
+    [6] = ("CREATE TABLE resets ("
+           " hash BLOB PRIMARY KEY, user BLOB NOT NULL, until INTEGER NOT NULL, sum BLOB NOT NULL)"
+           " STRICT, WITHOUT ROWID;"
+           "CREATE INDEX resets_by_user ON resets (user);"
+           "CREATE INDEX resets_by_until ON resets (until);"),
     /* Where the session of one that is gone was; and those of one user, in the order in which they
      * ended: no row but of a session that is ended by itself is in that index. */
     [7] = ("ALTER TABLE log ADD COLUMN session_address TEXT NOT NULL DEFAULT '';"
@@ -92,9 +92,9 @@ static const char *const steps[CR_SQLITE_VERSION] = {
            "CREATE INDEX log_by_owner ON log (user) WHERE kind = 2 AND user IS NOT NULL;"),
     /* Debts keep hashes of names; what is owed stays, and of the names nothing, not even in what is
      * free. */
-    [8] = "PRAGMA secure_delete = ON;"
-          "UPDATE debts SET user = debt_name((SELECT identity FROM meta), user)"
-          " WHERE user IS NOT NULL;",
+    [8] = ("PRAGMA secure_delete = ON;"
+           "UPDATE debts SET user = debt_name((SELECT identity FROM meta), user)"
+           " WHERE user IS NOT NULL;"),
 };
 
 _Static_assert(CR_LOG_SESSION_CHANGED == 3 && CR_REASON_ROTATED == 12, "as the index has them");
