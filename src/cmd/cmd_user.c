@@ -80,8 +80,9 @@ static int user_failed(const struct cr_place *place, const struct cr_user *user,
                         ? " here, perhaps 15 for the agent"
                         : "");
     else if (status == CR_PASSWORD_COMMON)
-        cr_complain("that password is one of those that are tried first (a common one, or a short "
-                    "piece over and over): take several words; nothing was changed");
+        cr_complain("that password is one of those that are tried first (a common one, also with "
+                    "digits or signs added, or the same again and again): take several words; "
+                    "nothing was changed");
     else if (status == CR_PASSWORD_KNOWN)
         cr_complain("that password is the user's name; nothing was changed");
     else

@@ -135,9 +135,9 @@ const char *cr_http_password_unfit(struct cr_http_exchange *x)
                                "Several words make a good one; there are no other rules.",
                                x->note.password_chars_min);
     if (x->status == CR_PASSWORD_COMMON)
-        return "The new password is one of those that are tried first: it is in the list of common "
-               "passwords, or a short piece over and over. Take several words that do not belong "
-               "together.";
+        return "The new password is one of those that are tried first: a common one, also with "
+               "digits or signs added, or the same again and again. Take several words that do "
+               "not belong together.";
     if (x->status == CR_PASSWORD_KNOWN)
         return "The new password is your user name, or the password that it is to replace. Take "
                "another.";
