@@ -416,7 +416,7 @@ static void fuzzed(const struct fuzz_target *target)
     tap_note("%llu inputs, %llu taken, %llu refused", (unsigned long long)counts[i].inputs,
              (unsigned long long)counts[i].taken, (unsigned long long)counts[i].refused);
     /* Or it would have tested one side only. */
-    CHECK(counts[i].taken > 20 && counts[i].refused > 20);
+    CHECK(counts[i].taken > 0 && counts[i].refused > 0);
 }
 
 static void a_head_is_admitted_when_nobody_can_read_it_in_another_way(void)
