@@ -417,11 +417,15 @@ static void agent_arguments(const struct serving *s, const char *out[AGENT_ARGUM
 /* Points into `settings`. */
 static struct cr_server_settings settings_for_server(const struct cr_settings *settings)
 {
+    struct cr_networks proxies;
+    const char *wrong = cr_networks_read(settings->proxies, &proxies);
+    CR_ASSERT(wrong == NULL); /* cr_settings_finish has seen to that */
     return (struct cr_server_settings){.on_login = settings->on_login.policy,
                                        .keep_count = settings->on_login.keep_count,
                                        .idle = settings->idle,
                                        .absolute = settings->absolute,
                                        .clear_site_data = settings->clear_site_data,
+                                       .proxies = proxies,
                                        .log_level = (enum cr_log_level)settings->log_level,
                                        .log_json = settings->log_json != 0};
 }

@@ -20,7 +20,7 @@
 #include "cmd/settings.h"
 
 #define CR_DOCTOR_PROCESSES_MAX 80
-#define CR_DOCTOR_OTHERS_MAX 4
+#define CR_DOCTOR_OTHERS_MAX 32
 #define CR_DOCTOR_FINDINGS_MAX 64
 #define CR_DOCTOR_NAME_CHARS_MAX 63
 #define CR_DOCTOR_UNKNOWN (-1LL)  /* of a number: it could not be seen */

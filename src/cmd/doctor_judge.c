@@ -580,30 +580,19 @@ static bool listens_beyond(const char *listen)
     return beyond;
 }
 
-/* Who is before us is one address, and what a client says of its own is not believed (ASVS G1). */
+/* Who is before us is one address, and whom it speaks for is believed of named proxies only (ASVS
+ * G1). */
 static void sources_judge(struct judge *j)
 {
     const struct cr_settings *settings = &j->facts->settings;
-    const struct {
-        const char *name, *value;
-    } limits[] = {{"limit_pair", settings->limit_pair},
-                  {"limit_source", settings->limit_source},
-                  {"limit_source_56", settings->limit_source_56},
-                  {"limit_source_48", settings->limit_source_48}};
-    char lines[200] = "";
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        size_t length = strlen(lines);
-        if (strcmp(limits[i].value, "off") != 0)
-            snprintf(lines + length, sizeof lines - length, "%s%s = off", length > 0 ? ", " : "",
-                     limits[i].name);
-    }
-    if (lines[0] != '\0')
+    if (settings->proxies[0] == '\0')
         mend(say(j, CR_DOCTOR_NOTE, "CR-116",
-                 "all log-ins come from the proxy's address: anybody's wrong passwords (%s of "
-                 "them) keep everybody out whose browser has not been here before",
-                 strcmp(settings->limit_source, "off") != 0 ? settings->limit_source
-                                                            : settings->limit_pair),
-             "in [login], a line each: %s; account and device still limit", lines);
+                 "all requests come from the proxy's address: everybody's devices show it%s",
+                 settings->limits == 0 ? ""
+                                       : ", and anybody's wrong passwords keep everybody out whose "
+                                         "browser has not been here before"),
+             "proxies = 127.0.0.1 ::1 in [server], or where the proxy is; let it send "
+             "X-Forwarded-For");
 }
 
 static void server_judge(struct judge *j)
@@ -630,11 +619,11 @@ static void server_judge(struct judge *j)
         mend(say(j, CR_DOCTOR_NOTE, "behind-tls",
                  "plain HTTP on loopback, for development: cookies are sent without Secure"),
              "with a proxy before it that speaks TLS: --behind-tls yes");
+    else
+        sources_judge(j);
     if (settings->limits == 0)
         mend(say(j, CR_DOCTOR_NOTE, "limits-off", "wrong passwords are not limited"),
              "login.limits = on");
-    else if (settings->behind_tls != 0)
-        sources_judge(j);
 }
 
 /* ---- what there is to have */

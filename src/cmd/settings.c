@@ -36,6 +36,8 @@ static const struct cr_setting rows[] = {
      "HTTP workers", {{0}}},
     {"server.behind_tls", CR_SETTING_CHOICE, false, AT(behind_tls), 0, 0, "no", "behind-tls", "yes|no",
      "a proxy in front speaks TLS: secure cookies also on a loopback address", YES_NO},
+    {"server.proxies", CR_SETTING_TEXT, true, AT(proxies), 0, 400, "", NULL, "LIST",
+     "proxies whose X-Forwarded-For says where requests come from: up to 16 addresses and networks, such as 127.0.0.1 10.0.0.0/24, and no network that users are in; empty: what it says is not looked at", {{0}}},
     {"server.connections", CR_SETTING_COUNT, false, AT(connections), 1, 100000, "1000", NULL, "N",
      "connections of one worker at a time", {{0}}},
     {"server.clear_site_data", CR_SETTING_TEXT, true, AT(clear_site_data), 0, 100, "cookies", NULL, "LIST",

@@ -53,6 +53,7 @@ struct cr_settings {
     char listen[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t workers;
     int64_t behind_tls; /* 0, 1 */
+    char proxies[CR_SETTING_TEXT_CHARS_MAX + 1];
     int64_t connections;
     char clear_site_data[CR_SETTING_TEXT_CHARS_MAX + 1];
     char server_user[CR_SETTING_TEXT_CHARS_MAX + 1];

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/networks.h"
 #include "coord/limit.h"
 
 #define HOUR ((cr_span_ms)60 * 60 * 1000)
@@ -130,6 +131,23 @@ static enum cr_status limits_check(const struct cr_settings *settings, enum cr_s
     return st;
 }
 
+/* Whom to believe where a request comes from. */
+static enum cr_status proxies_check(const struct cr_settings *settings, enum cr_status st,
+                                    struct cr_settings_wrong *wrong, struct cr_error *out_error)
+{
+    char text[CR_SETTING_TEXT_CHARS_MAX + 160];
+    struct cr_networks proxies;
+    struct cr_error error = {.size = sizeof error};
+    if (st != CR_OK && wrong == NULL)
+        return st;
+    const char *why = cr_networks_read(settings->proxies, &proxies);
+    if (why == NULL)
+        return st;
+    (void)snprintf(text, sizeof text, "server.proxies is '%s': %s", settings->proxies, why);
+    (void)refuse(settings, "server.proxies", text, &error);
+    return cr_settings_wrong_add(wrong, st, &error, out_error);
+}
+
 /* Each as such is right. */
 static enum cr_status together_check(const struct cr_settings *settings, unsigned number,
                                      struct cr_error *out_error)
@@ -162,7 +180,8 @@ enum cr_status cr_settings_finish(struct cr_settings *settings, struct cr_settin
     for (unsigned number = 0; number < 3 && all_taken && (st == CR_OK || wrong != NULL); number++)
         if (together_check(settings, number, &error) != CR_OK)
             st = cr_settings_wrong_add(wrong, st, &error, out_error);
-    return limits_check(settings, st, wrong, out_error);
+    st = limits_check(settings, st, wrong, out_error);
+    return proxies_check(settings, st, wrong, out_error);
 }
 
 void cr_settings_policy_show(const struct cr_settings *settings, char *out, size_t capacity)

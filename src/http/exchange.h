@@ -43,6 +43,7 @@ struct cr_http_exchange {
     const struct cr_http_site *site;
     struct cr_room *room;
     struct cr_http_request request;
+    char client[INET6_ADDRSTRLEN]; /* request.peer, where a proxy has told it */
     struct cr_http_text body_sent;
     struct cr_http_fields fields;
     struct cr_http_text path, query, segment; /* segment: what the route's * stood for */

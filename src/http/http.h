@@ -14,6 +14,7 @@
 #include <cloakroom/session.h>
 
 #include "base/clock.h"
+#include "base/networks.h"
 
 #define CR_HTTP_HEADERS_MAX 64
 #define CR_HTTP_HEADER_BYTES_MAX 8192 /* request line and header fields, as they were sent */
@@ -50,6 +51,7 @@ struct cr_http_site {
     const char *clear_site_data; /* sent at log-out; NULL or empty: not sent */
     struct cr_clock *clock;
     enum cr_http_surface surface;
+    struct cr_networks proxies;          /* whose X-Forwarded-For is believed */
     const struct cr_http_census *census; /* for the last two surfaces; NULL: nothing is known */
 };
 
@@ -68,7 +70,8 @@ struct cr_http_request {
     struct cr_http_text target; /* as it was sent: nothing decoded */
     const struct cr_http_header *headers;
     size_t header_count;
-    const char *peer; /* the address of the other end, for people; never NULL */
+    const char *peer; /* the address of the other end, for people; never NULL. Admission puts the
+                         client's there where that is one of the site's proxies */
 };
 
 struct cr_http_reply_header {

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "http/forwarded.h"
+
 static const struct cr_http_route public_routes[] = {
     /* path, method, guard, page, handler */
     {"/session", CR_HTTP_GET, CR_HTTP_SAFE, false, cr_http_session_get},
@@ -161,6 +163,7 @@ void cr_http_refuse(struct cr_http_exchange *x, const struct cr_http_request *re
 bool cr_http_admit(struct cr_http_exchange *x, const struct cr_http_request *request)
 {
     x->request = *request;
+    x->request.peer = cr_http_forwarded(&x->site->proxies, request, x->client);
     const struct cr_http_refusal *refusal = cr_http_admission(&x->request, &x->fields);
     if (refusal == NULL)
         refusal = cr_http_credential_find(

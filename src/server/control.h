@@ -32,6 +32,7 @@ struct cr_worker_settings {
     unsigned keep_count;
     cr_span_ms idle, absolute;
     char clear_site_data[128];
+    struct cr_networks proxies;
     unsigned connections_max;
     cr_span_ms beat; /* CR_CONTROL_ALIVE comes as often; 0: never */
     bool unconfined;

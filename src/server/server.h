@@ -13,6 +13,7 @@
 #include <cloakroom/session.h>
 
 #include "base/log.h"
+#include "base/networks.h"
 #include "server/child.h"
 #include "base/manager.h"
 
@@ -27,6 +28,7 @@ struct cr_server_settings {
     cr_span_ms idle, absolute;   /* of sessions made here; 0: the agent's defaults */
     const char *clear_site_data; /* what a log-out clears in the browser, as the header's words
                                     (cookies,storage); NULL: cookies; empty: nothing */
+    struct cr_networks proxies;  /* whose X-Forwarded-For is believed */
     enum cr_log_level log_level;
     bool log_json;
 };

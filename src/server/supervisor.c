@@ -397,6 +397,7 @@ static struct cr_control settings_message(const struct supervisor *s, enum cr_co
                                      .keep_count = settings->keep_count,
                                      .idle = settings->idle,
                                      .absolute = settings->absolute,
+                                     .proxies = settings->proxies,
                                      .log_level = settings->log_level,
                                      .log_json = settings->log_json,
                                  }};

@@ -89,6 +89,8 @@ static void settings_take(struct worker *worker, const struct cr_worker_settings
         worker->sites[i].keep_count = settings->keep_count;
         worker->sites[i].idle = settings->idle;
         worker->sites[i].absolute = settings->absolute;
+        if (worker->sites[i].surface == CR_HTTP_PUBLIC)
+            worker->sites[i].proxies = settings->proxies;
     }
     cr_log_open(worker->who, settings->log_level, settings->log_json);
 }

@@ -168,9 +168,9 @@ class Connection:
                 return fields[9]
         return None
 
-    def ask(self, method, path, token=None, body=None):
-        """(status, body) of one request; the token goes as a bearer's."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def ask(self, method, path, token=None, body=None, more=None):
+        """(status, body) of one request; the token goes as a bearer's. `more`: header fields."""
+        headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **(more or {})}
         if body is not None:
             body = json.dumps(body)
             headers["Content-Type"] = "application/json"

@@ -73,6 +73,7 @@ def what_is_wrong_is_told_with_its_place_and_a_status():
             ("[server]\nclear_site_data = co0kies\n", {}, (), "{}:2: 'co0kies' is not a list"),
             ("[session]\nidle = 31d\n", {}, (), "{}:2: session.idle is 31d, and 30d is the most"),
             ("[engine]\nlease = 2s\n", {}, (), "{}:2: engine.lease is at least five times"),
+            ("[server]\nproxies = 10.0.0.1 nginx\n", {}, (), "{}:2: server.proxies is '10.0.0.1 nginx': an address"),
             ("", {"CLOAKROOM__SERVER__WORKERS": "0"}, (), "CLOAKROOM__SERVER__WORKERS: server.workers"),
             ("", {"CLOAKROOM__SERVER__WORKRES": "2"}, (), "did you mean CLOAKROOM__SERVER__WORKERS?"),
             ("", {}, ("--workers", "0"), "server.workers goes from 1 to 64"),
@@ -271,12 +272,13 @@ def a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_ch
         assert "taken over" not in said and "restarted" not in said, said
 
 
-def guess(server, password="wrong horse battery staple"):
-    """The status of a log-in from a browser that nobody knows."""
+def guess(server, password="wrong horse battery staple", through=None):
+    """The status of a log-in from a browser that nobody knows; `through`: what a proxy says whence."""
     connection = scratch.Connection(server.port)
     try:
         return connection.ask("POST", "/login", body={"user": "alice", "password": password,
-                                                      "mode": "bearer"})[0]
+                                                      "mode": "bearer"},
+                              more={"X-Forwarded-For": through} if through else None)[0]
     finally:
         connection.close()
 
@@ -305,6 +307,31 @@ def a_changed_limit_holds_for_the_next_guess_and_what_is_owed_stays_owed():
         change(server, path, limits("2/1h") + "limits = off\n", "settings read anew")
         assert guess(server) == 401
         assert ask_session(server, token) == 200
+
+
+def what_a_proxy_says_is_believed_when_it_is_named():
+    """ASVS G1, over all workers: the limits and the list of devices have the address behind it."""
+    of_login = "[login]\nlimit_account = off\nlimit_pair = off\nlimit_source = 2/1h\n"
+    path = file_with(of_login + "[server]\nproxies = 10.9.8.7\n")
+    with scratch.Server(arguments=("--config", str(path))) as server:
+        tap.note("somebody who is no proxy is one source, whatever is sent")
+        said = [guess(server, through=f"198.51.100.{turn}") for turn in range(4)]
+        assert said == [401, 401, 429, 429], said
+        change(server, path, of_login + "[server]\nproxies = 127.0.0.1/0\n",
+               f"{path}:6: server.proxies is '127.0.0.1/0': a network is one of 1 to 32 bits")
+        assert guess(server, through="198.51.100.7") == 429, "a bad file has changed a setting"
+        said = change(server, path, of_login + "[server]\nproxies = 127.0.0.0/8\n", "settings read anew")
+        assert "taken over from the settings: server.proxies" in said, said
+        for who in "198.51.100.1", "198.51.100.2", "2001:db8::1":
+            said = [guess(server, through=f"203.0.113.{turn}, {who}") for turn in range(3)]
+            assert said == [401, 401, 429], (who, said)
+        connection = scratch.Connection(server.port)
+        status, body = connection.ask("POST", "/login", more={"X-Forwarded-For": "198.51.100.3"}, body={
+            "user": "alice", "password": server.password, "mode": "bearer"})
+        assert status == 200, body
+        devices = connection.ask("GET", "/sessions", body["signed_token"])[1]["sessions"]
+        assert devices[0]["address"] == "198.51.100.3", devices
+        connection.close()
 
 
 def lifetime(server, token):
@@ -533,6 +560,7 @@ tap.main([
     the_file_of_the_system_is_read_where_it_exists,
     a_server_keeps_its_settings_when_the_file_is_bad_and_says_what_a_good_one_changes,
     a_changed_limit_holds_for_the_next_guess_and_what_is_owed_stays_owed,
+    what_a_proxy_says_is_believed_when_it_is_named,
     lifetimes_and_policy_hold_for_sessions_that_are_made_after_the_reload,
     rules_for_passwords_and_their_list_are_read_anew_or_nothing_is,
     the_log_changes_in_every_process,

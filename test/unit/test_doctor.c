@@ -26,10 +26,7 @@ static void facts_init(struct cr_doctor_facts *facts)
     facts->clock_is_set = true;
     cr_settings_init(&facts->settings);
     facts->settings.behind_tls = 1;
-    snprintf(facts->settings.limit_pair, sizeof facts->settings.limit_pair, "off");
-    snprintf(facts->settings.limit_source, sizeof facts->settings.limit_source, "off");
-    snprintf(facts->settings.limit_source_56, sizeof facts->settings.limit_source_56, "off");
-    snprintf(facts->settings.limit_source_48, sizeof facts->settings.limit_source_48, "off");
+    snprintf(facts->settings.proxies, sizeof facts->settings.proxies, "127.0.0.1");
     snprintf(facts->config.path, sizeof facts->config.path, "/etc/cloakroom/cloakroom.conf");
     facts->config.mode = 0644;
     snprintf(facts->store, sizeof facts->store, "sqlite:///srv/app.db");
@@ -146,8 +143,7 @@ BREAK(http_open, f->sockets[1].mode = 0660)
 BREAK(ops_open, f->sockets[3].mode = 0666)
 BREAK(plain_http, snprintf(f->settings.listen, sizeof f->settings.listen, "127.0.0.1:1, 0.0.0.0:2"))
 BREAK(development, f->settings.behind_tls = 0)
-BREAK(one_source,
-      snprintf(f->settings.limit_source, sizeof f->settings.limit_source, "30/1m 200/1h"))
+BREAK(one_source, f->settings.proxies[0] = '\0')
 BREAK(no_limits, f->settings.limits = 0)
 BREAK(several, f->settings.cache = CR_CACHE_MEMORY; f->declared_processes = 4;
       f->declared_by = "WEB_CONCURRENCY")
@@ -212,7 +208,7 @@ static const struct {
     {ops_open, CR_DOCTOR_WRONG, "socket-mode", "chmod o="},
     {plain_http, CR_DOCTOR_NOTE, "plain-http", "TLS"},
     {development, CR_DOCTOR_NOTE, "behind-tls", "--behind-tls yes"},
-    {one_source, CR_DOCTOR_NOTE, "CR-116", "a line each: limit_source = off;"},
+    {one_source, CR_DOCTOR_NOTE, "CR-116", "proxies = 127.0.0.1 ::1 in [server]"},
     {no_limits, CR_DOCTOR_NOTE, "limits-off", "login.limits = on"},
     {several, CR_DOCTOR_WRONG, "CR-101", "cache.kind = shared"},
 };

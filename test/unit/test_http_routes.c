@@ -993,7 +993,7 @@ static void a_one_time_password_leads_to_the_page_that_sets_another(void)
     (void)snprintf(body, sizeof body, "%s&new_password=passwordpassword", once);
     reply = form_login(&w, cookie, form, body);
     CHECK_UINT(reply->status, 400);
-    CHECK(body_has(reply, "common passwords") && body_has(reply, "name=\"new_password\""));
+    CHECK(body_has(reply, "a common one") && body_has(reply, "name=\"new_password\""));
     (void)snprintf(body, sizeof body, "%s&new_password=battery+staples", once);
     reply = form_login(&w, cookie, form, body);
     struct cr_token after = cookie_token(reply);
@@ -1607,6 +1607,52 @@ static void a_header_does_not_say_where_a_request_comes_from(void)
     world_close(&w);
 }
 
+/* ASVS G1: whom a named proxy heard the request from, and nobody else, whatever stands before. */
+static void a_proxy_that_is_named_says_where_a_request_comes_from(void)
+{
+    static const struct {
+        const char *proxies, *name, *value, *shown;
+    } rows[] = {
+        {"192.0.2.7", "X-Forwarded-For", "198.51.100.66", "198.51.100.66"},
+        {"192.0.2.0/29", "x-forwarded-for", "203.0.113.1, 198.51.100.66", "198.51.100.66"},
+        {"192.0.2.7 10.0.0.0/8", "X-Forwarded-For", "203.0.113.1, 198.51.100.66 ,10.1.2.3",
+         "198.51.100.66"},
+        {"192.0.2.7", "X-Forwarded-For", "198.51.100.66:4711", "198.51.100.66"},
+        {"192.0.2.7", "X-Forwarded-For", "2001:DB8::66", "2001:db8::66"},
+        {"192.0.2.7", "X-Forwarded-For", "[2001:db8::66]:4711", "2001:db8::66"},
+        {"192.0.2.7", "X-Forwarded-For", "::ffff:198.51.100.66", "198.51.100.66"},
+        /* What is no address says nothing, and nothing before it is believed. */
+        {"192.0.2.7", "X-Forwarded-For", "198.51.100.66, unknown", "192.0.2.7"},
+        {"192.0.2.7", "X-Forwarded-For", "198.51.100.66,", "192.0.2.7"},
+        {"192.0.2.7 10.0.0.0/8", "X-Forwarded-For", "\"><b>, 10.1.2.3", "10.1.2.3"},
+        {"192.0.2.7", "X-Forwarded-For", "[198.51.100.66", "192.0.2.7"},
+        {"192.0.2.7", "X-Forwarded-For", "", "192.0.2.7"},
+        {"192.0.2.7", "X_Forwarded_For", "198.51.100.66", "192.0.2.7"},
+        {"192.0.2.7", "Forwarded", "for=198.51.100.66", "192.0.2.7"},
+        {"192.0.2.7", "Connection", "X-Forwarded-For", "192.0.2.7"},
+        /* Somebody else's word. */
+        {"192.0.2.8", "X-Forwarded-For", "198.51.100.66", "192.0.2.7"},
+        {"192.0.2.8/29, 10.0.0.0/8", "X-Forwarded-For", "198.51.100.66", "192.0.2.7"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct world w;
+        char shown[80];
+        if (!world_open(&w))
+            return;
+        tap_row(rows[i].value);
+        CHECK(cr_networks_read(rows[i].proxies, &w.site.proxies) == NULL);
+        struct cr_token token =
+            cookie_token(ASK(&w, POST("/login", .type = JSON,
+                                      .body = "{\"user\":\"alice\",\"password\":\"" PASSWORD "\"}",
+                                      .name = rows[i].name, .value = rows[i].value)));
+        snprintf(shown, sizeof shown, "\"address\":\"%s\"", rows[i].shown);
+        if (!CHECK(body_has(ASK(&w, GET("/sessions", .token = token.text)), shown)))
+            tap_note("%s with %s", shown, rows[i].proxies);
+        world_close(&w);
+    }
+    tap_row(NULL);
+}
+
 /* --- Addresses --- */
 
 /* ASVS G4, G6. */
@@ -2058,6 +2104,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(no_other_site_may_read_an_answer),
     TAP_TEST(no_request_says_where_an_answer_leads_to),
     TAP_TEST(a_header_does_not_say_where_a_request_comes_from),
+    TAP_TEST(a_proxy_that_is_named_says_where_a_request_comes_from),
     TAP_TEST(addresses_and_methods_are_those_of_the_table),
     TAP_TEST(who_has_no_session_is_sent_to_log_in_and_told_why),
     TAP_TEST(a_401_to_a_token_that_has_ended_says_why),
