@@ -22,7 +22,7 @@ int main(int argc, char **argv)
     const struct contract_part parts[] = {
         contract_sessions, contract_login,    contract_endings, contract_log,
         contract_engines,  contract_accounts, contract_leases,  contract_debts,
-        contract_batches,  contract_keys,     contract_past,     contract_resets,
+        contract_batches,  contract_keys,     contract_past,    contract_resets,
     };
     struct tap_test tests[200];
     size_t count = 0;
