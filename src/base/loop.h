@@ -78,6 +78,10 @@ void cr_pool_destroy(struct cr_pool *pool); /* accepts NULL */
 CR_MUST_CHECK enum cr_status cr_loop_inline_create(struct cr_clock *clock,
                                                    struct cr_loop **out_loop);
 cr_boot_ns cr_loop_inline_run(struct cr_loop *loop);
+/* From hold to release, pools take work and do not run it; release runs what waits, a pool's batch
+ * at a time. Timers fire meanwhile. Not from inside a `done`. */
+void cr_loop_inline_hold(struct cr_loop *loop);
+void cr_loop_inline_release(struct cr_loop *loop);
 void cr_loop_inline_destroy(struct cr_loop *loop);
 
 /* The agent's (loop_uv.c). Watches descriptors too; `events` are CR_LOOP_READ, CR_LOOP_WRITE. */

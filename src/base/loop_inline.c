@@ -2,7 +2,8 @@
 /*
  * A loop without threads, for direct mode: whoever calls is the loop's thread. Work runs and is
  * done inside cr_pool_submit. What is submitted to a pool while that pool is at work waits until
- * the outermost submit takes it, so a chain of calls does not become a deep stack.
+ * the outermost submit takes it, so a chain of calls does not become a deep stack. What is
+ * submitted while the loop is held waits for the release, and runs in as few batches as it can.
  */
 #include <stdlib.h>
 
@@ -14,11 +15,13 @@
 struct loop_inline {
     struct cr_loop loop;
     struct cr_timers timers;
-    size_t pool_count;
+    struct pool_inline *pools;
+    bool held;
 };
 
 struct pool_inline {
     struct cr_pool pool;
+    struct pool_inline *next;
     struct cr_works waiting;
     bool at_work;
     struct cr_work *batch[]; /* batch_max of them */
@@ -42,29 +45,37 @@ static enum cr_status inline_pool_create(struct cr_loop *loop,
         calloc(1, sizeof *pool + options->batch_max * sizeof(struct cr_work *));
     if (pool == NULL)
         return CR_E_NO_MEMORY;
+    struct loop_inline *base = (struct loop_inline *)loop;
     pool->pool = (struct cr_pool){.loop = loop, .options = *options};
-    ((struct loop_inline *)loop)->pool_count++;
+    pool->next = base->pools;
+    base->pools = pool;
     *out_pool = &pool->pool;
     return CR_OK;
 }
 
-static bool inline_pool_submit(struct cr_pool *base, struct cr_work *work)
+static void pool_work(struct pool_inline *pool)
 {
-    struct pool_inline *pool = (struct pool_inline *)base;
-    const struct cr_pool_options *options = &base->options;
-    if (pool->waiting.count >= options->queue_max)
-        return false;
-    cr_works_add(&pool->waiting, work);
-    if (pool->at_work)
-        return true;
-    pool->at_work = true;
+    const struct cr_pool_options *options = &pool->pool.options;
     size_t count;
+    if (pool->at_work)
+        return;
+    pool->at_work = true;
     while ((count = cr_works_take_batch(&pool->waiting, pool->batch, options->batch_max)) > 0) {
         options->run(options->context, 0, pool->batch, count);
         for (size_t i = 0; i < count; i++)
             pool->batch[i]->done(pool->batch[i]);
     }
     pool->at_work = false;
+}
+
+static bool inline_pool_submit(struct cr_pool *base, struct cr_work *work)
+{
+    struct pool_inline *pool = (struct pool_inline *)base;
+    if (pool->waiting.count >= base->options.queue_max)
+        return false;
+    cr_works_add(&pool->waiting, work);
+    if (!((struct loop_inline *)base->loop)->held)
+        pool_work(pool);
     return true;
 }
 
@@ -72,7 +83,10 @@ static void inline_pool_destroy(struct cr_pool *base)
 {
     struct pool_inline *pool = (struct pool_inline *)base;
     CR_ASSERT(!pool->at_work);
-    ((struct loop_inline *)base->loop)->pool_count--;
+    struct pool_inline **link = &((struct loop_inline *)base->loop)->pools;
+    while (*link != pool)
+        link = &(*link)->next;
+    *link = pool->next;
     free(pool);
 }
 
@@ -102,11 +116,26 @@ cr_boot_ns cr_loop_inline_run(struct cr_loop *loop)
     return cr_timers_next(timers);
 }
 
+void cr_loop_inline_hold(struct cr_loop *loop)
+{
+    CR_ASSERT(loop->ops == &inline_ops);
+    ((struct loop_inline *)loop)->held = true;
+}
+
+void cr_loop_inline_release(struct cr_loop *loop)
+{
+    CR_ASSERT(loop->ops == &inline_ops);
+    ((struct loop_inline *)loop)->held = false;
+    for (struct pool_inline *pool = ((struct loop_inline *)loop)->pools; pool != NULL;
+         pool = pool->next)
+        pool_work(pool);
+}
+
 void cr_loop_inline_destroy(struct cr_loop *loop)
 {
     if (loop == NULL)
         return;
     CR_ASSERT(loop->ops == &inline_ops);
-    CR_ASSERT(((struct loop_inline *)loop)->pool_count == 0);
+    CR_ASSERT(((struct loop_inline *)loop)->pools == NULL);
     free(loop);
 }

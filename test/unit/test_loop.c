@@ -298,6 +298,23 @@ static void waiting_work_is_bounded_and_run_in_batches(void)
     teardown(&f);
 }
 
+static void a_held_loop_runs_what_waited_in_batches_when_it_is_let_go(void)
+{
+    struct fixture f;
+    if (setup(&f, 3, 2)) {
+        cr_loop_inline_hold(f.loop);
+        for (int i = 0; i < 3; i++)
+            CHECK(cr_pool_submit(f.pool, &f.works[i].work));
+        CHECK(!cr_pool_submit(f.pool, &f.works[3].work));
+        CHECK_STR(f.said, "");
+        cr_loop_inline_release(f.loop);
+        CHECK_STR(f.said, "(ab)AB(c)C");
+        CHECK(cr_pool_submit(f.pool, &f.works[3].work));
+        CHECK_STR(f.said, "(ab)AB(c)C(d)D");
+    }
+    teardown(&f);
+}
+
 static const struct tap_test tests[] = {
     TAP_TEST(timers_fire_in_the_order_of_their_due),
     TAP_TEST(a_timer_fires_once_and_not_before_its_due),
@@ -309,6 +326,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(work_is_run_and_done_before_submit_returns),
     TAP_TEST(work_submitted_from_done_is_run_by_the_outermost_submit),
     TAP_TEST(waiting_work_is_bounded_and_run_in_batches),
+    TAP_TEST(a_held_loop_runs_what_waited_in_batches_when_it_is_let_go),
 };
 
 int main(int argc, char **argv)
