@@ -27,6 +27,7 @@ struct end {
     bool async;
     struct cr_account_change change; /* END_ACCOUNT; its strings are the two below */
     char hash[CR_PASSWORD_HASH_CHARS_MAX + 1], expect_hash[CR_PASSWORD_HASH_CHARS_MAX + 1];
+    bool same; /* END_ACCOUNT: the account has this very hash; written by the store's thread */
     struct cr_log_row row;
 };
 
@@ -43,6 +44,7 @@ static void end_answer(struct end *end, enum cr_status status, cr_span_ms bound)
     cr_engine_op_answer(&end->op, &(struct cr_engine_answer){.status = status,
                                                              .ending = end->ending.identity,
                                                              .bound = bound,
+                                                             .same = end->same,
                                                              .row = &end->row});
 }
 
@@ -65,12 +67,13 @@ static enum cr_status account_run(struct end *end, struct cr_store *store)
 {
     struct cr_account_row row;
     enum cr_status st = cr_store_account_change(store, &end->user, &end->change, &end->row);
-    if (st != CR_CONFLICT || end->retry_until == 0 || end->change.hash == NULL)
+    end->same = false;
+    if (st != CR_CONFLICT || end->change.hash == NULL)
         return st;
-    bool was_made =
+    end->same =
         cr_store_account_find(store, &end->user, &row) == CR_OK && strcmp(row.hash, end->hash) == 0;
     cr_bytes_wipe(&row, sizeof row);
-    return was_made ? CR_OK : st;
+    return end->same && end->retry_until != 0 ? CR_OK : st;
 }
 
 static enum cr_status end_run(struct cr_store *store, struct cr_store_call *call)

@@ -62,6 +62,7 @@ struct cr_engine_answer {
     const struct cr_log_row *row;
     const struct cr_log_rows *rows;
     bool user_known; /* a log-in that failed (auth.h): the account is there. Not for who asks */
+    bool same;       /* a change of an account, with CR_CONFLICT: it has this very hash already */
     cr_span_ms retry_after;    /* set by src/auth: with CR_LIMITED */
     const char *device;        /* set by src/auth: a device cookie for who got in; NULL: none */
     const struct cr_key *keys; /* key_list, newest last: with their bytes, not to be passed on */

@@ -108,6 +108,8 @@ void cr_reply_ended(void *context, const struct cr_engine_answer *answer)
         cr_builder_bytes(&reply, CR_TAG_ENDING, answer->ending.bytes, sizeof answer->ending.bytes);
     if (answer->status == CR_PENDING)
         cr_builder_u64(&reply, CR_TAG_BOUND, (uint64_t)answer->bound);
+    if (answer->status == CR_CONFLICT && answer->same)
+        cr_builder_u64(&reply, CR_TAG_SAME, 1);
     cr_request_end(context, &reply);
 }
 

@@ -56,9 +56,9 @@ enum cr_op {
     CR_OP_LOOKUP = 28,     /* own table, not mapped */
     CR_OP_FILL_BEGIN = 29, /* own table, not mapped */
     CR_OP_KEY_LIST = 30,
-    CR_OP_KEY_ROTATE = 31, /* reply: TAG_VERSION the number, TAG_BOUND until it signs */
-    CR_OP_ACCOUNT_IMPORT = 32,
-    CR_OP_PAST = 33, /* of TAG_USER, or the authority's user; reply: TAG_PAST repeated */
+    CR_OP_KEY_ROTATE = 31,     /* reply: TAG_VERSION the number, TAG_BOUND until it signs */
+    CR_OP_ACCOUNT_IMPORT = 32, /* reply: TAG_SAME */
+    CR_OP_PAST = 33,           /* of TAG_USER, or the authority's user; reply: TAG_PAST repeated */
     CR_OP_LIMIT_SHOW = 34,
     CR_OP_LIMIT_EXPLAIN = 35, /* TAG_USER, TAG_ADDRESS, or both */
     CR_OP_LIMIT_TOP = 36,
@@ -124,6 +124,7 @@ enum cr_tag {
     CR_TAG_ONCE = 50,         /* u64, ms: the password is to be changed within */
     CR_TAG_HASH = 51,         /* of a password, as text */
     CR_TAG_PAST = 52,         /* repeated */
+    CR_TAG_SAME = 53,         /* u64: 1: with CR_CONFLICT: what is there is what was to be made */
     CR_TAG_END_OF_LIST
 };
 

@@ -146,6 +146,7 @@ struct answer {
     struct cr_token token;
     struct cr_user user;
     char device[CR_DEVICE_CHARS + 1];
+    bool same;
 };
 
 static void answered(void *context, const struct cr_engine_answer *answer)
@@ -153,6 +154,7 @@ static void answered(void *context, const struct cr_engine_answer *answer)
     struct answer *a = context;
     a->count++;
     a->status = answer->status;
+    a->same = answer->same;
     if (answer->token != NULL)
         a->token = *answer->token;
     if (answer->record != NULL)
@@ -951,6 +953,7 @@ static void an_imported_hash_is_replaced_by_ours_at_the_first_login(void)
     CHECK_STATUS(a.status, CR_OK);
     cr_auth_import(p.auth, &anna, hash, answered, &a);
     CHECK_STATUS(a.status, CR_CONFLICT);
+    CHECK(a.same);
     CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
     anna_hash(&p, now);
     CHECK_STR(now, hash);
@@ -960,6 +963,10 @@ static void an_imported_hash_is_replaced_by_ours_at_the_first_login(void)
     CHECK(strncmp(now, "$argon2id$v=19$m=19456,t=2,p=1$", 31) == 0);
     CHECK_STATUS(login(&p, "anna", password), CR_OK);
     CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    CHECK_STATUS(validate(&p, &a.token), CR_OK);
+    cr_auth_import(p.auth, &anna, hash, answered, &a); /* it would end her session */
+    CHECK_STATUS(a.status, CR_CONFLICT);
+    CHECK(!a.same);
     CHECK_STATUS(validate(&p, &a.token), CR_OK);
     place_close(&p);
 }
