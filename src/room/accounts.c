@@ -4,6 +4,7 @@
 
 #include "room/internal.h"
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "room/room.h"
 
@@ -56,14 +57,44 @@ enum cr_status cr_account_password_once(struct cr_room *room, const struct cr_us
     return account_change(room, CR_OP_ACCOUNT_PASSWORD, user, password, password_bytes, span, NULL);
 }
 
-enum cr_status cr_account_import(struct cr_room *room, const struct cr_user *user, const char *hash)
+static struct cr_call *import_call(struct cr_room *room, const struct cr_user *user,
+                                   const char *hash)
 {
     struct cr_call *call = cr_call_create(room, CR_OP_ACCOUNT_IMPORT, ROOM_UNKNOWN);
     if (call == NULL)
-        return CR_E_NO_MEMORY;
+        return NULL;
     cr_builder_bytes(&call->request, CR_TAG_USER, user->bytes, user->length);
     cr_builder_text(&call->request, CR_TAG_HASH, hash);
-    return cr_call_run(call);
+    return call;
+}
+
+enum cr_status cr_account_import(struct cr_room *room, const struct cr_user *user, const char *hash)
+{
+    return cr_call_run(import_call(room, user, hash));
+}
+
+static void import_finish(struct cr_call *call, struct cr_import *out)
+{
+    struct cr_message message;
+    out->status = cr_call_wait(call, &message);
+    out->same = out->status == CR_CONFLICT && cr_message_u64(&message, CR_TAG_SAME, 0) != 0;
+    cr_call_free(call);
+}
+
+void cr_accounts_import(struct cr_room *room, struct cr_import *imports, size_t count)
+{
+    struct cr_call *calls[CR_IMPORTS_MAX];
+    CR_ASSERT(count <= CR_IMPORTS_MAX);
+    cr_room_hold(room, true);
+    for (size_t i = 0; i < count; i++) {
+        imports[i].same = false;
+        imports[i].status =
+            cr_call_submit(import_call(room, imports[i].user, imports[i].hash), true, 0, &calls[i]);
+    }
+    cr_room_hold(room, false);
+    for (size_t i = 0; i < count; i++)
+        if (imports[i].status == CR_OK)
+            import_finish(calls[i], &imports[i]);
 }
 
 enum cr_status cr_account_disable(struct cr_room *room, const struct cr_user *user, bool disabled)

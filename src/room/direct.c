@@ -259,6 +259,18 @@ void cr_direct_send(struct cr_room *room, struct cr_call *call)
         cr_call_answer(call, CR_E_INVALID);
 }
 
+void cr_room_hold(struct cr_room *room, bool held)
+{
+    int kept_errno;
+    if (!room->is_direct || !cr_room_lock(room, &kept_errno))
+        return;
+    if (held)
+        cr_loop_inline_hold(room->direct->loop);
+    else
+        cr_loop_inline_release(room->direct->loop);
+    cr_room_unlock(room, kept_errno);
+}
+
 void cr_direct_tell(struct cr_room *room, const struct cr_builder *message)
 {
     enum cr_status st = cr_client_receive(room->direct->client, message->bytes, message->count);

@@ -242,6 +242,9 @@ void cr_direct_destroy(struct cr_room *room);
 void cr_direct_send(struct cr_room *room, struct cr_call *call);
 void cr_direct_tell(struct cr_room *room, const struct cr_builder *message);
 cr_boot_ns cr_direct_run(struct cr_room *room); /* what is due; when more is */
+/* Not under the lock. Calls that are sent while it is held wait for its end, and their writes are
+ * committed together. An attached room has threads that see to that. */
+void cr_room_hold(struct cr_room *room, bool held);
 
 /* locks.c. Under the lock. */
 void cr_locks_trust(struct cr_room *room, const struct cr_message *push);

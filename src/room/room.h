@@ -38,6 +38,18 @@ CR_MUST_CHECK enum cr_status
 cr_account_own_begin(struct cr_room *room, const struct cr_token *token, struct cr_call **out_call);
 CR_MUST_CHECK enum cr_status cr_account_own_finish(struct cr_call *call);
 
+/* Accounts with hashes of another system, as many at once as may be: the store commits them
+ * together, in one transaction or a few. Writes `status` of each, as cr_account_import answers it;
+ * `same`: CR_CONFLICT, and the account has this very hash. */
+#define CR_IMPORTS_MAX 64
+struct cr_import {
+    const struct cr_user *user;
+    const char *hash;
+    enum cr_status status;
+    bool same;
+};
+void cr_accounts_import(struct cr_room *room, struct cr_import *imports, size_t count);
+
 /* How many validations of this process were answered from the table, and how many were not. */
 void cr_room_counts(const struct cr_room *room, uint64_t *out_hits, uint64_t *out_misses);
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cloakroom/account.h>
 #include <cloakroom/lock.h>
 #include <cloakroom/session.h>
 #include <cloakroom/table.h>
@@ -394,6 +395,47 @@ static void statistics_count_hits_and_misses(void)
     cr_close(room);
 }
 
+static uint64_t commits_of(struct cr_room *room)
+{
+    struct cr_stats stats = {.size = sizeof stats};
+    CHECK_STATUS(cr_stats(room, &stats), CR_OK);
+    return stats.store_commits;
+}
+
+static void accounts_are_imported_in_one_commit_and_known_when_they_come_again(void)
+{
+    static const char hash[] = "$2b$04$LVQNwyA0JYQCNpq41GV8m.S5dTav2Wbz9BYjpe4q8pBYPnQ.bbio2";
+    static const char other[] = "$2b$04$LVQNwyA0JYQCNpq41GV8m.S5dTav2Wbz9BYjpe4q8pBYPnQ.bbio3";
+    struct cr_user users[CR_IMPORTS_MAX];
+    struct cr_import imports[CR_IMPORTS_MAX];
+    char name[16];
+    struct cr_room *room = room_open("memory:");
+    if (room == NULL)
+        return;
+    for (size_t i = 0; i < CR_IMPORTS_MAX; i++) {
+        (void)snprintf(name, sizeof name, "user%zu", i);
+        users[i] = user_of(name);
+        imports[i] = (struct cr_import){.user = &users[i], .hash = hash};
+    }
+    CHECK_STATUS(cr_account_import(room, &users[3], other), CR_OK);
+    imports[5].hash = "no hash";
+    uint64_t before = commits_of(room);
+    cr_accounts_import(room, imports, CR_IMPORTS_MAX);
+    CHECK_UINT(commits_of(room), before + 1);
+    for (size_t i = 0; i < CR_IMPORTS_MAX; i++) {
+        CHECK_STATUS(imports[i].status, i == 3 ? CR_CONFLICT : i == 5 ? CR_E_INVALID : CR_OK);
+        CHECK(!imports[i].same);
+    }
+    imports[5].hash = hash;
+    cr_accounts_import(room, imports, CR_IMPORTS_MAX);
+    for (size_t i = 0; i < CR_IMPORTS_MAX; i++) {
+        CHECK_STATUS(imports[i].status, i == 5 ? CR_OK : CR_CONFLICT);
+        CHECK(imports[i].same == (i != 3 && i != 5));
+    }
+    CHECK_STATUS(cr_account_import(room, &users[0], hash), CR_CONFLICT);
+    cr_close(room);
+}
+
 static void one_store_has_one_state_directory_whatever_the_path_to_it(void)
 {
     char dir[] = "/tmp/cr-test-XXXXXX", link[64], url[128], one[200], two[200];
@@ -435,6 +477,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_forked_child_may_not_use_the_engine_of_its_parent),
         TAP_TEST(an_applications_own_table_drops_what_was_read_before_an_ending),
         TAP_TEST(statistics_count_hits_and_misses),
+        TAP_TEST(accounts_are_imported_in_one_commit_and_known_when_they_come_again),
         TAP_TEST(one_store_has_one_state_directory_whatever_the_path_to_it),
     };
     return TAP_MAIN(tests, argc, argv);
