@@ -11,12 +11,12 @@
 #include "auth/foreign.h"
 #include "base/bytes.h"
 #include "cmd/command.h"
+#include "room/room.h"
 
 #define ENTRIES_MAX 1000000
 #define LINE_BYTES_MAX 4096
 #define COMPLAINTS_MAX 20
-#define PAGE 64
-#define PROGRESS_EVERY 1000
+#define PROGRESS_FROM 1000
 
 enum { KEY_SKIP = 0x200 };
 
@@ -32,7 +32,9 @@ struct import {
     bool skips_bad;
     struct entry *entries;
     size_t count, capacity;
-    size_t imported, bad;
+    size_t imported, there, bad;
+    const struct entry *failed; /* the first, when the store or the agent did not do it */
+    enum cr_status status;      /* what came of that */
 };
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): argp says what it is */
@@ -171,15 +173,12 @@ static int entry_order(const void *a, const void *b)
     return order != 0 ? order : left->line < right->line ? -1 : left->line > right->line;
 }
 
-/* Those that are there already, and those that stand in the file before. Both lists in byte order.
- */
-static enum cr_status doubles_mark(struct import *in, struct cr_room *room, struct entry **sorted)
+/* Those whose user stands in the file before. */
+static enum cr_status doubles_mark(struct import *in)
 {
-    struct cr_account page[PAGE];
-    struct cr_user last;
-    size_t count = 0;
-    size_t total = 0;
-    size_t at = 0;
+    struct entry **sorted = calloc(in->count + 1, sizeof(struct entry *));
+    if (sorted == NULL)
+        return CR_E_NO_MEMORY;
     for (size_t i = 0; i < in->count; i++)
         sorted[i] = &in->entries[i];
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): the pointers are what is sorted */
@@ -187,25 +186,16 @@ static enum cr_status doubles_mark(struct import *in, struct cr_room *room, stru
     for (size_t i = 1; i < in->count; i++)
         if (sorted[i]->bad == NULL && user_order(&sorted[i]->user, &sorted[i - 1]->user) == 0)
             sorted[i]->bad = "the user stands in the file before";
-    do {
-        for (size_t i = 0; i < PAGE; i++)
-            page[i] = (struct cr_account){.size = sizeof page[i]};
-        enum cr_status st = cr_account_list(room, total == 0 ? NULL : &last, page, PAGE, &count);
-        if (st != CR_OK)
-            return st;
-        for (size_t i = 0; i < count; i++) {
-            while (at < in->count && user_order(&sorted[at]->user, &page[i].user) < 0)
-                at++;
-            for (size_t j = at; j < in->count && cr_user_equal(&sorted[j]->user, &page[i].user);
-                 j++)
-                if (sorted[j]->bad == NULL)
-                    sorted[j]->bad = "the user has an account already";
-        }
-        total += count;
-        if (count > 0)
-            last = page[count - 1].user;
-    } while (count == PAGE);
+    free((void *)sorted);
     return CR_OK;
+}
+
+static bool has_bad(const struct import *in)
+{
+    for (size_t i = 0; i < in->count; i++)
+        if (in->entries[i].bad != NULL)
+            return true;
+    return false;
 }
 
 static void bad_say(struct import *in)
@@ -222,66 +212,92 @@ static void bad_say(struct import *in)
 
 /* ---- importing */
 
-static enum cr_status entries_import(struct import *in, struct cr_room *room)
+/* One that is there with this very hash was imported before: an import that was interrupted is run
+ * again. */
+static void some_import(struct import *in, struct cr_room *room, struct entry *const *asked,
+                        size_t count)
 {
-    bool shows = isatty(STDERR_FILENO) != 0 && in->count >= PROGRESS_EVERY;
-    enum cr_status st = CR_OK;
-    for (size_t i = 0; st == CR_OK && i < in->count; i++) {
-        struct entry *entry = &in->entries[i];
-        if (entry->bad != NULL)
-            continue;
-        st = cr_account_import(room, &entry->user, entry->hash);
-        if (st == CR_OK)
+    struct cr_import imports[CR_IMPORTS_MAX];
+    for (size_t i = 0; i < count; i++)
+        imports[i] = (struct cr_import){.user = &asked[i]->user, .hash = asked[i]->hash};
+    cr_accounts_import(room, imports, count);
+    for (size_t i = 0; i < count; i++) {
+        if (imports[i].status == CR_OK) {
             in->imported++;
-        if (st == CR_CONFLICT && in->skips_bad) { /* made meanwhile */
-            entry->bad = "the user has an account already";
-            in->bad++;
-            st = CR_OK;
+        } else if (imports[i].same) {
+            in->there++;
+        } else if (imports[i].status == CR_CONFLICT) {
+            asked[i]->bad = "the user has an account already, with another hash (so it is after a "
+                            "log-in); it is left as it is";
+        } else if (in->failed == NULL) {
+            in->failed = asked[i];
+            in->status = imports[i].status;
         }
-        if (st != CR_OK)
-            cr_complain("line %zu: %s; %zu accounts were imported before it. With --skip-bad the "
-                        "same file goes on from there",
-                        entry->line, cr_status_text(st), in->imported);
-        if (shows && in->imported % PROGRESS_EVERY == 0)
-            fprintf(stderr, "\r%zu of %zu", in->imported, in->count);
+    }
+}
+
+static void entries_import(struct import *in, struct cr_room *room)
+{
+    bool shows = isatty(STDERR_FILENO) != 0 && in->count >= PROGRESS_FROM;
+    struct entry *asked[CR_IMPORTS_MAX];
+    size_t at = 0;
+    while (in->failed == NULL && at < in->count) {
+        size_t count = 0;
+        for (; at < in->count && count < CR_IMPORTS_MAX; at++)
+            if (in->entries[at].bad == NULL)
+                asked[count++] = &in->entries[at];
+        some_import(in, room, asked, count);
+        if (shows)
+            fprintf(stderr, "\r%zu of %zu", at, in->count);
     }
     if (shows)
         fputc('\n', stderr);
-    return st;
+}
+
+static int import_failed(const struct import *in)
+{
+    char line[32];
+    (void)snprintf(line, sizeof line, "line %zu", in->failed->line);
+    int exit_status = cr_fail(line, in->status);
+    cr_complain("%zu accounts were imported, %zu were there already. Run it again, and it goes on "
+                "with the rest",
+                in->imported, in->there);
+    return exit_status;
 }
 
 static int import_said(const struct import *in)
 {
+    int exit_status = CR_EXIT_OK;
     if (!in->place.json) {
-        printf("%zu accounts imported, %zu lines left out\n", in->imported, in->bad);
-        return CR_EXIT_OK;
+        printf("%zu accounts imported, %zu already there, %zu lines left out\n", in->imported,
+               in->there, in->bad);
+    } else {
+        json_t *left_out = json_array();
+        for (size_t i = 0; i < in->count; i++)
+            if (in->entries[i].bad != NULL)
+                json_array_append_new(left_out, json_pack("{s:I, s:s}", "line",
+                                                          (json_int_t)in->entries[i].line, "why",
+                                                          in->entries[i].bad));
+        exit_status =
+            cr_json_print(json_pack("{s:I, s:I, s:o}", "imported", (json_int_t)in->imported,
+                                    "already_there", (json_int_t)in->there, "left_out", left_out));
     }
-    json_t *left_out = json_array();
-    for (size_t i = 0; i < in->count; i++)
-        if (in->entries[i].bad != NULL)
-            json_array_append_new(left_out,
-                                  json_pack("{s:I, s:s}", "line", (json_int_t)in->entries[i].line,
-                                            "why", in->entries[i].bad));
-    return cr_json_print(
-        json_pack("{s:I, s:o}", "imported", (json_int_t)in->imported, "left_out", left_out));
+    return in->bad > 0 && !in->skips_bad ? CR_EXIT_FAILED : exit_status;
 }
 
 static int import_run(struct import *in, struct cr_room *room)
 {
-    int exit_status = CR_EXIT_FAILED;
-    struct entry **sorted = calloc(in->count + 1, sizeof(struct entry *));
-    enum cr_status st = sorted == NULL ? CR_E_NO_MEMORY : doubles_mark(in, room, sorted);
-    free((void *)sorted);
+    enum cr_status st = doubles_mark(in);
     if (st != CR_OK)
         return cr_fail("import", st);
-    bad_say(in);
-    if (in->bad > 0 && !in->skips_bad) {
+    if (!in->skips_bad && has_bad(in)) {
+        bad_say(in);
         cr_complain("nothing was imported: mend these lines, or leave them out with --skip-bad");
         return CR_EXIT_FAILED;
     }
-    if (entries_import(in, room) == CR_OK)
-        exit_status = import_said(in);
-    return exit_status;
+    entries_import(in, room);
+    bad_say(in);
+    return in->failed != NULL ? import_failed(in) : import_said(in);
 }
 
 int cr_cmd_user_import(int argc, char **argv)

@@ -313,19 +313,21 @@ def accounts_come_from_another_system_all_or_none():
         lines = [f"{name}:{text}" for name, text in hashes.items() if ":" not in name]
         lines.append(json.dumps({"user": "with:colon", "hash": hashes["with:colon"]}))
         bad = ["", "no colon", "anna:plain text", "eve:" + hashes["bcrypt"].replace("$04$", "$31$"),
-               "alice:" + hashes["bcrypt"], lines[0], '{"user": "x"}', "bell\x07:" + hashes["bcrypt"]]
+               lines[0], '{"user": "x"}', "bell\x07:" + hashes["bcrypt"], "alice:" + hashes["bcrypt"]]
         file.write_text("\n".join(lines + bad) + "\n", encoding="utf-8")
         status, out, error = run(str(file))
         assert status == 1 and not out and "nothing was imported" in error, error
         for number, why in [(5, "not NAME:HASH"), (6, "no bcrypt, PBKDF2 or Argon2"), (7, "cost"),
-                            (8, "has an account already"), (9, "in the file before"),
-                            (10, "not JSON of the form"), (11, "control characters")]:
+                            (8, "in the file before"), (9, "not JSON of the form"),
+                            (10, "control characters")]:
             assert re.search(rf"line {number}: .*{why}", error), (number, error)
         assert names() == ["alice"], names()
         status, out, error = run(str(file), "--skip-bad", "--json")
         assert status == 0, error
         said = json.loads(out)
-        assert said["imported"] == 3, said
+        assert (said["imported"], said["already_there"]) == (3, 0), said
+        assert [int(line) for line in re.findall(r"line (\d+): ", error)] == [5, 6, 7, 8, 9, 10, 11], error
+        assert "line 11: the user has an account already" in error, error
         assert [row["line"] for row in said["left_out"]] == [5, 6, 7, 8, 9, 10, 11], said
         assert names() == sorted(["alice", *hashes])
         connection = scratch.Connection(server.port)
@@ -336,8 +338,59 @@ def accounts_come_from_another_system_all_or_none():
                 assert status == wanted, f"{name}: {status} {body}"
         connection.close()
         status, out, error = run("-", text="late:" + hashes["bcrypt"] + "\n")
-        assert status == 0 and out == "1 accounts imported, 0 lines left out\n", (out, error)
+        assert status == 0, error
+        assert out == "1 accounts imported, 0 already there, 0 lines left out\n", out
         assert run(str(server.home / "nowhere"))[0] == 2
+
+
+def an_import_that_was_interrupted_is_finished_by_running_it_again():
+    text = "$2b$04$LVQNwyA0JYQCNpq41GV8m.S5dTav2Wbz9BYjpe4q8pBYPnQ.bbio2"
+    with scratch.Server(workers=1) as server:
+        where = ("--store", server.store, "--state", str(server.state))
+        command = [scratch.PROGRAM, "user", "import", "--json", *where]
+
+        def run(file, *words):
+            done = subprocess.run([*command, *words, str(file)], text=True, capture_output=True,
+                                  check=False, timeout=60)
+            return done.returncode, json.loads(done.stdout), done.stderr
+
+        def account_count():
+            return len(json.loads(scratch.run([scratch.PROGRAM, "user", "list", "--json", *where])))
+
+        # As if it had been killed in the middle of the first 64, and one more.
+        half, whole = server.home / "half.txt", server.home / "whole.txt"
+        lines = [f"user{n:03}:{text}\n" for n in range(200)]
+        half.write_text("".join(lines[:41] + lines[170:171]), encoding="utf-8")
+        whole.write_text("".join(lines), encoding="utf-8")
+        assert run(half)[:2] == (0, {"imported": 42, "already_there": 0, "left_out": []})
+        assert run(whole)[:2] == (0, {"imported": 158, "already_there": 42, "left_out": []})
+        assert account_count() == 201
+
+        # Where somebody has another password by now, the others are none the worse for it.
+        for n in (7, 90):
+            scratch.run([scratch.PROGRAM, "user", "passwd", f"user{n:03}", *where],
+                        input=server.password)
+        whole.write_text("".join(lines) + f"late:{text}\n", encoding="utf-8")
+        status, said, error = run(whole)
+        assert (status, said["imported"], said["already_there"]) == (1, 1, 198), (said, error)
+        assert [row["line"] for row in said["left_out"]] == [8, 91], said
+        assert [int(line) for line in re.findall(r"line (\d+): ", error)] == [8, 91], error
+        assert run(whole, "--skip-bad")[0] == 0
+        _, token = server.login(user="user090")
+        connection = scratch.Connection(server.port)
+        assert connection.session(token) == 200
+        connection.close()
+
+        # Killed for good, at whatever moment.
+        whole.write_text("".join(f"more{n:04}:{text}\n" for n in range(2000)), encoding="utf-8")
+        with subprocess.Popen([*command, str(whole)], stdout=subprocess.DEVNULL) as importing:
+            while account_count() == 202 and importing.poll() is None:
+                pass
+            importing.kill()
+        status, said, error = run(whole)
+        assert status == 0 and said["already_there"] > 0, (said, error)
+        assert said["imported"] + said["already_there"] == 2000 and not said["left_out"], said
+        assert account_count() == 2202
 
 
 def sessions_are_listed_ended_and_explained():
@@ -564,6 +617,7 @@ tap.main([
     a_signal_that_is_ignored_interrupts_no_question,
     a_password_from_standard_input_is_every_byte_of_it,
     accounts_come_from_another_system_all_or_none,
+    an_import_that_was_interrupted_is_finished_by_running_it_again,
     sessions_are_listed_ended_and_explained,
     changing_an_account_ends_its_sessions_at_once,
     the_first_start_makes_the_administrator_and_says_so_once,
