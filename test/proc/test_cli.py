@@ -393,6 +393,28 @@ def an_import_that_was_interrupted_is_finished_by_running_it_again():
         assert account_count() == 2202
 
 
+def an_import_whose_store_fails_half_way_says_how_far_it_came():
+    """Without an agent. Of 200 accounts 64 are committed at a time."""
+    text = "$2b$04$LVQNwyA0JYQCNpq41GV8m.S5dTav2Wbz9BYjpe4q8pBYPnQ.bbio2"
+    home = scratch.folder("import")
+    plan, file, store = home / "plan", home / "users.txt", f"sqlite://{home}/cloakroom.db"
+    file.write_text("".join(f"user{n:03}:{text}\n" for n in range(200)), encoding="utf-8")
+    plan.write_text("unavailable 2 1 0 commits\n", encoding="utf-8")
+
+    def run(url):
+        return subprocess.run([scratch.PROGRAM, "user", "import", str(file), "--store", url, "--state",
+                               str(home / "state")], text=True, capture_output=True, check=False, timeout=60)
+
+    done = run(f"fault:{plan},{store}")
+    assert done.returncode == 69 and not done.stdout, done
+    line = int(re.search(r"line (\d+): the store cannot be asked now\n", done.stderr)[1])
+    assert line > 1 and line % 64 == 1, done.stderr
+    assert f": {line - 1} accounts were imported, 0 were there already" in done.stderr, done.stderr
+    done = run(store)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{201 - line} accounts imported, {line - 1} already there, 0 lines left out\n", done
+
+
 def sessions_are_listed_ended_and_explained():
     with scratch.Server(workers=1, arguments=["--on-login", "keep"]) as server:
         where = ("--store", server.store, "--state", str(server.state))
@@ -618,6 +640,7 @@ tap.main([
     a_password_from_standard_input_is_every_byte_of_it,
     accounts_come_from_another_system_all_or_none,
     an_import_that_was_interrupted_is_finished_by_running_it_again,
+    an_import_whose_store_fails_half_way_says_how_far_it_came,
     sessions_are_listed_ended_and_explained,
     changing_an_account_ends_its_sessions_at_once,
     the_first_start_makes_the_administrator_and_says_so_once,
