@@ -619,6 +619,8 @@ enum cr_status cr_throttle_set(struct cr_throttle *throttle,
             return CR_E_INVALID;
     }
     memcpy(throttle->limits, limits, sizeof limits);
+    /* What is owed is asked for again, and cut to what these can demand: as after a start. */
+    cr_limiter_forget(throttle->limiter, NULL, 0);
     return CR_OK;
 }
 

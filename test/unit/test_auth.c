@@ -147,6 +147,7 @@ struct answer {
     struct cr_user user;
     char device[CR_DEVICE_CHARS + 1];
     bool same;
+    cr_span_ms retry_after;
 };
 
 static void answered(void *context, const struct cr_engine_answer *answer)
@@ -155,6 +156,7 @@ static void answered(void *context, const struct cr_engine_answer *answer)
     a->count++;
     a->status = answer->status;
     a->same = answer->same;
+    a->retry_after = answer->retry_after;
     if (answer->token != NULL)
         a->token = *answer->token;
     if (answer->record != NULL)
@@ -542,6 +544,28 @@ static void device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new
     CHECK_INT(looked_at, 10);
     CHECK_STATUS(login_with(&p, "battery staple", NULL).status, CR_LIMITED);
     CHECK_STATUS(login_with(&p, "battery staple", owner.device).status, CR_OK);
+    place_close(&p);
+}
+
+/* As it would after a start with them: nobody is kept out for longer than they say. */
+static void other_limits_bound_what_is_owed_to_the_earlier_ones(void)
+{
+    static const struct cr_throttle_options strict = {
+        .limits = {[CR_THROTTLE_ACCOUNT] = "2/30d", [CR_THROTTLE_PAIR] = "off"}};
+    static const struct cr_throttle_options mild = {
+        .limits = {[CR_THROTTLE_ACCOUNT] = "2/1m 60/1d", [CR_THROTTLE_PAIR] = "off"}};
+    struct place p;
+    struct answer a;
+    place_open(&p, 0);
+    CHECK_STATUS(add(&p, "anna", "correct horse"), CR_OK);
+    CHECK_STATUS(cr_throttle_set(cr_auth_throttle(p.auth), &strict), CR_OK);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "wrong horse"), CR_DENIED);
+    CHECK_STATUS(login(&p, "anna", "correct horse"), CR_LIMITED);
+    CHECK_STATUS(cr_throttle_set(cr_auth_throttle(p.auth), &mild), CR_OK);
+    login_start(&p, "anna", "correct horse", strlen("correct horse"), &a);
+    CHECK_STATUS(a.status, CR_LIMITED);
+    CHECK(a.retry_after > 0 && a.retry_after <= 60000);
     place_close(&p);
 }
 
@@ -1139,6 +1163,7 @@ static const struct tap_test tests[] = {
     TAP_TEST(a_change_that_began_with_the_old_password_fails),
     TAP_TEST(a_change_says_what_became_of_it),
     TAP_TEST(device_cookies_of_an_earlier_password_are_no_more_guesses_at_the_new_one),
+    TAP_TEST(other_limits_bound_what_is_owed_to_the_earlier_ones),
     TAP_TEST(a_link_sets_one_password_and_ends_the_sessions),
     TAP_TEST(a_link_is_void_after_any_change_of_the_password_or_the_account),
     TAP_TEST(a_link_that_is_void_while_its_password_is_hashed_sets_nothing),
