@@ -12,10 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "cmd/settings.h"
 
-#define LOOKS 10 /* in the span that is too long */
+#define LOOKS 10 /* without a step, over the span that is too long */
 
 struct cr_backup_watch {
     atomic_ullong *steps; /* in memory that both processes have */
@@ -36,25 +35,28 @@ static _Noreturn void watch_kill(int copier, cr_span_ms stall, const char *name)
     _exit(0);
 }
 
+/* Looks are counted, not time: a host that slept, or a group that was frozen, has had both of us
+ * stand still, and the copier may have its next step before it is judged. */
 static _Noreturn void watch_run(int copier, const atomic_ullong *steps, cr_span_ms stall,
                                 const char *name)
 {
-    struct cr_clock *clock = cr_clock_system();
     struct pollfd gone = {.fd = copier, .events = POLLIN};
     unsigned long long seen = 0;
-    cr_boot_ns since = cr_clock_boot(clock);
+    int still = 0;
     (void)setsid();
     (void)signal(SIGHUP, SIG_IGN); /* of a terminal: the copier's end is ours */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO); /* who reads it waits for the copier alone */
     for (;;) {
-        if (poll(&gone, 1, (int)(stall / LOOKS > 0 ? stall / LOOKS : 1)) == 1)
+        int ended = poll(&gone, 1, (int)(stall / LOOKS > 0 ? stall / LOOKS : 1));
+        if (ended > 0)
             _exit(0);
+        if (ended < 0)
+            continue;
         /* watch_step:A. Only a count. Pairs with cr_backup_watch_step. */
         unsigned long long now = atomic_load_explicit(steps, memory_order_relaxed);
-        if (now != seen)
-            since = cr_clock_boot(clock);
-        else if (cr_boot_between(since, cr_clock_boot(clock)) >= stall)
+        still = now == seen ? still + 1 : 0;
+        if (still == LOOKS)
             watch_kill(copier, stall, name);
         seen = now;
     }
@@ -67,6 +69,8 @@ struct cr_backup_watch *cr_backup_watch_start(cr_span_ms stall, const char *name
         mmap(NULL, sizeof *watch->steps, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int copier = (int)syscall(SYS_pidfd_open, getpid(), 0);
     pid_t pid = -1;
+    /* Where it is ignored, the end of the second process frees its pid before we ask for it. */
+    (void)signal(SIGCHLD, SIG_DFL);
     if (watch != NULL && memory != MAP_FAILED && copier >= 0)
         pid = fork();
     if (pid == 0)

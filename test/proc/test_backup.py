@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent.parent), str(pathlib.Path(__file__).parent)]
 import scratch
@@ -212,6 +213,14 @@ def readers_of_the_log(store):
     return found
 
 
+def state_of(pid):
+    """As ps shows it; "": it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def a_backup_that_stands_still_lets_go_of_the_store():
     """Stopped, it would hold the log for ever; its group is stopped with it, as by Ctrl-Z."""
     started = []
@@ -240,6 +249,20 @@ def a_backup_that_stands_still_lets_go_of_the_store():
             os.killpg(process.pid, signal.SIGSTOP)
             assert not target.exists(), "too quick for this test"
             return process
+
+        tap.note("who watches it was frozen with it, for longer than it may stand still")
+        process = begun("--stall", "5s")
+        (watcher,) = map(int, pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+                         .read_text(encoding="ascii").split())
+        time.sleep(1)  # it has seen the last step
+        os.kill(watcher, signal.SIGSTOP)
+        time.sleep(6)
+        os.kill(watcher, signal.SIGCONT)
+        scratch.until(lambda: state_of(watcher) == "S", "its look")
+        os.killpg(process.pid, signal.SIGCONT)
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, (process.returncode, error)
+        target.unlink()
 
         process = begun("--stall", "1s")
         error = process.communicate(timeout=60)[1]
