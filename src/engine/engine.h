@@ -155,9 +155,11 @@ void cr_engine_account_change(struct cr_engine *engine, const struct cr_user *us
 void cr_engine_list(struct cr_engine *engine, const struct cr_user *user, cr_time_ms created_at,
                     const struct cr_session_id *after, size_t capacity, cr_engine_done *done,
                     void *context);
-/* The user's sessions that ended within CR_REMEMBER_MS, at most CR_PAST_MAX of them. */
-void cr_engine_past(struct cr_engine *engine, const struct cr_user *user, cr_engine_done *done,
-                    void *context);
+/* The user's sessions that ended within CR_REMEMBER_MS, at most CR_PAST_MAX of them. `own`: it is
+ * the user who asks, and is told of none that is older than the account: that was somebody else's,
+ * who had the name before. */
+void cr_engine_past(struct cr_engine *engine, const struct cr_user *user, bool own,
+                    cr_engine_done *done, void *context);
 void cr_engine_explain(struct cr_engine *engine, const struct cr_session_id *id,
                        cr_engine_done *done, void *context);
 /* For who holds the token: what became of it. A token that is not genuine: CR_NOT_FOUND, without

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "engine/internal.h"
 #include "wire/message.h"
 
@@ -19,6 +20,8 @@
 struct past {
     struct op op;
     struct cr_user user;
+    bool own;
+    cr_time_ms since; /* with `own`: what began before is another's of that name */
     size_t count;
     struct cr_past_session told[CR_PAST_MAX];
     struct cr_record records[LOOK];
@@ -63,7 +66,7 @@ static enum cr_status tell_record(struct past *past, struct cr_store *store,
     memcpy(one.where.address, record->address, sizeof one.where.address);
     memcpy(one.where.agent, record->agent, sizeof one.where.agent);
     enum cr_status st = cr_engine_explain_record(store, record, &one.ended);
-    if (st == CR_OK && is_recent(record, one.ended.at))
+    if (st == CR_OK && is_recent(record, one.ended.at) && one.ended.created_at >= past->since)
         tell(past, &one);
     return st;
 }
@@ -73,15 +76,29 @@ static void tell_row(struct past *past, const struct cr_log_row *row)
     struct cr_past_session one = {
         .id = row->session, .where = row->session_from, .ended.size = sizeof one.ended};
     cr_engine_explain_row(row, &one.ended);
-    tell(past, &one);
+    if (one.ended.created_at >= past->since)
+        tell(past, &one);
+}
+
+/* Who has an account has had it since then. */
+static enum cr_status since_find(struct past *past, struct cr_store *store)
+{
+    struct cr_account_row account;
+    enum cr_status st = cr_store_account_find(store, &past->user, &account);
+    if (st == CR_OK)
+        past->since = account.created_at;
+    cr_bytes_wipe(&account, sizeof account);
+    return st == CR_UNKNOWN_USER ? CR_OK : st;
 }
 
 static enum cr_status past_run(struct cr_store *store, struct cr_store_call *call)
 {
     struct past *past = (struct past *)op_of(call);
     struct cr_log_rows rows = {0};
-    size_t count;
-    enum cr_status st = cr_store_list_dead(store, &past->user, past->records, LOOK, &count);
+    size_t count = 0;
+    enum cr_status st = past->own ? since_find(past, store) : CR_OK;
+    if (st == CR_OK)
+        st = cr_store_list_dead(store, &past->user, past->records, LOOK, &count);
     for (size_t i = 0; st == CR_OK && i < count; i++)
         st = tell_record(past, store, &past->records[i]);
     if (st == CR_OK)
@@ -103,12 +120,13 @@ static void past_done(struct cr_store_call *call)
     cr_engine_op_answer(&past->op, &answer);
 }
 
-void cr_engine_past(struct cr_engine *engine, const struct cr_user *user, cr_engine_done *done,
-                    void *context)
+void cr_engine_past(struct cr_engine *engine, const struct cr_user *user, bool own,
+                    cr_engine_done *done, void *context)
 {
     struct past *past = cr_engine_op_begin(engine, sizeof *past, NULL, done, context);
     if (past == NULL)
         return;
     past->user = *user;
+    past->own = own;
     cr_engine_op_read(&past->op, past_run, past_done);
 }

@@ -412,7 +412,7 @@ static void do_past(struct request *request, const struct cr_message *message)
 {
     struct cr_user user;
     if (list_whose(request, message, &user))
-        cr_engine_past(engine_of(request), &user, cr_reply_past, request);
+        cr_engine_past(engine_of(request), &user, request->has_authority, cr_reply_past, request);
 }
 
 static void do_explain(struct request *request, const struct cr_message *message)

@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -294,6 +295,31 @@ def a_supervisor_that_is_killed_takes_all_with_it():
         assert Browser(server.port).status() == 401
 
 
+def who_gets_a_name_that_was_anothers_is_told_nothing_of_that_ones_sessions():
+    with scratch.Server() as server:
+
+        def user(*words, answer=""):
+            return subprocess.run([scratch.PROGRAM, *words, "--store", server.store, "--state",
+                                   server.state], input=answer, capture_output=True, text=True,
+                                  check=True, timeout=60).stdout
+
+        first, second = Browser(server.port), Browser(server.port)
+        first.login()
+        assert first.json("POST", "/logout")[0] == 200
+        first.login()
+        user("user", "remove", "alice")
+        user("user", "add", "alice", answer=server.password)
+        own = second.login()
+        status, body = second.json("GET", "/sessions")
+        assert status == 200 and [row["id"] for row in body["sessions"]] == [own], body
+        assert body["ended"] == [], body
+        assert second.json("POST", "/logout")[0] == 200
+        second.login()
+        assert [row["id"] for row in second.json("GET", "/sessions")[1]["ended"]] == [own]
+        # Operators see all of them.
+        assert len(json.loads(user("session", "list", "alice", "--ended", "--json"))) == 3
+
+
 def who_was_replaced_reads_why_at_the_login_page():
     """Through the agent: an HTTP worker may ask about the ended session of the token in hand only."""
     with scratch.Server() as server:
@@ -310,6 +336,7 @@ def who_was_replaced_reads_why_at_the_login_page():
 
 
 tap.main([
+    who_gets_a_name_that_was_anothers_is_told_nothing_of_that_ones_sessions,
     who_was_replaced_reads_why_at_the_login_page,
     a_program_does_all_that_it_can,
     a_person_does_all_that_they_can,

@@ -184,7 +184,7 @@ void party_ask(struct party *party, int kind)
         cr_engine_explain(engine, &before->id, sim_answered, call);
         break;
     case PARTY_PAST:
-        cr_engine_past(engine, &user, sim_answered, call);
+        cr_engine_past(engine, &user, false, sim_answered, call);
         break;
     case PARTY_KINDS:
         break;

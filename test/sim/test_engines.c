@@ -498,7 +498,7 @@ static size_t past_of(struct sim *sim, size_t host, const char *name, struct pas
 {
     struct cr_user user = user_named(name);
     *out = (struct past){0};
-    cr_engine_past(sim->hosts[host].engine, &user, past_told, out);
+    cr_engine_past(sim->hosts[host].engine, &user, false, past_told, out);
     sim_run(sim, 5000, &out->done);
     CHECK_STATUS(out->status, CR_OK);
     return out->count;
@@ -643,7 +643,7 @@ static void what_cannot_be_told_whole_is_not_told(void)
         sim.hosts[0].plan = (struct cr_fault_plan){
             .kind = CR_FAULT_UNAVAILABLE, .after = after, .count = 1, .reads_only = true};
         past = (struct past){0};
-        cr_engine_past(sim.hosts[0].engine, &user, past_told, &past);
+        cr_engine_past(sim.hosts[0].engine, &user, false, past_told, &past);
         sim_run(&sim, 400, &past.done);
         failed = past.status != CR_OK;
         CHECK(past.done);
