@@ -35,7 +35,8 @@ bool cr_http_explain_finish(struct cr_http_exchange *x, struct cr_explanation *o
 /* Who did it is a label for operators; of it goes out what kind of somebody that was. */
 static const char *kind_of_author(const char *by)
 {
-    static const char *const kinds[] = {"operator", "application", "the user"};
+    static const char *const kinds[] = {"operator", "application", "the user",
+                                        "the user, with a link"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(by, kinds[i]) == 0)
             return kinds[i];

@@ -80,10 +80,12 @@ struct cr_call *cr_http_call_take(struct cr_http_exchange *x, enum cr_status *ou
 
 /* One more of too many made-up tokens from this address (ASVS G9). It costs nobody anything to say
  * so. A person is led to the log-in as ever, and so is whom a proxy asks about: to most of them any
- * answer but 401 and 403 is an error, and they are one address for all who come through them. */
+ * answer but 401 and 403 is an error, and they are one address for all who come through them. So
+ * is a proxy that nobody has named. */
 static enum cr_http_progress guess_refused(struct cr_http_exchange *x)
 {
-    if (x->route->page || x->route->method == CR_HTTP_ANY ||
+    bool is_everybody = !x->site->dev && x->site->proxies.count == 0;
+    if (is_everybody || x->route->page || x->route->method == CR_HTTP_ANY ||
         cr_http_has_type(x, "application/x-www-form-urlencoded")) {
         x->status = CR_NOT_FOUND;
         return x->refused(x);

@@ -23,11 +23,12 @@ enum cr_status cr_reset_link_finish(struct cr_call *call, struct cr_reset_link *
 {
     struct cr_message message;
     enum cr_status st = cr_call_wait(call, &message);
-    if (st == CR_OK && !cr_message_token(&message, CR_TAG_TOKEN, &out_link->token))
+    uint64_t good_for = st == CR_OK ? cr_message_u64(&message, CR_TAG_BOUND, 0) : 0;
+    if (st == CR_OK &&
+        (good_for > CR_RESET_MS_MAX || !cr_message_token(&message, CR_TAG_TOKEN, &out_link->token)))
         st = CR_E_PROTOCOL;
     if (st == CR_OK)
-        out_link->expires_at = cr_clock_wall(call->room->clock) +
-                               (cr_span_ms)cr_message_u64(&message, CR_TAG_BOUND, 0);
+        out_link->expires_at = cr_clock_wall(call->room->clock) + (cr_span_ms)good_for;
     cr_call_free(call);
     return st;
 }
