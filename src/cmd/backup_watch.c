@@ -53,7 +53,7 @@ static _Noreturn void watch_run(int copier, const atomic_ullong *steps, cr_span_
             _exit(0);
         if (ended < 0)
             continue;
-        /* watch_step:A. Only a count. Pairs with cr_backup_watch_step. */
+        /* Only a count, for which any order will do. */
         unsigned long long now = atomic_load_explicit(steps, memory_order_relaxed);
         still = now == seen ? still + 1 : 0;
         if (still == LOOKS)
@@ -90,7 +90,7 @@ struct cr_backup_watch *cr_backup_watch_start(cr_span_ms stall, const char *name
 
 void cr_backup_watch_step(struct cr_backup_watch *watch)
 {
-    if (watch != NULL) /* cr_backup_watch_step. Pairs with watch_step:A. */
+    if (watch != NULL)
         (void)atomic_fetch_add_explicit(watch->steps, 1, memory_order_relaxed);
 }
 

@@ -387,9 +387,8 @@ enum cr_status cr_place_settings(const struct cr_place *place, struct cr_setting
         config = CR_SETTINGS_FILE;
     /* Each adds what is wrong: the first of all that is the answer. */
     (void)!(config == NULL ? CR_OK : cr_settings_read(&settings, config, wrong, &error));
-    enum cr_status st = cr_settings_credentials(&settings, getenv("CREDENTIALS_DIRECTORY"), &error);
-    if (st != CR_OK)
-        st = cr_settings_wrong_add(wrong, CR_OK, &error, out_error);
+    if (cr_settings_credentials(&settings, getenv("CREDENTIALS_DIRECTORY"), &error) != CR_OK)
+        (void)!cr_settings_wrong_add(wrong, CR_OK, &error, out_error);
     (void)!cr_settings_environment(&settings, environ, wrong, &error);
     (void)!cr_place_options(place, &settings, wrong, &error);
     (void)!cr_settings_finish(&settings, wrong, &error);

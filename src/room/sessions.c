@@ -206,7 +206,7 @@ static void put_device(struct cr_call *call, const struct cr_login_options *opti
 
 static void put_renews(struct cr_call *call, const struct cr_login_options *options)
 {
-    size_t known = offsetof(struct cr_login_options, renews) + sizeof options->renews;
+    size_t known = offsetof(struct cr_login_options, renews) + sizeof(void *);
     if (options->size >= known && options->renews != NULL)
         put_token(call, CR_TAG_AUTHORITY, options->renews);
 }

@@ -18,14 +18,15 @@ static long line_holder(const char *line, const struct cr_sqlite_index *index)
     char pid[32];
     char file[64]; /* MAJOR:MINOR:INODE */
     char from[32];
-    unsigned device_major;
-    unsigned device_minor;
-    unsigned long inode;
+    char *end;
     if (sscanf(line, "%*s %*s %*s %*s %31s %63s %31s", pid, file, from) != 3)
         return 0;
     /* The line of who waits for a lock has one word more, and none of these here. */
-    if (sscanf(file, "%x:%x:%lu", &device_major, &device_minor, &inode) != 3)
+    unsigned long device_major = strtoul(file, &end, 16);
+    unsigned long device_minor = *end == ':' ? strtoul(end + 1, &end, 16) : 0;
+    if (*end != ':')
         return 0;
+    unsigned long inode = strtoul(end + 1, &end, 10);
     long first = strtol(from, NULL, 10);
     return device_major == index->device_major && device_minor == index->device_minor &&
                    inode == index->inode && first >= READ_LOCK_FIRST && first <= READ_LOCK_LAST
@@ -53,14 +54,14 @@ static void mount_device(unsigned long long mount, struct cr_sqlite_index *index
     size_t capacity = 0;
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
     while (mounts != NULL && getline(&line, &capacity, mounts) >= 0) {
-        unsigned long long number;
-        unsigned device_major;
-        unsigned device_minor;
-        if (sscanf(line, "%llu %*u %u:%u", &number, &device_major, &device_minor) != 3 ||
-            number != mount)
+        char *end; /* MOUNT PARENT MAJOR:MINOR ... */
+        unsigned long long number = strtoull(line, &end, 10);
+        (void)strtoull(end, &end, 10);
+        unsigned long device_major = strtoul(end, &end, 10);
+        if (number != mount || *end != ':')
             continue;
-        index->device_major = device_major;
-        index->device_minor = device_minor;
+        index->device_major = (unsigned)device_major;
+        index->device_minor = (unsigned)strtoul(end + 1, NULL, 10);
         break;
     }
     free(line);

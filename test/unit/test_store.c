@@ -434,14 +434,14 @@ static void the_verdict_on_a_session_does_not_overflow(void)
 /* Two small file systems have a 14th inode each. */
 static void whose_read_holds_the_log_is_told_by_device_and_inode(void)
 {
-    static const char locks[] = "1: POSIX  ADVISORY  READ 700 fe:11:14 124 124\n"
-                                "2: POSIX  ADVISORY  READ 701 fe:01:15 124 124\n"
-                                "3: POSIX  ADVISORY  WRITE 702 fe:01:14 120 120\n"
-                                "3: -> POSIX  ADVISORY  READ 703 fe:01:14 124 124\n"
-                                "4: OFDLCK ADVISORY  READ -1 fe:01:14 124 124\n"
-                                "5: POSIX  ADVISORY  READ 704 fe:01:14 128 128\n"
-                                "6: POSIX  ADVISORY  READ 705 fe:01:14 123 123\n"
-                                "7: POSIX  ADVISORY  READ 706 fe:01:14 127 127\n";
+    static char locks[] = "1: POSIX  ADVISORY  READ 700 fe:11:14 124 124\n"
+                          "2: POSIX  ADVISORY  READ 701 fe:01:15 124 124\n"
+                          "3: POSIX  ADVISORY  WRITE 702 fe:01:14 120 120\n"
+                          "3: -> POSIX  ADVISORY  READ 703 fe:01:14 124 124\n"
+                          "4: OFDLCK ADVISORY  READ -1 fe:01:14 124 124\n"
+                          "5: POSIX  ADVISORY  READ 704 fe:01:14 128 128\n"
+                          "6: POSIX  ADVISORY  READ 705 fe:01:14 123 123\n"
+                          "7: POSIX  ADVISORY  READ 706 fe:01:14 127 127\n";
     static const struct {
         struct cr_sqlite_index index;
         long except, want;
@@ -450,7 +450,7 @@ static void whose_read_holds_the_log_is_told_by_device_and_inode(void)
         {{0xfe, 0x11, 14}, 700, 0}, {{0xfe, 11, 14}, 0, 0},    {{0, 1, 14}, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        FILE *file = fmemopen((void *)(uintptr_t)locks, sizeof locks - 1, "r");
+        FILE *file = fmemopen(locks, sizeof locks - 1, "r");
         CHECK(file != NULL);
         if (file == NULL)
             return;
