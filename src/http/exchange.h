@@ -180,6 +180,8 @@ bool cr_http_has_type(const struct cr_http_exchange *x, const char *type);
 /* The sign-in page; `notice` may be NULL. */
 enum cr_http_progress cr_http_login_show(struct cr_http_exchange *x, unsigned status,
                                          const char *notice);
+/* With a 429: when x->note says to come again. */
+void cr_http_retry_after_add(struct cr_http_exchange *x);
 /* Why the new password cannot be one, by x->status and x->note; NULL: that is not what is wrong. */
 const char *cr_http_password_unfit(struct cr_http_exchange *x);
 

@@ -127,6 +127,12 @@ static enum cr_http_progress earlier_end(struct cr_http_exchange *x)
     return cr_http_wait(x, st, call, earlier_ended);
 }
 
+void cr_http_retry_after_add(struct cr_http_exchange *x)
+{
+    cr_http_header_add(x, "Retry-After",
+                       cr_http_scratch(x, "%lld", (long long)x->note.retry_after / 1000));
+}
+
 const char *cr_http_password_unfit(struct cr_http_exchange *x)
 {
     if (x->status == CR_PASSWORD_SHORT)
@@ -238,8 +244,7 @@ static enum cr_http_progress logged_in(struct cr_http_exchange *x)
         return login_refuse(x, 401, "The user or the password is wrong.");
     /* Whatever was used up, and whether there is such a user or not. */
     if (x->status == CR_LIMITED) {
-        cr_http_header_add(x, "Retry-After",
-                           cr_http_scratch(x, "%lld", (long long)x->note.retry_after / 1000));
+        cr_http_retry_after_add(x);
         return login_refuse(x, 429, "Too many attempts: try again later.");
     }
     if (x->status == CR_CONFLICT)

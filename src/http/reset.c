@@ -86,8 +86,7 @@ static enum cr_http_progress used(struct cr_http_exchange *x)
     if (x->status == CR_DENIED)
         return link_refuse(x);
     if (x->status == CR_LIMITED) {
-        cr_http_header_add(x, "Retry-After",
-                           cr_http_scratch(x, "%lld", (long long)x->note.retry_after / 1000));
+        cr_http_retry_after_add(x);
         return refuse(x, 429, "Too many attempts: try again later.");
     }
     if (x->status == CR_PENDING || x->status == CR_E_UNKNOWN_OUTCOME)

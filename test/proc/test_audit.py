@@ -31,7 +31,7 @@ def store_bytes(server):
 class Audited:
     """A server whose agent writes audit events to `path`."""
 
-    def __init__(self, workers=2, before=None):
+    def __init__(self, workers=2, before=None, more=()):
         self.home = scratch.folder("audit")
         self.path = self.home / "audit.jsonl"
         config = self.home / "cloakroom.conf"
@@ -39,7 +39,7 @@ class Audited:
         if before is not None:
             before(self)
         self.server = scratch.Server(workers=workers, home=self.home,
-                                     arguments=["--config", str(config)])
+                                     arguments=["--config", str(config), *more])
         self.where = ("--store", self.server.store, "--state", str(self.server.state))
 
     def cli(self, *words, **more):
@@ -166,15 +166,23 @@ def ask_from(address, port, path, token):
     return answer.status, answer.headers
 
 
+def made_up():
+    return "crs1_" + base64.urlsafe_b64encode(tap.random.randbytes(60)).decode()
+
+
+def where_all_have_a_proxys_address_guesses_are_told_and_hinder_nobody():
+    """ASVS G9."""
+    with Audited(workers=1, more=["--behind-tls", "yes"]) as audited:
+        port = audited.server.port
+        assert {ask_from("127.0.0.3", port, "/session", made_up())[0] for _ in range(130)} == {401}
+        audited.wait(1, "token_guessing")
+
+
 def guessed_tokens_are_one_event_and_hinder_nobody_else():
     """ASVS G9: also over several workers, and with others behind the same address."""
     guesser, other = "127.0.0.3", "127.0.0.2"
     with Audited() as audited:
         port = audited.server.port
-
-        def made_up():
-            return "crs1_" + base64.urlsafe_b64encode(tap.random.randbytes(60)).decode()
-
         _, ended = audited.server.login()
         _, token = audited.server.login()
         made = [made_up() for _ in range(1000)]
@@ -312,6 +320,7 @@ tap.main([
     a_change_of_password_is_an_event_whoever_makes_it,
     a_refusal_by_the_limits_is_an_event_of_its_own,
     guessed_tokens_are_one_event_and_hinder_nobody_else,
+    where_all_have_a_proxys_address_guesses_are_told_and_hinder_nobody,
     a_reload_opens_the_file_anew_and_is_an_event,
     no_secret_is_in_any_output,
     a_full_disk_loses_events_and_stops_nothing,

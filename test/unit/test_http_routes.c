@@ -1896,7 +1896,9 @@ static void a_link_sets_a_password_once_and_signs_nobody_in(void)
         CHECK(!body_has(reply, "crs1_"));
         CHECK(body_has(reply, by_form ? "Your password was changed: sign in."
                                       : "{\"password\":\"changed\"}"));
-        CHECK_UINT(session_status(&w, &before), 401);
+        reply = ASK(&w, GET("/session", .token = before.text));
+        CHECK_UINT(reply->status, 401);
+        CHECK(body_has(reply, "\"by\":\"the user, with a link\""));
         CHECK_UINT(login_status(&w, PASSWORD), 401);
         CHECK_UINT(login_status(&w, "battery staple of mine"), 200);
 
