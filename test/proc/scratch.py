@@ -189,6 +189,19 @@ class Connection:
         self.http.close()
 
 
+class Unix(http.client.HTTPConnection):
+    """To a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=20)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(20)
+        self.sock.connect(self.path)
+
+
 class Server:
     """`cloakroom serve` over a store in `home`, or in a new directory. On a port of its own, with an
     account `alice` when the store is new."""

@@ -21,17 +21,6 @@ import scratch
 import tap
 
 
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=20)
-        self.path = str(path)
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(self.path)
-
-
 def ask(connection, method, path, body=None, **headers):
     """(status, headers, text)"""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -51,7 +40,7 @@ class Watched(scratch.Server):
         super().__init__(arguments=("--ops-listen", f"127.0.0.1:{self.watch}"), **more)
 
     def ops(self, method, path, body=None, **headers):
-        return ask(Unix(self.state / "ops.sock"), method, path, body, **headers)
+        return ask(scratch.Unix(self.state / "ops.sock"), method, path, body, **headers)
 
     def ops_json(self, method, path, body=None):
         status, _, text = self.ops(method, path, json.dumps(body) if body is not None else None,

@@ -7,12 +7,10 @@ socket, used twice, by many at once, after a change, and while the agent is kill
 import atexit
 import concurrent.futures
 import functools
-import http.client
 import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,17 +20,6 @@ import scratch
 import tap
 
 PASSWORDS = [f"battery staple {n} of mine" for n in range(8)]
-
-
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=20)
-        self.path = str(path)
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(self.path)
 
 
 class Linked(scratch.Server):
@@ -52,7 +39,7 @@ class Linked(scratch.Server):
 
     def link(self, user="alice"):
         """By the operators' socket."""
-        ops = Unix(self.state / "ops.sock")
+        ops = scratch.Unix(self.state / "ops.sock")
         ops.request("POST", f"/users/{user}/reset-link")
         answer = ops.getresponse()
         body = json.loads(answer.read())
