@@ -98,6 +98,11 @@ class Cloakroom:
             )
         )
 
+    @property
+    def now(self) -> datetime:
+        """The time that this room's times are compared with. A test's room has one that tests move."""
+        return datetime.now(timezone.utc)
+
     def close(self) -> None:
         """Calls under way are given up. Every later call raises `InvalidArgument`."""
         self._core.close()
