@@ -10,8 +10,10 @@ A program finds in its environment: CLOAKROOM_BUILD (the build directory), TMPDI
 afterwards), CR_TEST_SECONDS (its time limit) and, with --long, CR_LONG=1. What it leaves running is
 ended.
 
-Three lanes: plain, and for programs that Meson built from C, asan (address and undefined behaviour;
-unit, contract, sim and fuzz) and tsan (threads; those with suite `tsan`).
+Lanes: plain; for programs that Meson built from C, also asan (address and undefined behaviour; unit,
+contract, sim and fuzz) and tsan (threads; those with suite `tsan`). A script with `# tap: python` runs
+in two Pythons instead (tools/pythons.py): newest, with what the package index has, and debian; one with
+`python=newest` or `python=debian` in that one. Both find the Python package of this tree.
 
 The last line is `N passed, N failed, N skipped`, counted in single tests. A skip that test/skips.txt
 does not expect fails the run.
@@ -34,13 +36,17 @@ import tempfile
 import threading
 import time
 
+import pythons
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIPS_FILE = ROOT / "test" / "skips.txt"
 JOBS = 3  # of two cores: many wait for something most of the time
 TIMEOUT_SECONDS = 120
 
 # lane -> build directory, how much slower programs run there
-LANES = {"plain": ("build", 1), "asan": ("build-asan", 3), "tsan": ("build-tsan", 5)}
+LANES = {"plain": ("build", 1), "asan": ("build-asan", 3), "tsan": ("build-tsan", 5),
+         **{lane: ("build", 1) for lane in pythons.LANES}}
+SANITIZED = ("asan", "tsan")
 
 # A sanitizer that sees something ends the program with a status that is not 0.
 SANITIZER_ENV = {
@@ -96,11 +102,17 @@ def script_programs():
                 break
         seconds = [int(word.removeprefix("timeout=")) for word in words if word.startswith("timeout=")]
         kind = path.parent.name
-        yield (f"{kind}/{path.stem}", [sys.executable, str(path)], frozenset([kind, *words]),
+        # The folder is no suite: python/ is also what a script is run in.
+        suites = frozenset(words if kind == "python" else [kind, *words])
+        yield (f"{kind}/{path.stem}", [sys.executable, str(path)], suites,
                seconds[0] if seconds else TIMEOUT_SECONDS)
 
 
 def lanes_of(command, suites):
+    in_pythons = [lane for lane in pythons.LANES if suites & {"python", f"python={lane}"}]
+    if in_pythons:
+        yield from in_pythons
+        return
     yield "plain"
     if not command[0].startswith(str(ROOT / "build")) or "long" in suites:
         return
@@ -119,8 +131,10 @@ def all_programs(long):
             folder, slower = LANES[lane]
             build = ROOT / folder
             program = command[0]
-            if lane != "plain":
+            if lane in SANITIZED:
                 program = str(build) + program.removeprefix(plain_build)
+            elif lane in pythons.LANES:
+                program = str(pythons.interpreter(lane))
             yield Program(name if lane == "plain" else f"{name} ({lane})",
                           (program, *command[1:]), build, lane, suites, seconds * slower)
 
@@ -186,6 +200,11 @@ def run_program(program, long, deadline, prefix):
     if seconds <= 0:
         outcome.failed.append("not run: no time was left")
         return outcome
+    if program.lane in pythons.LANES:
+        reason = pythons.why_unavailable(program.lane)
+        if reason:
+            outcome.skipped.append(("*", reason))
+            return outcome
     folder = tempfile.mkdtemp(prefix="cr-")
     mark = f"CR_TEST_MARK={os.getpid()}-{pathlib.Path(folder).name}"
     env = dict(os.environ, CLOAKROOM_BUILD=str(program.build), TMPDIR=folder,
@@ -194,7 +213,9 @@ def run_program(program, long, deadline, prefix):
     if long:
         env["CR_LONG"] = "1"
     command = [*DEFAULT_SIGNALS, *program.command]
-    if program.lane != "plain":
+    if program.lane == "debian":
+        env["PYTHONNOUSERSITE"] = "1"  # Debian's packages, and no others
+    if program.lane in SANITIZED:
         env.update(SANITIZER_ENV)
         command = [*prefix, *command]
     started = time.monotonic()
@@ -306,7 +327,7 @@ def report(outcome, patterns):
 def run_all(programs, arguments, patterns):
     """Some at a time, then the serial ones alone. Yields (outcome, whether it is good)."""
     deadline = time.monotonic() + arguments.within
-    prefix = fixed_addresses() if any(program.lane != "plain" for program in programs) else ()
+    prefix = fixed_addresses() if any(program.lane in SANITIZED for program in programs) else ()
     lock = threading.Lock()
 
     def run_and_report(program):
@@ -340,8 +361,8 @@ def main():
             print(program.name)
         return 0
     patterns = list(expected_skips())
-    for lane in LANES:
-        if lane != "plain" and any(program.lane == lane for program in programs):
+    for lane in SANITIZED:
+        if any(program.lane == lane for program in programs):
             build_lane(lane, programs)
     results = list(run_all(programs, arguments, patterns))
     passed = sum(outcome.passed for outcome, _ in results)

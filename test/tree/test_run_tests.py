@@ -106,6 +106,38 @@ def a_program_finds_its_own_folder_and_the_build():
     assert (build, seconds) == (str(ROOT / "build"), "20"), outcome.output
 
 
+def a_script_runs_in_the_pythons_that_it_names():
+    def lanes(*words):
+        return list(run_tests.lanes_of(["python3", "test/python/test_x.py"], frozenset(words)))
+    assert lanes("python") == lanes("python", "long") == ["newest", "debian"]
+    assert lanes("python=newest") == ["newest"] and lanes("python=debian") == ["debian"]
+    assert lanes("proc") == ["plain"]
+    known = {program.name: program for program in run_tests.all_programs(False)}
+    for lane in ("newest", "debian"):
+        program = known[f"python/test_versions ({lane})"]
+        assert program.command[0] == str(ROOT / "build-python" / lane / "bin" / "python3"), program
+        assert program.build == ROOT / "build" and program.lane == lane, program
+    assert "python/test_versions" not in known
+
+
+def a_python_that_cannot_be_had_is_a_skip_with_its_reason():
+    kept = run_tests.pythons.PLACE
+    with tempfile.TemporaryDirectory() as folder:
+        run_tests.pythons.PLACE = pathlib.Path(folder)
+        try:
+            run_tests.pythons.reason_file("newest").write_text("no index\n")
+            program = run_tests.Program("python/made_up (newest)", ("false",), ROOT / "build", "newest",
+                                        frozenset(["python"]), 20)
+            outcome = run_tests.run_program(program, False, float("inf"), ())
+            run_tests.pythons.reason_file("newest").unlink()
+            ran = run_tests.run_program(program, False, float("inf"), ())
+        finally:
+            run_tests.pythons.PLACE = kept
+    assert outcome.skipped == [("*", "no index")] and not outcome.failed, outcome
+    assert not said(outcome)[0] and said(outcome, [("python/*", "*", "no index")])[0]
+    assert ran.failed and not ran.skipped, ran
+
+
 tap.main([
     passes_fails_and_skips_are_counted,
     a_program_that_ends_badly_has_failed,
@@ -115,4 +147,6 @@ tap.main([
     a_skip_must_be_expected,
     a_program_may_be_interrupted_also_where_the_runner_is_not,
     a_program_finds_its_own_folder_and_the_build,
+    a_script_runs_in_the_pythons_that_it_names,
+    a_python_that_cannot_be_had_is_a_skip_with_its_reason,
 ])
