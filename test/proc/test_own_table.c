@@ -28,7 +28,7 @@
 #define USERS 4
 #define READERS 3
 #define ENDERS 2
-#define SECONDS 5
+#define SECONDS 3
 
 struct database {
     _Atomic uint64_t version[KEYS];  /* what is committed */

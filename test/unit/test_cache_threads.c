@@ -17,8 +17,8 @@
 #define READERS 2
 #define PENDING 8
 #ifdef CR_SANITIZED
-#define OPERATIONS 5000
-#define HITS_MIN 2000 /* of each reader: or it would have seen too little */
+#define OPERATIONS 2500
+#define HITS_MIN 1000 /* of each reader: or it would have seen too little */
 #else
 #define OPERATIONS 100000
 #define HITS_MIN 10000
