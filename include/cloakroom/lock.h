@@ -28,6 +28,12 @@ struct cr_lock;
  */
 CR_API CR_MUST_CHECK enum cr_status cr_lock_take(struct cr_room *room, const char *name,
                                                  cr_span_ms wait, struct cr_lock **out_lock);
+/* The same in two steps. Cancelled before its finish, it leaves no lock: one that was granted, or
+ * is granted later, is given back. */
+CR_API CR_MUST_CHECK enum cr_status cr_lock_take_begin(struct cr_room *room, const char *name,
+                                                       cr_span_ms wait, struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status cr_lock_take_finish(struct cr_call *call,
+                                                        struct cr_lock **out_lock);
 
 /* Rises with every holder of this name, for as long as the store lives. */
 CR_API uint64_t cr_lock_fence(const struct cr_lock *lock);
@@ -36,7 +42,7 @@ CR_API uint64_t cr_lock_fence(const struct cr_lock *lock);
  * waits. Ask before each step that matters. */
 CR_API CR_MUST_CHECK enum cr_status cr_lock_check(struct cr_lock *lock);
 
-/* Give it back and free it; accepts NULL. */
+/* Give it back and free it; accepts NULL. Never waits for the agent. */
 CR_API void cr_lock_give(struct cr_lock *lock);
 
 #ifdef __cplusplus

@@ -107,7 +107,11 @@ struct cr_stats {
     uint64_t tokens_unknown;   /* validations of tokens that nobody made, at the agent */
     uint64_t guessing_noticed; /* sources that were found to guess tokens */
 };
+/* `out_stats->size` must be set, else CR_E_INVALID. CR_UNAVAILABLE: the agent did not answer. */
 CR_API CR_MUST_CHECK enum cr_status cr_stats(struct cr_room *room, struct cr_stats *out_stats);
+CR_API CR_MUST_CHECK enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call,
+                                                    struct cr_stats *out_stats);
 
 #ifdef __cplusplus
 }

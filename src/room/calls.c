@@ -41,6 +41,7 @@ void cr_call_free(struct cr_call *call)
     if (call->reply != NULL)
         cr_bytes_wipe(call->reply, call->reply_count);
     free(call->reply);
+    free(call->lock);
     free(call);
 }
 
@@ -106,7 +107,9 @@ void cr_call_answer(struct cr_call *call, enum cr_status status)
     call_unlink(call);
     call->status = status;
     call->done = true;
-    if (call->waited)
+    if (call->detached)
+        cr_call_free(call);
+    else if (call->waited)
         pthread_cond_broadcast(&call->room->page->changed);
     else
         cr_room_notice(call->room);
@@ -138,7 +141,9 @@ enum cr_status cr_call_submit(struct cr_call *call, bool waited, cr_span_ms extr
     call->deadline = cr_boot_add(cr_boot_add(now, room->timeout), extra);
     out_append(call);
     call_link(call);
-    if (room->is_direct) {
+    if (call->settled) {
+        cr_call_answer(call, CR_OK);
+    } else if (room->is_direct) {
         cr_call_sent(call);
         cr_direct_send(room, call);
     } else {
@@ -157,6 +162,24 @@ out:
     if (st != CR_OK)
         cr_call_free(call);
     return st;
+}
+
+void cr_call_detach(struct cr_call *call)
+{
+    struct cr_room *room = call->room;
+    call->detached = true;
+    call->life = room->life;
+    call->deadline = CR_BOOT_NEVER;
+    bool is_good = cr_builder_finish(&call->request);
+    if (is_good && !room->is_direct && cr_link_connection(room) != 0) {
+        out_append(call);
+        call_link(call);
+        cr_link_flush(room);
+        return;
+    }
+    if (is_good && room->is_direct)
+        cr_direct_tell(room, &call->request); /* its reply is nobody's call */
+    cr_call_free(call);
 }
 
 static bool op_is_ending(enum cr_op op)
@@ -229,8 +252,12 @@ void cr_call_cancel(struct cr_call *call)
     if (call == NULL)
         return;
     if (cr_room_lock(call->room, &kept_errno)) {
-        if (!call->done && call->life == call->room->life)
-            call_unlink(call);
+        if (call->life == call->room->life) {
+            if (!call->done)
+                call_unlink(call);
+            if (call->lock != NULL)
+                cr_locks_cancelled(call);
+        }
         cr_room_unlock(call->room, kept_errno);
     }
     cr_call_free(call);
@@ -334,6 +361,16 @@ static struct cr_call *call_find(struct cr_room *room, const struct cr_message *
 static void call_replied(struct cr_call *call, const struct cr_message *message,
                          const unsigned char *bytes, size_t count)
 {
+    if (call->lock != NULL) { /* kept without memory that could be missing */
+        if (message->status == CR_OK)
+            cr_locks_taken(call->lock, message);
+        cr_call_answer(call, message->status);
+        return;
+    }
+    if (call->detached && message->status == CR_BUSY && !call->room->is_direct) {
+        out_append(call); /* too many are under way: after some of them */
+        return;
+    }
     call->reply = malloc(count);
     if (call->reply == NULL) {
         cr_call_answer(call, CR_E_NO_MEMORY);
@@ -341,8 +378,6 @@ static void call_replied(struct cr_call *call, const struct cr_message *message,
     }
     memcpy(call->reply, bytes, count);
     call->reply_count = count;
-    if (call->lock != NULL && message->status == CR_OK)
-        cr_locks_taken(call->lock, message);
     cr_call_answer(call, message->status);
 }
 

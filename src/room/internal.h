@@ -18,6 +18,7 @@
 #include <sys/un.h>
 
 #include <cloakroom/session.h>
+#include <cloakroom/table.h>
 
 #include "base/clock.h"
 #include "cache/table.h"
@@ -70,8 +71,12 @@ struct cr_call {
     cr_boot_ns deadline;
     struct cr_builder request;
     struct cr_ending_id ending; /* of an ending */
-    struct cr_lock *lock;       /* of a lock that is taken: told with the reply */
-    uint64_t connection;        /* not 0: answered CR_OK unsent on any other connection */
+    struct cr_lock *lock;    /* of a lock that is taken: told with the reply; the call's until the
+                                finish gives it away */
+    struct cr_ticket ticket; /* of a ticket that is taken, but for the clock */
+    bool settled;            /* answered CR_OK unsent: there is nothing to ask */
+    bool detached;           /* nobody waits for it: freed when it is answered */
+    uint64_t connection;     /* not 0: answered CR_OK unsent on any other connection */
     /* done: */
     enum cr_status status;
     unsigned char *reply; /* the whole message; NULL: there was none */
@@ -185,6 +190,9 @@ CR_MUST_CHECK enum cr_status cr_call_wait(struct cr_call *call, struct cr_messag
 /* Submit, wait and free, where the status is all that the reply says. Accepts NULL. */
 CR_MUST_CHECK enum cr_status cr_call_run(struct cr_call *call);
 CR_MUST_CHECK enum cr_status cr_call_finish(struct cr_call *call); /* wait and free */
+/* Send it over the connection that there is, and see to it that it arrives while that lasts; then
+ * free it. Not in the midst of going through calls. */
+void cr_call_detach(struct cr_call *call);
 void cr_call_answer(struct cr_call *call, enum cr_status status);
 /* One message that came in, and a descriptor that came with it (the callee's), or -1. False: it
  * breaks the protocol. */
@@ -251,6 +259,9 @@ void cr_locks_trust(struct cr_room *room, const struct cr_message *push);
 void cr_locks_lost(struct cr_room *room);
 void cr_locks_forget(struct cr_room *room); /* a forked child: they are the parent's */
 void cr_locks_taken(struct cr_lock *lock, const struct cr_message *reply);
+/* Nobody will have the lock of this call: it is given back, or not waited for any more. Not freed.
+ */
+void cr_locks_cancelled(struct cr_call *call);
 /* It was taken for a call that nobody waits for any more: given back. */
 void cr_locks_unclaimed(struct cr_room *room, const struct cr_message *reply);
 

@@ -2,9 +2,10 @@
 /*
  * cloakroom/lock.h: named locks that the agent (or the engine inside) holds for this process.
  *
- * A lock is in the room's list from before its request is sent, so that no push about it is missed,
- * until it is given back. It is lost when the agent says so, when its trusted instant passes, when
- * the connection ends (the agent gives it back then), and in a forked child (it is the parent's).
+ * A lock belongs to the call that takes it, until the finish gives it away. It is in the room's
+ * list from the reply that grants it, so that no push about it is missed, until it is given back.
+ * It is lost when the agent says so, when its trusted instant passes, when the connection ends (the
+ * agent gives it back then), and in a forked child (it is the parent's).
  */
 #include <cloakroom/lock.h>
 
@@ -16,10 +17,9 @@
 struct cr_lock {
     struct cr_room *room;
     struct cr_lock *prev, *next;
-    uint64_t life; /* of the room */
+    uint64_t life; /* of the room; 0: not granted yet */
     uint64_t fence;
-    cr_boot_ns trusted_until; /* 0: not taken yet, or lost */
-    bool taken;
+    cr_boot_ns trusted_until; /* 0: lost */
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
 };
 
@@ -46,7 +46,7 @@ static void lock_unlink(struct cr_lock *lock)
 
 void cr_locks_taken(struct cr_lock *lock, const struct cr_message *reply)
 {
-    lock->taken = true;
+    lock_link(lock);
     lock->fence = cr_message_u64(reply, CR_TAG_LOCK, 0);
     lock->trusted_until = cr_message_u64(reply, CR_TAG_BOOT, 0);
 }
@@ -59,8 +59,7 @@ void cr_locks_trust(struct cr_room *room, const struct cr_message *push)
         return;
     for (struct cr_lock *lock = room->locks; lock != NULL; lock = lock->next) {
         /* What is lost stays lost. */
-        if (lock->taken && lock->trusted_until != 0 && lock->fence == fence &&
-            strcmp(lock->name, name) == 0)
+        if (lock->trusted_until != 0 && lock->fence == fence && strcmp(lock->name, name) == 0)
             lock->trusted_until = cr_message_u64(push, CR_TAG_BOOT, 0);
     }
 }
@@ -76,78 +75,90 @@ void cr_locks_forget(struct cr_room *room)
     room->locks = NULL;
 }
 
-static void give_send(struct cr_room *room, const char *name, uint64_t fence)
+/* What was granted under `fence`, or, where `take` is not 0, whatever becomes of that request. It
+ * must arrive, however full the socket is: the agent keeps the lock for as long as this process is
+ * connected. When the connection ends, so does the lock. */
+static void give_send(struct cr_room *room, const char *name, uint64_t fence, uint64_t take)
 {
-    struct cr_builder give;
-    /* Its reply, if there is one, is nobody's call. */
-    uint64_t number = atomic_fetch_add_explicit(&room->numbers, 1, memory_order_relaxed) + 1;
-    cr_builder_init(&give, CR_OP_LOCK_GIVE, CR_OK, number);
-    cr_builder_text(&give, CR_TAG_NAME, name);
-    cr_builder_u64(&give, CR_TAG_LOCK, fence);
-    if (cr_builder_finish(&give))
-        cr_room_tell(room, &give);
-    cr_builder_fini(&give);
+    struct cr_call *call = cr_call_create(room, CR_OP_LOCK_GIVE, ROOM_POINTLESS);
+    if (call == NULL)
+        return;
+    cr_builder_text(&call->request, CR_TAG_NAME, name);
+    cr_builder_u64(&call->request, CR_TAG_LOCK, fence);
+    if (take != 0)
+        cr_builder_u64(&call->request, CR_TAG_TAKE, take);
+    cr_call_detach(call);
 }
 
 void cr_locks_unclaimed(struct cr_room *room, const struct cr_message *reply)
 {
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
     if (cr_message_text(reply, CR_TAG_NAME, name, sizeof name))
-        give_send(room, name, cr_message_u64(reply, CR_TAG_LOCK, 0));
+        give_send(room, name, cr_message_u64(reply, CR_TAG_LOCK, 0), 0);
 }
 
-static struct cr_call *take_make(struct cr_room *room, struct cr_lock *lock, cr_span_ms wait)
+/* Under the lock, in the life in which it was granted. */
+static void lock_return(struct cr_lock *lock)
 {
+    if (lock->trusted_until != 0)
+        give_send(lock->room, lock->name, lock->fence, 0);
+    lock_unlink(lock);
+}
+
+void cr_locks_cancelled(struct cr_call *call)
+{
+    struct cr_lock *lock = call->lock;
+    if (lock->life == lock->room->life)
+        lock_return(lock);
+    else if (!call->done || call->status == CR_UNAVAILABLE)
+        give_send(lock->room, lock->name, 0, call->number);
+}
+
+static enum cr_status take_submit(struct cr_room *room, const char *name, cr_span_ms wait,
+                                  bool waited, struct cr_call **out_call)
+{
+    size_t length = name != NULL ? strlen(name) : 0;
+    if (length < 1 || length > CR_LOCK_NAME_BYTES_MAX || wait < 0 || wait > CR_SPAN_MS_MAX)
+        return CR_E_INVALID;
     struct cr_call *call = cr_call_create(room, CR_OP_LOCK_TAKE, ROOM_REPEAT);
-    if (call == NULL)
-        return NULL;
+    struct cr_lock *lock = calloc(1, sizeof *lock);
+    if (call == NULL || lock == NULL) {
+        cr_call_free(call);
+        free(lock);
+        return CR_E_NO_MEMORY;
+    }
+    lock->room = room;
+    memcpy(lock->name, name, length + 1);
     call->lock = lock;
-    cr_builder_text(&call->request, CR_TAG_NAME, lock->name);
+    cr_builder_text(&call->request, CR_TAG_NAME, name);
     cr_builder_u64(&call->request, CR_TAG_WAIT, (uint64_t)wait);
-    return call;
+    return cr_call_submit(call, waited, wait, out_call);
 }
 
-static void lock_forget(struct cr_lock *lock)
+enum cr_status cr_lock_take_begin(struct cr_room *room, const char *name, cr_span_ms wait,
+                                  struct cr_call **out_call)
 {
-    int kept_errno;
-    if (cr_room_lock(lock->room, &kept_errno)) {
-        if (lock->life == lock->room->life)
-            lock_unlink(lock);
-        cr_room_unlock(lock->room, kept_errno);
+    return take_submit(room, name, wait, false, out_call);
+}
+
+enum cr_status cr_lock_take_finish(struct cr_call *call, struct cr_lock **out_lock)
+{
+    struct cr_message message;
+    enum cr_status st = cr_call_wait(call, &message);
+    if (st == CR_OK) {
+        *out_lock = call->lock;
+        call->lock = NULL;
     }
-    free(lock);
+    cr_call_cancel(call); /* whatever else the agent does about it */
+    return st;
 }
 
 enum cr_status cr_lock_take(struct cr_room *room, const char *name, cr_span_ms wait,
                             struct cr_lock **out_lock)
 {
-    struct cr_message message;
     struct cr_call *call;
-    int kept_errno;
-    size_t length = name != NULL ? strlen(name) : 0;
-    if (length < 1 || length > CR_LOCK_NAME_BYTES_MAX || wait < 0 || wait > CR_SPAN_MS_MAX)
-        return CR_E_INVALID;
-    struct cr_lock *lock = calloc(1, sizeof *lock);
-    if (lock == NULL)
-        return CR_E_NO_MEMORY;
-    lock->room = room;
-    memcpy(lock->name, name, length + 1);
-    if (!cr_room_lock(room, &kept_errno)) {
-        free(lock);
-        return CR_E_REFUSED;
-    }
-    lock_link(lock);
-    cr_room_unlock(room, kept_errno);
-    enum cr_status st = cr_call_submit(take_make(room, lock, wait), true, wait, &call);
-    if (st == CR_OK) {
-        st = cr_call_wait(call, &message);
-        cr_call_free(call);
-    }
-    if (st == CR_OK)
-        *out_lock = lock;
-    else
-        lock_forget(lock);
-    return st;
+    enum cr_status st = take_submit(room, name, wait, true, &call);
+    return st == CR_OK ? cr_lock_take_finish(call, out_lock) : st;
 }
 
 uint64_t cr_lock_fence(const struct cr_lock *lock)
@@ -179,11 +190,8 @@ void cr_lock_give(struct cr_lock *lock)
         return;
     struct cr_room *room = lock->room;
     if (cr_room_lock(room, &kept_errno)) {
-        if (lock->life == room->life) {
-            if (lock->trusted_until != 0)
-                give_send(room, lock->name, lock->fence);
-            lock_unlink(lock);
-        }
+        if (lock->life == room->life)
+            lock_return(lock);
         cr_room_unlock(room, kept_errno);
     }
     free(lock);

@@ -28,10 +28,6 @@ CR_MUST_CHECK enum cr_status cr_validate_from_begin(struct cr_room *room,
                                                     const struct cr_token *token, bool strict,
                                                     const char *address, struct cr_call **out_call);
 
-/* cr_stats in two steps. The agent's numbers: hits and misses are those of this process. */
-CR_MUST_CHECK enum cr_status cr_stats_begin(struct cr_room *room, struct cr_call **out_call);
-CR_MUST_CHECK enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats);
-
 /* Whether the user of the session of `token` has an account, so a password to give: CR_OK, or
  * CR_UNKNOWN_USER. */
 CR_MUST_CHECK enum cr_status

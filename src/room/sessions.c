@@ -748,6 +748,8 @@ enum cr_status cr_stats_finish(struct cr_call *call, struct cr_stats *out_stats)
     const struct cr_room *room = call->room;
     enum cr_status st = cr_call_wait(call, &message);
     const struct cr_field *field = st == CR_OK ? cr_message_field(&message, CR_TAG_STATS) : NULL;
+    if (st == CR_OK && out_stats->size != sizeof *out_stats)
+        st = CR_E_INVALID;
     if (st == CR_OK && (field == NULL || !cr_field_stats(field, out_stats)))
         st = CR_E_PROTOCOL;
     cr_call_free(call);

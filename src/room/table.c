@@ -66,27 +66,8 @@ static bool value_of_reply(const struct cr_message *reply, cr_boot_ns now, struc
     return true;
 }
 
-/* A table that only the agent can read. */
-static enum cr_status lookup_ask(struct cr_room *room, const struct table_key *key,
-                                 struct cr_value *out_value)
-{
-    struct cr_message message;
-    if (room_connection(room) == 0)
-        return CR_ASK;
-    struct cr_call *call = cr_call_create(room, CR_OP_LOOKUP, ROOM_GIVE_UP);
-    if (call == NULL)
-        return CR_ASK;
-    put_key(call, key->id.text + 4, key->hash.bytes, sizeof key->hash.bytes);
-    if (cr_call_submit(call, true, 0, &call) != CR_OK)
-        return CR_ASK;
-    enum cr_status st = cr_call_wait(call, &message);
-    bool found = st == CR_OK && value_of_reply(&message, cr_clock_boot(room->clock), out_value);
-    cr_call_free(call);
-    return found ? CR_OK : st == CR_E_REFUSED || st == CR_E_INVALID ? st : CR_ASK;
-}
-
-enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes,
-                         struct cr_value *out_value)
+enum cr_status cr_lookup_cached(struct cr_room *room, const void *key, size_t key_bytes,
+                                struct cr_value *out_value)
 {
     struct table_key found;
     struct cr_room_look look;
@@ -104,30 +85,63 @@ enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes
         out_value->bytes = entry.data_bytes;
         return CR_OK;
     }
-    if (!cr_room_is_alive(room))
-        return room->is_direct ? CR_E_REFUSED : CR_ASK;
-    return cr_room_has_table(room) ? CR_ASK : lookup_ask(room, &found, out_value);
+    return room->is_direct && !cr_room_is_alive(room) ? CR_E_REFUSED : CR_ASK;
 }
 
-static enum cr_status clock_ask(struct cr_room *room, uint64_t *out_stamp)
+/* A table that only the agent can read. */
+static enum cr_status lookup_submit(struct cr_room *room, const void *key, size_t key_bytes,
+                                    bool waited, struct cr_call **out_call)
+{
+    struct table_key found;
+    if (!room->own_table)
+        return CR_E_INVALID;
+    if (!cr_room_is_alive(room) || cr_room_has_table(room) || room_connection(room) == 0)
+        return CR_ASK;
+    cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
+    struct cr_call *call = cr_call_create(room, CR_OP_LOOKUP, ROOM_GIVE_UP);
+    if (call == NULL)
+        return CR_ASK;
+    put_key(call, found.id.text + 4, found.hash.bytes, sizeof found.hash.bytes);
+    return cr_call_submit(call, waited, 0, out_call) == CR_OK ? CR_OK : CR_ASK;
+}
+
+enum cr_status cr_lookup_begin(struct cr_room *room, const void *key, size_t key_bytes,
+                               struct cr_call **out_call)
+{
+    return lookup_submit(room, key, key_bytes, false, out_call);
+}
+
+enum cr_status cr_lookup_finish(struct cr_call *call, struct cr_value *out_value)
 {
     struct cr_message message;
-    struct cr_call *call;
-    enum cr_status st =
-        cr_call_submit(cr_call_create(room, CR_OP_FILL_BEGIN, ROOM_GIVE_UP), true, 0, &call);
-    if (st != CR_OK)
-        return st;
-    st = cr_call_wait(call, &message);
-    *out_stamp = cr_message_u64(&message, CR_TAG_STAMP, 0);
+    const struct cr_room *room = call->room;
+    enum cr_status st = cr_call_wait(call, &message);
+    if (out_value->size != sizeof *out_value)
+        st = CR_E_INVALID;
+    bool found = st == CR_OK && value_of_reply(&message, cr_clock_boot(room->clock), out_value);
     cr_call_free(call);
-    return st;
+    return found ? CR_OK : st == CR_E_REFUSED || st == CR_E_INVALID ? st : CR_ASK;
 }
 
-enum cr_status cr_fill_begin(struct cr_room *room, const void *key, size_t key_bytes,
-                             struct cr_ticket *out_ticket)
+enum cr_status cr_lookup(struct cr_room *room, const void *key, size_t key_bytes,
+                         struct cr_value *out_value)
+{
+    struct cr_call *call;
+    enum cr_status st = cr_lookup_cached(room, key, key_bytes, out_value);
+    if (st == CR_ASK)
+        st = lookup_submit(room, key, key_bytes, true, &call);
+    else
+        return st;
+    return st == CR_OK ? cr_lookup_finish(call, out_value) : st;
+}
+
+/* The ticket, but for the clock, where that must be asked for: CR_ASK. */
+static enum cr_status ticket_make(struct cr_room *room, const void *key, size_t key_bytes,
+                                  struct ticket *out)
 {
     struct table_key found;
     struct ticket ticket = {.begun = cr_clock_boot(room->clock)};
+    enum cr_status st = CR_OK;
     if (!room->own_table)
         return CR_E_INVALID;
     cr_engine_table_key(key, key_bytes, &found.id, &found.hash);
@@ -144,15 +158,69 @@ enum cr_status cr_fill_begin(struct cr_room *room, const void *key, size_t key_b
         /* ticket_map:B. As room_find:A: an old map's clock may be zeros. Pairs with map_drop:A. */
         if (atomic_load_explicit(&room->map, memory_order_seq_cst) != map)
             ticket.connection = 0; /* replaced meanwhile */
-    } else if (ticket.connection != 0 && clock_ask(room, &ticket.stamp) != CR_OK) {
-        ticket.connection = 0;
+    } else if (ticket.connection != 0) {
+        st = CR_ASK;
     }
-    memcpy(out_ticket, &ticket, sizeof ticket);
-    return CR_OK;
+    *out = ticket;
+    return st;
 }
 
-enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
-                       const struct cr_user *user, const void *data, size_t bytes, cr_span_ms ttl)
+static enum cr_status ticket_submit(struct cr_room *room, const struct ticket *ticket, bool settled,
+                                    bool waited, struct cr_call **out_call)
+{
+    struct cr_call *call = cr_call_create(room, CR_OP_FILL_BEGIN, ROOM_GIVE_UP);
+    if (call == NULL)
+        return CR_E_NO_MEMORY;
+    call->settled = settled;
+    memcpy(&call->ticket, ticket, sizeof *ticket);
+    return cr_call_submit(call, waited, 0, out_call);
+}
+
+enum cr_status cr_ticket_take_begin(struct cr_room *room, const void *key, size_t key_bytes,
+                                    struct cr_call **out_call)
+{
+    struct ticket ticket;
+    enum cr_status st = ticket_make(room, key, key_bytes, &ticket);
+    return st == CR_OK || st == CR_ASK ? ticket_submit(room, &ticket, st == CR_OK, false, out_call)
+                                       : st;
+}
+
+/* No answer is a ticket that is good for nothing. */
+enum cr_status cr_ticket_take_finish(struct cr_call *call, struct cr_ticket *out_ticket)
+{
+    struct cr_message message;
+    struct ticket ticket;
+    enum cr_status st = cr_call_wait(call, &message);
+    memcpy(&ticket, &call->ticket, sizeof ticket);
+    if (st != CR_OK)
+        ticket.connection = 0;
+    else if (!call->settled)
+        ticket.stamp = cr_message_u64(&message, CR_TAG_STAMP, 0);
+    cr_call_free(call);
+    memcpy(out_ticket, &ticket, sizeof ticket);
+    return st == CR_E_REFUSED ? st : CR_OK;
+}
+
+enum cr_status cr_ticket_take(struct cr_room *room, const void *key, size_t key_bytes,
+                              struct cr_ticket *out_ticket)
+{
+    struct ticket ticket;
+    struct cr_call *call;
+    enum cr_status st = ticket_make(room, key, key_bytes, &ticket);
+    if (st == CR_ASK && ticket_submit(room, &ticket, false, true, &call) == CR_OK)
+        return cr_ticket_take_finish(call, out_ticket);
+    if (st == CR_ASK) {
+        ticket.connection = 0;
+        st = CR_OK;
+    }
+    if (st == CR_OK)
+        memcpy(out_ticket, &ticket, sizeof ticket);
+    return st;
+}
+
+static enum cr_status fill_submit(struct cr_room *room, const struct cr_ticket *given,
+                                  const struct cr_user *user, const void *data, size_t bytes,
+                                  cr_span_ms ttl, bool waited, struct cr_call **out_call)
 {
     struct ticket ticket;
     if (bytes > CR_DATA_CACHED_BYTES_MAX)
@@ -160,11 +228,10 @@ enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
     if (ttl < 1 || ttl > CR_SPAN_MS_MAX || !room->own_table || user->length == 0)
         return CR_E_INVALID;
     memcpy(&ticket, given, sizeof ticket);
-    if (ticket.connection == 0)
-        return CR_OK; /* the answer in hand is right all the same */
     struct cr_call *call = cr_call_create(room, CR_OP_FILL, ROOM_POINTLESS);
     if (call == NULL)
         return CR_E_NO_MEMORY;
+    call->settled = ticket.connection == 0; /* the answer in hand is right all the same */
     call->connection = room->is_direct ? 0 : ticket.connection;
     put_key(call, ticket.id, ticket.hash, sizeof ticket.hash);
     cr_builder_bytes(&call->request, CR_TAG_USER, user->bytes, user->length);
@@ -172,10 +239,31 @@ enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *given,
         cr_builder_bytes(&call->request, CR_TAG_DATA, data, bytes);
     cr_builder_u64(&call->request, CR_TAG_STAMP, ticket.stamp);
     cr_builder_u64(&call->request, CR_TAG_DEADLINE, cr_boot_add(ticket.begun, ttl));
-    return cr_call_run(call);
+    return cr_call_submit(call, waited, 0, out_call);
 }
 
-enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_bytes)
+enum cr_status cr_fill_begin(struct cr_room *room, const struct cr_ticket *ticket,
+                             const struct cr_user *user, const void *data, size_t bytes,
+                             cr_span_ms ttl, struct cr_call **out_call)
+{
+    return fill_submit(room, ticket, user, data, bytes, ttl, false, out_call);
+}
+
+enum cr_status cr_fill_finish(struct cr_call *call)
+{
+    return cr_call_finish(call);
+}
+
+enum cr_status cr_fill(struct cr_room *room, const struct cr_ticket *ticket,
+                       const struct cr_user *user, const void *data, size_t bytes, cr_span_ms ttl)
+{
+    struct cr_call *call;
+    enum cr_status st = fill_submit(room, ticket, user, data, bytes, ttl, true, &call);
+    return st == CR_OK ? cr_call_finish(call) : st;
+}
+
+static enum cr_status invalidate_submit(struct cr_room *room, const void *key, size_t key_bytes,
+                                        bool waited, struct cr_call **out_call)
 {
     struct table_key found;
     if (!room->own_table)
@@ -185,5 +273,23 @@ enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_b
     if (call == NULL)
         return CR_E_NO_MEMORY;
     put_key(call, found.id.text + 4, found.hash.bytes, sizeof found.hash.bytes);
-    return cr_call_run(call);
+    return cr_call_submit(call, waited, 0, out_call);
+}
+
+enum cr_status cr_invalidate_begin(struct cr_room *room, const void *key, size_t key_bytes,
+                                   struct cr_call **out_call)
+{
+    return invalidate_submit(room, key, key_bytes, false, out_call);
+}
+
+enum cr_status cr_invalidate_finish(struct cr_call *call)
+{
+    return cr_call_finish(call);
+}
+
+enum cr_status cr_invalidate(struct cr_room *room, const void *key, size_t key_bytes)
+{
+    struct cr_call *call;
+    enum cr_status st = invalidate_submit(room, key, key_bytes, true, &call);
+    return st == CR_OK ? cr_call_finish(call) : st;
 }

@@ -22,6 +22,7 @@ struct lock {
     struct cr_holding *holding; /* NULL until the take has returned */
     bool taking;                /* cr_holding_take is on the stack */
     bool over;                  /* refused or lost meanwhile: it is freed when the take returns */
+    uint64_t number;            /* of the request, also when that has been replied */
     uint64_t fence;
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
 };
@@ -94,6 +95,7 @@ static struct lock *lock_create(struct request *request)
         return NULL;
     lock->client = client;
     lock->request = request;
+    lock->number = request->number;
     lock->next = client->locks;
     if (lock->next != NULL)
         lock->next->prev = lock;
@@ -149,24 +151,34 @@ static void lock_drop(struct lock *lock)
     free(lock);
 }
 
-/* By name and fence: a lock that was lost and taken anew is another one. */
+/* By name and fence: a lock that was lost and taken anew is another one. Or by the request that
+ * takes it, waited for or granted. */
+static bool lock_is_meant(const struct lock *lock, const char *name, uint64_t fence, uint64_t take)
+{
+    bool is_it = take != 0 ? lock->number == take : lock->request == NULL && lock->fence == fence;
+    return is_it && strcmp(lock->name, name) == 0;
+}
+
 void cr_service_lock_give(struct request *request, const struct cr_message *message)
 {
     char name[CR_LOCK_NAME_BYTES_MAX + 1];
     uint64_t fence = cr_message_u64(message, CR_TAG_LOCK, 0);
+    uint64_t take = cr_message_u64(message, CR_TAG_TAKE, 0);
     struct lock *lock = request->client != NULL ? request->client->locks : NULL;
     if (!cr_message_text(message, CR_TAG_NAME, name, sizeof name)) {
         cr_request_status(request, CR_E_INVALID, NULL);
         return;
     }
-    while (lock != NULL &&
-           (lock->request != NULL || lock->fence != fence || strcmp(lock->name, name) != 0))
+    while (lock != NULL && !lock_is_meant(lock, name, fence, take))
         lock = lock->next;
     if (lock == NULL) {
         cr_request_status(request, CR_LOST, NULL);
         return;
     }
+    struct request *waiting = lock->request;
     lock_drop(lock);
+    if (waiting != NULL)
+        cr_request_status(waiting, CR_LOST, NULL);
     cr_request_status(request, CR_OK, NULL);
 }
 

@@ -125,6 +125,8 @@ enum cr_tag {
     CR_TAG_HASH = 51,         /* of a password, as text */
     CR_TAG_PAST = 52,         /* repeated */
     CR_TAG_SAME = 53,         /* u64: 1: with CR_CONFLICT: what is there is what was to be made */
+    CR_TAG_TAKE = 54, /* u64: with LOCK_GIVE: the request of the LOCK_TAKE that nobody waits for
+                         any more, whatever became of it */
     CR_TAG_END_OF_LIST
 };
 

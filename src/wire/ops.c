@@ -148,6 +148,7 @@ static const struct cr_tag_row tag_rows[CR_TAG_END_OF_LIST] = {
     [CR_TAG_HASH] = BETWEEN(1, CR_PASSWORD_HASH_CHARS_MAX),
     [CR_TAG_PAST] = REPEATED(1, 4096),
     [CR_TAG_SAME] = U64,
+    [CR_TAG_TAKE] = U64,
 };
 
 const struct cr_tag_row *cr_tag_row(uint16_t tag)

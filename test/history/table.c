@@ -40,7 +40,7 @@ static void fill(struct thread *t, uint64_t key, const char *name)
     char value[32], data[3000];
     struct cr_ticket ticket;
     struct cr_user user = board_user((unsigned)key % BOARD_USERS);
-    if (cr_fill_begin(t->room, name, strlen(name), &ticket) != CR_OK)
+    if (cr_ticket_take(t->room, name, strlen(name), &ticket) != CR_OK)
         return;
     (void)snprintf(value, sizeof value, "d%llu",
                    (unsigned long long)atomic_load(&t->board->keys[key]));

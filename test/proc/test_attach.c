@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cloakroom/lock.h>
 #include <cloakroom/store.h>
 #include <cloakroom/table.h>
 
@@ -643,7 +644,7 @@ static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_noth
     if (one == NULL || two == NULL)
         return;
     CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
-    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(one, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_OK);
     CHECK_MEM(value.data, "value", 5);
@@ -651,7 +652,7 @@ static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_noth
     CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
     for (int i = 0; i < 50; i++) /* its clock is well ahead of a new one's */
         CHECK_STATUS(cr_invalidate(two, "key", 3), CR_OK);
-    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(one, "key", 3, &ticket), CR_OK);
     CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
     if (!agents_start(&agent, NULL))
         return;
@@ -660,9 +661,133 @@ static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_noth
     CHECK_STATUS(cr_lookup(one, "key", 3, &value), CR_ASK);
     CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_ASK);
     CHECK(is_mapped(one)); /* asked and answered: it has joined the new agent */
-    CHECK_STATUS(cr_fill_begin(one, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(one, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_fill(one, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(two, "key", 3, &value), CR_OK);
+    cr_close(one);
+    cr_close(two);
+    agents_teardown(&agent);
+}
+
+/* As an event loop does: until the call is done. */
+static bool loop_until_done(struct cr_room *room, const struct cr_call *call)
+{
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    while (!cr_call_done(call)) {
+        if (!CHECK(poll(&ready, 1, 30000) == 1))
+            return false;
+        cr_room_poll(room);
+    }
+    return true;
+}
+
+static void a_table_that_only_the_agent_reads_is_used_without_waiting(void)
+{
+    struct test_agent agent;
+    struct cr_value value = {.size = sizeof value};
+    struct cr_ticket ticket;
+    struct cr_call *call;
+    struct cr_user anna = agents_user("anna");
+    struct cr_agent_options options = {.settings = {.cache = CR_CACHE_MEMORY}};
+    if (!agents_setup(&agent, "table") || !agents_start(&agent, &options))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL)
+        return;
+    CHECK(!is_mapped(room));
+    CHECK_STATUS(cr_lookup_cached(room, "key", 3, &value), CR_ASK);
+    if (!CHECK_STATUS(cr_lookup_begin(room, "key", 3, &call), CR_OK) ||
+        !loop_until_done(room, call))
+        return;
+    CHECK_STATUS(cr_lookup_finish(call, &value), CR_ASK);
+    if (!CHECK_STATUS(cr_ticket_take_begin(room, "key", 3, &call), CR_OK) ||
+        !loop_until_done(room, call))
+        return;
+    CHECK_STATUS(cr_ticket_take_finish(call, &ticket), CR_OK);
+    if (!CHECK_STATUS(cr_fill_begin(room, &ticket, &anna, "value", 5, 60000, &call), CR_OK) ||
+        !loop_until_done(room, call))
+        return;
+    CHECK_STATUS(cr_fill_finish(call), CR_OK);
+    if (!CHECK_STATUS(cr_lookup_begin(room, "key", 3, &call), CR_OK) ||
+        !loop_until_done(room, call))
+        return;
+    if (CHECK_STATUS(cr_lookup_finish(call, &value), CR_OK))
+        CHECK_MEM(value.data, "value", 5);
+    CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_OK);
+    /* A ticket whose clock is that of before an ending. */
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_invalidate(room, "key", 3), CR_OK);
+    CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", 5, 60000), CR_OK);
+    CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_ASK);
+    /* And one whose clock nobody told: the agent is gone. */
+    if (!CHECK_STATUS(cr_ticket_take_begin(room, "key", 3, &call), CR_OK) ||
+        !loop_until_done(room, call))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    cr_call_cancel(call);
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_lookup_begin(room, "key", 3, &call), CR_ASK);
+    CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", 5, 60000), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+static void a_lock_that_nobody_waits_for_any_more_is_given_back(void)
+{
+    struct test_agent agent;
+    struct cr_lock *lock, *other;
+    struct cr_call *granted, *waiting;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *one = agents_join(&agent, "app.sock"), *two = agents_join(&agent, "app.sock");
+    if (one == NULL || two == NULL)
+        return;
+    if (!CHECK_STATUS(cr_lock_take_begin(one, "nightly", 0, &granted), CR_OK) ||
+        !loop_until_done(one, granted) ||
+        !CHECK_STATUS(cr_lock_take_begin(two, "nightly", 60000, &waiting), CR_OK))
+        return;
+    CHECK_STATUS(cr_lock_take(two, "nightly", 0, &lock), CR_BUSY);
+    cr_call_cancel(granted);
+    if (!loop_until_done(two, waiting))
+        return;
+    CHECK_STATUS(cr_lock_take_finish(waiting, &lock), CR_OK);
+    CHECK_STATUS(cr_lock_check(lock), CR_OK);
+    /* Cancelled in the queue. */
+    if (!CHECK_STATUS(cr_lock_take_begin(one, "nightly", 60000, &waiting), CR_OK))
+        return;
+    CHECK_STATUS(cr_lock_take(one, "nightly", 0, &other), CR_BUSY);
+    cr_call_cancel(waiting);
+    cr_lock_give(lock);
+    CHECK_STATUS(cr_lock_take(two, "nightly", 10000, &lock), CR_OK);
+    cr_lock_give(lock);
+    cr_close(one);
+    cr_close(two);
+    agents_teardown(&agent);
+}
+
+static void a_lock_is_given_back_also_when_the_socket_is_full(void)
+{
+    static struct cr_call *calls[800];
+    struct test_agent agent;
+    struct cr_lock *lock;
+    struct cr_login made;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *one = agents_join(&agent, "app.sock"), *two = agents_join(&agent, "app.sock");
+    if (one == NULL || two == NULL || !agents_login(one, "anna", &made) ||
+        !CHECK_STATUS(cr_lock_take(one, "nightly", 0, &lock), CR_OK))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    for (size_t i = 0; i < 800; i++)
+        CHECK_STATUS(cr_validate_begin(one, &made.signed_token, false, &calls[i]), CR_OK);
+    cr_lock_give(lock);
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    for (size_t i = 0; i < 800; i++) {
+        struct cr_session session = CR_SESSION_INIT;
+        CHECK_STATUS(cr_validate_finish(calls[i], &session), CR_OK);
+    }
+    if (CHECK_STATUS(cr_lock_take(two, "nightly", 10000, &lock), CR_OK))
+        cr_lock_give(lock);
     cr_close(one);
     cr_close(two);
     agents_teardown(&agent);
@@ -688,6 +813,9 @@ int main(int argc, char **argv)
         TAP_TEST(root_starts_no_agent_and_is_told_what_to_do),
         TAP_TEST(a_second_direct_process_is_refused_and_a_crashed_one_locks_nobody_out),
         TAP_TEST(an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_nothing),
+        TAP_TEST(a_table_that_only_the_agent_reads_is_used_without_waiting),
+        TAP_TEST(a_lock_that_nobody_waits_for_any_more_is_given_back),
+        TAP_TEST(a_lock_is_given_back_also_when_the_socket_is_full),
     };
     int status;
     if (agents_main(argc, argv, &status))

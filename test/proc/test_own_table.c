@@ -81,7 +81,7 @@ static void look_up(struct database *db, struct cr_room *room, uint64_t key, uin
             atomic_fetch_add(&db->wrong_user, 1);
         return;
     }
-    st = cr_fill_begin(room, name, (size_t)bytes, &ticket);
+    st = cr_ticket_take(room, name, (size_t)bytes, &ticket);
     uint64_t version = database_read(db, key, random);
     if (st == CR_OK)
         st = cr_fill(room, &ticket, &user, &version, sizeof version, 60000);

@@ -323,6 +323,33 @@ static void a_lock_has_one_holder_and_its_fence_rises(void)
     cr_close(room);
 }
 
+static void a_lock_whose_taking_is_cancelled_is_nobodys(void)
+{
+    struct cr_lock *lock = NULL;
+    struct cr_call *call = NULL, *waiting = NULL;
+    struct cr_room *room = room_open("memory:");
+    if (room == NULL)
+        return;
+    CHECK_STATUS(cr_lock_take_begin(room, "", 0, &call), CR_E_INVALID);
+    /* Granted before it was cancelled. */
+    if (!CHECK_STATUS(cr_lock_take_begin(room, "nightly", 0, &call), CR_OK))
+        return;
+    CHECK(cr_call_done(call));
+    cr_call_cancel(call);
+    /* Cancelled while it was waited for, and the one before is given back later. */
+    if (!CHECK_STATUS(cr_lock_take_begin(room, "nightly", 0, &call), CR_OK) ||
+        !CHECK_STATUS(cr_lock_take_finish(call, &lock), CR_OK) ||
+        !CHECK_STATUS(cr_lock_take_begin(room, "nightly", 5000, &waiting), CR_OK))
+        return;
+    CHECK_STATUS(cr_lock_check(lock), CR_OK);
+    CHECK(!cr_call_done(waiting));
+    cr_call_cancel(waiting);
+    cr_lock_give(lock);
+    if (CHECK_STATUS(cr_lock_take(room, "nightly", 0, &lock), CR_OK))
+        cr_lock_give(lock);
+    cr_close(room);
+}
+
 static void a_forked_child_may_not_use_the_engine_of_its_parent(void)
 {
     struct cr_login made;
@@ -354,7 +381,7 @@ static void an_applications_own_table_drops_what_was_read_before_an_ending(void)
     if (room == NULL)
         return;
     CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_ASK);
-    CHECK_STATUS(cr_fill_begin(room, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", 5, 60000), CR_OK);
     if (CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_OK)) {
         CHECK_UINT(value.bytes, 5);
@@ -362,18 +389,52 @@ static void an_applications_own_table_drops_what_was_read_before_an_ending(void)
         CHECK(cr_user_equal(&value.user, &anna));
         CHECK(value.left > 0 && value.left <= 60000);
     }
-    CHECK_STATUS(cr_fill_begin(room, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_invalidate_by_user(room, &anna, NULL, NULL), CR_OK);
     CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_ASK);
     CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_ASK);
-    CHECK_STATUS(cr_fill_begin(room, "key", 3, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &ticket), CR_OK);
     CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", 5, 60000), CR_OK);
     CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_OK);
     CHECK_STATUS(cr_invalidate(room, "key", 3), CR_OK);
     CHECK_STATUS(cr_lookup(room, "key", 3, &value), CR_ASK);
     CHECK_STATUS(cr_fill(room, &ticket, &anna, "value", CR_DATA_CACHED_BYTES_MAX + 1, 60000),
                  CR_E_LIMIT);
+    cr_close(room);
+}
+
+static void an_own_table_is_filled_in_steps_that_wait_for_nobody(void)
+{
+    struct cr_value value = {.size = sizeof value};
+    struct cr_ticket ticket, late;
+    struct cr_call *call;
+    struct cr_user anna = user_of("anna");
+    struct cr_room *room = room_open("table:test");
+    if (room == NULL)
+        return;
+    CHECK_STATUS(cr_lookup_cached(room, "key", 3, &value), CR_ASK);
+    /* The table is here: there is nobody who knows more. */
+    CHECK_STATUS(cr_lookup_begin(room, "key", 3, &call), CR_ASK);
+    if (!CHECK_STATUS(cr_ticket_take_begin(room, "key", 3, &call), CR_OK))
+        return;
+    CHECK(cr_call_done(call));
+    CHECK_STATUS(cr_ticket_take_finish(call, &ticket), CR_OK);
+    CHECK_STATUS(cr_ticket_take(room, "key", 3, &late), CR_OK);
+    if (!CHECK_STATUS(cr_fill_begin(room, &ticket, &anna, "value", 5, 60000, &call), CR_OK))
+        return;
+    CHECK_STATUS(cr_fill_finish(call), CR_OK);
+    if (CHECK_STATUS(cr_lookup_cached(room, "key", 3, &value), CR_OK))
+        CHECK_MEM(value.data, "value", 5);
+    if (!CHECK_STATUS(cr_invalidate_begin(room, "key", 3, &call), CR_OK))
+        return;
+    CHECK_STATUS(cr_invalidate_finish(call), CR_OK);
+    CHECK_STATUS(cr_lookup_cached(room, "key", 3, &value), CR_ASK);
+    if (!CHECK_STATUS(cr_fill_begin(room, &late, &anna, "value", 5, 60000, &call), CR_OK))
+        return;
+    CHECK_STATUS(cr_fill_finish(call), CR_OK); /* kept nowhere: older than the ending */
+    CHECK_STATUS(cr_lookup_cached(room, "key", 3, &value), CR_ASK);
+    CHECK_STATUS(cr_fill_begin(room, &ticket, &anna, "value", 5, 0, &call), CR_E_INVALID);
     cr_close(room);
 }
 
@@ -392,6 +453,16 @@ static void statistics_count_hits_and_misses(void)
     CHECK(!stats.attached);
     CHECK_UINT(stats.cache, CR_CACHE_MEMORY);
     CHECK_UINT(stats.agent_pid, (uint64_t)getpid());
+    struct cr_call *call;
+    struct cr_stats again = {.size = sizeof again};
+    if (CHECK_STATUS(cr_stats_begin(room, &call), CR_OK)) {
+        CHECK_STATUS(cr_stats_finish(call, &again), CR_OK);
+        CHECK_UINT(again.hits, stats.hits);
+        CHECK_UINT(again.agent_pid, stats.agent_pid);
+    }
+    again.size--;
+    if (CHECK_STATUS(cr_stats_begin(room, &call), CR_OK))
+        CHECK_STATUS(cr_stats_finish(call, &again), CR_E_INVALID);
     cr_close(room);
 }
 
@@ -474,8 +545,10 @@ int main(int argc, char **argv)
         TAP_TEST(all_sessions_but_one_end_and_lists_come_in_pages),
         TAP_TEST(a_token_that_is_renewed_twice_has_one_successor),
         TAP_TEST(a_lock_has_one_holder_and_its_fence_rises),
+        TAP_TEST(a_lock_whose_taking_is_cancelled_is_nobodys),
         TAP_TEST(a_forked_child_may_not_use_the_engine_of_its_parent),
         TAP_TEST(an_applications_own_table_drops_what_was_read_before_an_ending),
+        TAP_TEST(an_own_table_is_filled_in_steps_that_wait_for_nobody),
         TAP_TEST(statistics_count_hits_and_misses),
         TAP_TEST(accounts_are_imported_in_one_commit_and_known_when_they_come_again),
         TAP_TEST(one_store_has_one_state_directory_whatever_the_path_to_it),
