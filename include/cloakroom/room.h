@@ -75,13 +75,15 @@ CR_API void cr_close(struct cr_room *room);
 /*
  * For event loops. cr_room_fd: a descriptor that is readable when cr_room_poll has something to do;
  * it stays the same for the life of the room. cr_room_poll takes what has arrived and never blocks.
- * cr_call_done: whether finish would return at once. Every *_begin has its *_finish, which waits if
+ * cr_call_done: whether finish would return at once; cr_call_done_within waits for that, at most
+ * `wait` (0 to CR_SPAN_MS_MAX). Every *_begin has its *_finish, which waits if
  * it must, frees the call and gives the answer; cr_call_cancel frees it unanswered (what it asked
  * for may still happen).
  */
 CR_API int cr_room_fd(const struct cr_room *room);
 CR_API void cr_room_poll(struct cr_room *room);
 CR_API bool cr_call_done(const struct cr_call *call);
+CR_API bool cr_call_done_within(struct cr_call *call, cr_span_ms wait);
 CR_API void cr_call_cancel(struct cr_call *call);
 
 struct cr_stats {

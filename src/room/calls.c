@@ -246,6 +246,28 @@ bool cr_call_done(const struct cr_call *call)
     return done;
 }
 
+bool cr_call_done_within(struct cr_call *call, cr_span_ms wait)
+{
+    struct cr_room *room = call->room;
+    int kept_errno;
+    bool done = true; /* as cr_call_done */
+    if (!cr_room_lock(room, &kept_errno))
+        return true;
+    if (call->life == room->life) {
+        cr_boot_ns until = cr_boot_add(room_now(room), wait);
+        call->waited = true;
+        cr_room_turn(room, call);
+        while (!call->done && room_now(room) < until) {
+            cr_room_sleep(room, call->deadline < until ? call->deadline : until);
+            cr_room_turn(room, call);
+        }
+        done = call->done;
+        call->waited = done; /* or event loops hear of it, as before */
+    }
+    cr_room_unlock(room, kept_errno);
+    return done;
+}
+
 void cr_call_cancel(struct cr_call *call)
 {
     int kept_errno;

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lock.h"
+
+#include <string.h>
+
+#include "convert.h"
+#include "errors.h"
+#include "methods.h"
+
+struct crpy_lock {
+    PyObject_HEAD struct crpy_core *core;
+    struct crpy_lock *prev, *next; /* in core->locks while it is not given back */
+    struct cr_lock *taken;         /* NULL: given back */
+    uint64_t fence;
+};
+
+static struct crpy_lock *lock_of(PyObject *self)
+{
+    return (struct crpy_lock *)(void *)self;
+}
+
+PyObject *crpy_lock_new(struct crpy_core *core, struct cr_lock *taken)
+{
+    struct crpy_lock *lock = PyObject_New(struct crpy_lock, core->state->lock_type);
+    if (lock == NULL) {
+        cr_lock_give(taken);
+        return NULL;
+    }
+    lock->core = (struct crpy_core *)Py_NewRef((PyObject *)core);
+    lock->taken = taken;
+    lock->fence = cr_lock_fence(taken);
+    lock->prev = NULL;
+    lock->next = core->locks;
+    if (lock->next != NULL)
+        lock->next->prev = lock;
+    core->locks = lock;
+    return (PyObject *)lock;
+}
+
+static void lock_end(struct crpy_lock *lock)
+{
+    if (lock->taken == NULL)
+        return;
+    if (lock->prev != NULL)
+        lock->prev->next = lock->next;
+    else
+        lock->core->locks = lock->next;
+    if (lock->next != NULL)
+        lock->next->prev = lock->prev;
+    cr_lock_give(lock->taken); /* sends, and waits for nothing */
+    lock->taken = NULL;
+}
+
+void crpy_locks_close(struct crpy_core *core)
+{
+    while (core->locks != NULL)
+        lock_end(core->locks);
+}
+
+static PyObject *lock_is_held(PyObject *self, PyObject *unused)
+{
+    const struct crpy_lock *lock = lock_of(self);
+    return PyBool_FromLong(lock->taken != NULL && cr_lock_check(lock->taken) == CR_OK);
+}
+
+static PyObject *lock_give(PyObject *self, PyObject *unused)
+{
+    lock_end(lock_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_fence(PyObject *self, void *unused)
+{
+    return PyLong_FromUnsignedLongLong(lock_of(self)->fence);
+}
+
+/* Taking one. */
+
+static bool name_take(const struct crpy_state *state, PyObject *value, PyObject **out_holder,
+                      const char **out)
+{
+    if (!crpy_path(state, "name", value, out_holder, out))
+        return false;
+    if (*out != NULL && strlen(*out) >= 1 && strlen(*out) <= CR_LOCK_NAME_BYTES_MAX)
+        return true;
+    crpy_raise_format(state, CRPY_InvalidArgument, CR_E_INVALID, "name: 1 to %d bytes",
+                      CR_LOCK_NAME_BYTES_MAX);
+    return false;
+}
+
+static PyObject *lock_take(struct crpy_core *core, const char *name, long long wait)
+{
+    struct cr_lock *taken = NULL;
+    enum cr_status st;
+    struct cr_room *room = crpy_core_enter(core);
+    if (room == NULL)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS st = cr_lock_take(room, name, wait, &taken);
+    Py_END_ALLOW_THREADS PyObject *lock = NULL;
+    if (st == CR_OK)
+        lock = crpy_lock_new(core, taken);
+    else if (st == CR_BUSY)
+        crpy_raise(core->state, st, "another holds this lock: try again later, or wait longer");
+    else
+        crpy_raise(core->state, st, NULL);
+    return crpy_call_answered(core, lock);
+}
+
+PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct crpy_core *core = crpy_core_of(self);
+    PyObject *holder = NULL, *call = NULL;
+    const char *name = NULL;
+    long long wait;
+    if (!crpy_count("begin_lock", count, 2) ||
+        !crpy_number(core->state, "wait_ms", args[1], 0, CR_SPAN_MS_MAX, &wait))
+        return NULL;
+    if (name_take(core->state, args[0], &holder, &name))
+        call = lock_take(core, name, wait);
+    Py_XDECREF(holder);
+    return call;
+}
+
+/* The type. */
+
+static void lock_dealloc(PyObject *self)
+{
+    struct crpy_lock *lock = lock_of(self);
+    PyTypeObject *type = Py_TYPE(self);
+    lock_end(lock);
+    Py_DECREF((PyObject *)lock->core);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyGetSetDef lock_getters[] = {
+    {"fence", get_fence, NULL, "Rises with every holder of this name.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef lock_methods[] = {
+    {"is_held", lock_is_held, METH_NOARGS, "Whether it certainly is ours. Never waits."},
+    {"give", lock_give, METH_NOARGS, "Give it back."},
+    {NULL, NULL, 0, NULL},
+};
+
+static const char lock_doc[] = "A named lock that this process was given.";
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t)lock_doc},
+    {Py_tp_dealloc, lock_dealloc},
+    {Py_tp_getset, lock_getters},
+    {Py_tp_methods, lock_methods},
+    {0, NULL},
+};
+
+PyType_Spec crpy_lock_spec = {
+    .name = "cloakroom._core.Lock",
+    .basicsize = sizeof(struct crpy_lock),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = lock_slots,
+};
