@@ -61,17 +61,29 @@ _REASON_NAMES = {
     8: "idle", 9: "absolute", 10: "upgraded", 11: "device", 12: "rotated",
 }
 
-# As the library has them, by the name of its answer.
+# As the extension has them (errors.c), by the name of the library's answer.
+_OVER = "the session has ended, or there never was one: nothing was changed"
 _ERRORS: dict[str, tuple[type[CloakroomError], str]] = {
-    "CR_NOT_FOUND": (SessionEnded, "there is no such session"),
-    "CR_ENDED": (SessionEnded, "the session has ended"),
-    "CR_DENIED": (Denied, "refused"),
-    "CR_CONFLICT": (Conflict, "somebody else changed it first"),
-    "CR_BUSY": (Busy, "too much at once: try again later"),
-    "CR_UNAVAILABLE": (Unavailable, "the store cannot be asked now"),
-    "CR_UNKNOWN_USER": (UnknownUser, "no such user: the store has never seen it"),
-    "CR_E_INVALID": (InvalidArgument, "the argument is not of the form that the call takes"),
-    "CR_E_LIMIT": (DataTooLarge, "a limit is reached"),
+    "CR_NOT_FOUND": (SessionEnded, _OVER),
+    "CR_ENDED": (SessionEnded, _OVER),
+    "CR_DENIED": (
+        Denied,
+        "the agent refuses that to who comes by this socket: applications use app.sock, and what concerns"
+        " everybody needs operator.sock (man cloakroom-agent)",
+    ),
+    "CR_CONFLICT": (
+        Conflict, "somebody else changed it first: read it again, and repeat the change on that"
+    ),
+    "CR_BUSY": (Busy, "too much at once: try again in a moment"),
+    "CR_UNAVAILABLE": (
+        Unavailable, "the store or the agent cannot be asked now: answer 503, and log nobody out"
+    ),
+    "CR_UNKNOWN_USER": (
+        UnknownUser,
+        "the store has never seen this user, so nothing was ended: is it the text that was given to"
+        " login?",
+    ),
+    "CR_E_INVALID": (InvalidArgument, "an argument is outside of what the call takes"),
 }
 
 
@@ -247,7 +259,7 @@ class FakeCore:
         return self._answer(lambda: self._validate(token))
 
     def begin_touch(self, token: str) -> FakeCall[None]:
-        _token_check(token)
+        _token_needed(token)
 
         def touch() -> None:
             row = self._held_by(token)
@@ -275,8 +287,10 @@ class FakeCore:
         if policy == _KEEP_N and not 1 <= keep_count <= _KEEP_MAX:
             raise _error("CR_E_INVALID")
         made = self._new(user, idle_ms, absolute_ms, rights, data, address, agent)
+        if anonymous is not None:
+            _token_needed(anonymous)
         if renews is not None:
-            _token_check(renews)
+            _token_needed(renews)
             token = renews
             return self._answer(lambda: self._renew_as(token, user, policy, absolute_ms))
         return self._answer(lambda: self._create(made, policy, keep_count, anonymous))
@@ -294,6 +308,8 @@ class FakeCore:
     ) -> FakeCall[_core.LoginRow]:
         if user is not None:
             _user_check(user)
+        if anonymous is not None:
+            _token_needed(anonymous)
         made = self._new(user, idle_ms, absolute_ms, rights, data, address, agent)
         return self._answer(lambda: self._create(made, _KEEP, 0, anonymous))
 
@@ -308,7 +324,7 @@ class FakeCore:
 
     def begin_write(self, id: str, version: int, data: bytes) -> FakeCall[int]:
         _id_check(id)
-        _bytes_check(data, _core.DATA_BYTES_MAX)
+        _bytes_check("data", data, _core.DATA_BYTES_MAX)
 
         def write() -> int:
             if version == 0:
@@ -324,7 +340,7 @@ class FakeCore:
 
     def begin_rights(self, id: str, rights: bytes) -> FakeCall[None]:
         _id_check(id)
-        _bytes_check(rights, _core.RIGHTS_BYTES_MAX)
+        _bytes_check("rights", rights, _core.RIGHTS_BYTES_MAX)
 
         def write() -> None:
             self._live(id).rights = bytes(rights)
@@ -333,7 +349,7 @@ class FakeCore:
         return self._answer(write)
 
     def begin_rotate(self, token: str, privilege: bool) -> FakeCall[_core.LoginRow]:
-        _token_check(token)
+        _token_needed(token)
         return self._answer(lambda: self._rotate(token, privilege))
 
     def begin_end(
@@ -489,7 +505,7 @@ class FakeCore:
     def begin_fill(self, ticket: bytes, user: str, data: bytes, ttl_ms: int) -> FakeCall[None]:
         self._check_table()
         _user_check(user)
-        _bytes_check(data, _core.DATA_CACHED_BYTES_MAX)
+        _bytes_check("data", data, _core.DATA_CACHED_BYTES_MAX)
         if not 1 <= ttl_ms <= _SPAN_MS_MAX or len(ticket) != 64:
             raise _error("CR_E_INVALID")
         digest, stamp, begun_ms, connection = struct.unpack("<32sQqQ8x", ticket)
@@ -544,7 +560,11 @@ class FakeCore:
 
     def _wait(self, identity: str | None = None) -> None:
         if self.bound_ms:
-            text = "committed, not yet everywhere"
+            text = "committed, and not yet everywhere: " + (
+                "set no cookie, and answer 503"
+                if identity is None
+                else "what it ended may be accepted by some worker until then"
+            )
             raise Pending(text, self.bound_ms / 1000, identity)
 
     def _token(self, id: str) -> str:
@@ -620,7 +640,7 @@ class FakeCore:
             as_of_ms=self.now_ms,
             version=row.version,
             rights=row.rights,
-            data=row.data if data else None,
+            data=row.data if data else b"",
             address=row.address if labels else "",
             agent=row.agent if labels else "",
         )
@@ -640,8 +660,8 @@ class FakeCore:
         agent: str | None,
     ) -> _Row:
         """With spans for times until it is put in."""
-        _bytes_check(rights, _core.RIGHTS_BYTES_MAX)
-        _bytes_check(data, _core.DATA_BYTES_MAX)
+        _bytes_check("rights", rights, _core.RIGHTS_BYTES_MAX)
+        _bytes_check("data", data, _core.DATA_BYTES_MAX)
         return _Row(
             id=f"crp_{_text(secrets.token_bytes(18))}",
             user=user,
@@ -708,7 +728,7 @@ class FakeCore:
     def _renew_as(self, token: str, user: str, policy: int, absolute_ms: int) -> _core.LoginRow:
         """The session goes on: its user has proved anew who it is."""
         if not self._is_genuine(token):
-            raise Denied("the authority is not a token of this store", "CR_DENIED")
+            raise _error("CR_DENIED")
         row = self._held_by(token)
         if row is None:
             raise _error("CR_ENDED")
@@ -757,8 +777,7 @@ class FakeCore:
         repeat: str | None,
         table: bool = False,
     ) -> FakeCall[_core.EndingRow | None]:
-        if repeat is not None:
-            _ending_check(repeat)
+        _ending_check(repeat)
 
         def ask() -> _core.EndingRow | None:
             how = self._how(reason, by, repeat)
@@ -890,37 +909,80 @@ def _label(text: str | None, bytes_max: int) -> str:
     return clean.encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
-def _token_check(token: str) -> None:
+def _wrong_type(what: str, wanted: str, value: object) -> NoReturn:
+    raise TypeError(f"{what}: {wanted}, not {type(value).__name__}")
+
+
+def _invalid(text: str) -> NoReturn:
+    raise InvalidArgument(text, "CR_E_INVALID")
+
+
+def _token_check(token: str) -> bool:
+    """Whether it has the form of one."""
     if not isinstance(token, str):
-        raise TypeError(f"a token is a str, not {type(token).__name__}")
+        _wrong_type("token", "a str", token)
+    return len(token) == _TOKEN_CHARS and token.startswith("crs1_")
+
+
+def _token_needed(token: str) -> None:
+    if not _token_check(token):
+        raise SessionEnded("that text is no token, so there is no session of it", "CR_NOT_FOUND")
 
 
 def _user_check(user: str) -> None:
-    if not isinstance(user, str):
-        raise TypeError(f"a user is a str, not {type(user).__name__}")
-    if user.startswith(("crp_", "crs1_")):
-        raise TypeError("a user is meant, and this is a session's id or a token")
-    if not 1 <= len(user.encode()) <= _core.USER_BYTES_MAX:
-        raise _error("CR_E_INVALID")
+    given = None
+    if isinstance(user, Session):
+        given = "a session"
+    elif isinstance(user, int):
+        raise TypeError("user: a text, not a number: give str(user_id)")
+    elif not isinstance(user, str):
+        _wrong_type("user", "a str", user)
+    elif user.startswith("crp_"):
+        given = "a session's id"
+    elif user.startswith("crs1_"):
+        given = "a session's token"
+    if given is not None:
+        raise TypeError(
+            f"user: {given} was given where a user is meant. Give session.user; one session is ended by"
+            " end(session)"
+        )
+    if not 1 <= _utf8_bytes(user) <= _core.USER_BYTES_MAX:
+        _invalid(f"user: text of 1 to {_core.USER_BYTES_MAX} bytes in UTF-8, without lone surrogates")
+
+
+def _utf8_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
 
 
 def _id_check(id: str) -> None:
     if not isinstance(id, str):
-        raise TypeError(f"a session's id is a str, not {type(id).__name__}")
+        _wrong_type("session", "a Session, or its id as a str", id)
+    if id.startswith("crs1_"):
+        raise TypeError(
+            "session: a token was given where a session or its id is meant. Give what validate(token)"
+            " returns"
+        )
     if len(id) != _ID_CHARS or not id.startswith("crp_") or not _BASE64URL.issuperset(id[4:]):
-        raise _error("CR_E_INVALID")
+        _invalid("session: that text is no session's id, which is crp_ and 24 characters")
 
 
-def _ending_check(identity: str) -> None:
-    if len(identity) != 32 or set(identity) - set("0123456789abcdef"):
-        raise _error("CR_E_INVALID")
+def _ending_check(identity: str | None) -> None:
+    if identity is None:
+        return
+    if not isinstance(identity, str):
+        _wrong_type("repeat", "an ending's id as a str", identity)
+    if len(identity) != 32 or set(identity) - set("0123456789abcdef") or not int(identity, 16):
+        _invalid("repeat: the id of an ending, 32 hexadecimal digits")
 
 
-def _bytes_check(data: bytes, bytes_max: int) -> None:
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"bytes, not {type(data).__name__}")
+def _bytes_check(what: str, data: bytes, bytes_max: int) -> None:
+    if not isinstance(data, bytes):
+        _wrong_type(what, "bytes", data)
     if len(data) > bytes_max:
-        raise _error("CR_E_LIMIT")
+        raise DataTooLarge(f"{what}: {len(data)} bytes, where at most {bytes_max} fit", "CR_E_LIMIT")
 
 
 def _ended_by(row: _Row, entry: _LogRow) -> bool:

@@ -617,8 +617,8 @@ def _json_dumps(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise InvalidArgument(
-            f"a value of type {type(value).__name__}: {error}; keep numbers, texts, lists and dictionaries,"
-            " or give dumps= and loads= of your own",
+            f"a value of type {type(value).__name__}: {error}; keep numbers, texts, lists and"
+            " dictionaries, or give dumps= and loads= of your own",
             "CR_E_INVALID",
         ) from error
 
