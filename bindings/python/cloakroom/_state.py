@@ -108,6 +108,9 @@ class SessionState:
         self.session: Session | None = None
         self.issued: Login | None = None
         self.cleared = False
+        """The client's cookie is to be taken away; not, where something was put in after the log-out."""
+        self.was_ended = False
+        """It was logged out, and its old cookie, if any, is to be taken away."""
         self.ended = False
         """It ended under us: a save was dropped, or raised `SessionEnded`."""
         self.moved = False
@@ -338,8 +341,7 @@ class SessionState:
         if self.session is not None:
             yield from self._end(self.session, reason)
         self._forget()
-        self.cleared = True
-        self.accessed = True
+        self.cleared = self.was_ended = self.accessed = True
 
     def _end(self, session: Session, reason: Reason) -> Steps[None]:
         if self.settings.migrate_from is not None:
