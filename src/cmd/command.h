@@ -22,6 +22,13 @@
 #define CR_EXIT_LOCK_LOST 74
 #define CR_EXIT_LATER 75 /* busy, or not yet everywhere: try again */
 
+/* The program that is in the Python package has no server. */
+#ifdef CR_WITHOUT_SERVE
+#define CR_SERVES false
+#else
+#define CR_SERVES true
+#endif
+
 struct cr_command {
     const char *name; /* NULL ends a table */
     const char *arguments;

@@ -62,7 +62,7 @@ static const struct cr_command key_commands[] = {
 };
 
 static const struct cr_command commands[] = {
-    {"serve", "", "serve log-ins and sessions over HTTP", cr_cmd_serve, NULL, false},
+    {"serve", "", "serve log-ins and sessions over HTTP", cr_cmd_serve, NULL, !CR_SERVES},
     {"agent", "", "serve the applications of this host", cr_cmd_agent, NULL, false},
     {"user", "COMMAND", "accounts with passwords", NULL, user_commands, false},
     {"session", "COMMAND", "look at sessions, and end them", NULL, session_commands, false},

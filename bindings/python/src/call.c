@@ -112,6 +112,7 @@ static PyObject *result_of_begun(struct crpy_call *call)
         return NULL;
     call->state = CRPY_CALL_WAITED;
     bool arrived = crpy_core_wait(call->begun);
+    /* If not, it is freed already. */
     struct cr_call *begun = call_end(call, arrived ? CRPY_CALL_TAKEN : CRPY_CALL_GIVEN_UP);
     if (arrived)
         result = call->finish(call, begun);

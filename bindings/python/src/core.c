@@ -54,7 +54,8 @@ static void room_close(struct crpy_core *core)
 {
     struct cr_room *room = core->closing;
     core->closing = NULL;
-    Py_BEGIN_ALLOW_THREADS cr_close(room);
+    Py_BEGIN_ALLOW_THREADS
+    cr_close(room);
     Py_END_ALLOW_THREADS
 }
 
@@ -69,10 +70,15 @@ bool crpy_core_wait(struct cr_call *begun)
 {
     bool is_done;
     for (;;) {
-        Py_BEGIN_ALLOW_THREADS is_done = cr_call_done_within(begun, SIGNAL_MS);
-        Py_END_ALLOW_THREADS if (is_done) return true;
-        if (PyErr_CheckSignals() != 0)
+        Py_BEGIN_ALLOW_THREADS
+        is_done = cr_call_done_within(begun, SIGNAL_MS);
+        Py_END_ALLOW_THREADS
+        if (is_done)
+            return true;
+        if (PyErr_CheckSignals() != 0) {
+            cr_call_cancel(begun);
             return false;
+        }
     }
 }
 
@@ -143,8 +149,11 @@ static struct cr_room *room_open(const struct crpy_state *state, struct opening 
     enum cr_status st;
     if (!opening_take(state, given, &url, &options))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_open(url, &options, &room, &error);
-    Py_END_ALLOW_THREADS if (st == CR_OK) return room;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_open(url, &options, &room, &error);
+    Py_END_ALLOW_THREADS
+    if (st == CR_OK)
+        return room;
     if (st == CR_E_LIMIT) /* of descriptors: not of data, as elsewhere */
         crpy_raise_format(state, CRPY_CloakroomError, st, "%s", error.text);
     else
@@ -210,8 +219,10 @@ static PyObject *method_poll(PyObject *self, PyObject *unused)
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS cr_room_poll(room);
-    Py_END_ALLOW_THREADS PyObject *list = PyList_New(0);
+    Py_BEGIN_ALLOW_THREADS
+    cr_room_poll(room);
+    Py_END_ALLOW_THREADS
+    PyObject *list = PyList_New(0);
     if (list != NULL && !crpy_calls_answered(core, list))
         Py_CLEAR(list);
     crpy_core_leave(core);

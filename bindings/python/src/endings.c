@@ -20,10 +20,11 @@ static PyObject *end_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_ended ended = {.size = sizeof ended};
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS st = cr_end_finish(begun, &ended);
-    Py_END_ALLOW_THREADS if (st == CR_OK ||
-                             (st == CR_PENDING && (call->number & MAY_PEND) !=
-                                                      0)) return ending_row(st == CR_OK, &ended);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_end_finish(begun, &ended);
+    Py_END_ALLOW_THREADS
+    if (st == CR_OK || (st == CR_PENDING && (call->number & MAY_PEND) != 0))
+        return ending_row(st == CR_OK, &ended);
     if ((st == CR_NOT_FOUND || st == CR_ENDED) && (call->number & MAY_MISS) != 0)
         Py_RETURN_NONE;
     if (st == CR_PENDING || st == CR_E_UNKNOWN_OUTCOME)
@@ -71,9 +72,10 @@ PyObject *crpy_begin_end(PyObject *self, PyObject *const *args, Py_ssize_t count
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_end_begin(room, &id, &wish.options, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, end_finish, NULL,
-                                                may_pend(&wish) | MAY_MISS);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_end_begin(room, &id, &wish.options, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish) | MAY_MISS);
 }
 
 PyObject *crpy_begin_end_user(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -89,8 +91,10 @@ PyObject *crpy_begin_end_user(PyObject *self, PyObject *const *args, Py_ssize_t 
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_invalidate_by_user_begin(room, &user, &wish.options, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_invalidate_by_user_begin(room, &user, &wish.options, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }
 
 PyObject *crpy_begin_end_others(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -106,8 +110,10 @@ PyObject *crpy_begin_end_others(PyObject *self, PyObject *const *args, Py_ssize_
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_end_others_begin(room, &keep, &wish.options, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_end_others_begin(room, &keep, &wish.options, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }
 
 PyObject *crpy_begin_end_all(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -121,6 +127,8 @@ PyObject *crpy_begin_end_all(PyObject *self, PyObject *const *args, Py_ssize_t c
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_end_all_begin(room, &wish.options, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_end_all_begin(room, &wish.options, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }

@@ -88,35 +88,39 @@ static bool name_take(const struct crpy_state *state, PyObject *value, PyObject 
     return false;
 }
 
-static PyObject *lock_take(struct crpy_core *core, const char *name, long long wait)
+static PyObject *lock_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_lock *taken = NULL;
     enum cr_status st;
-    struct cr_room *room = crpy_core_enter(core);
-    if (room == NULL)
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_lock_take(room, name, wait, &taken);
-    Py_END_ALLOW_THREADS PyObject *lock = NULL;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_lock_take_finish(begun, &taken);
+    Py_END_ALLOW_THREADS
     if (st == CR_OK)
-        lock = crpy_lock_new(core, taken);
-    else if (st == CR_BUSY)
-        crpy_raise(core->state, st, "another holds this lock: try again later, or wait longer");
-    else
-        crpy_raise(core->state, st, NULL);
-    return crpy_call_answered(core, lock);
+        return crpy_lock_new(call->core, taken);
+    return crpy_raise(call->core->state, st,
+                      st == CR_BUSY ? "another holds this lock: try again later, or wait longer"
+                                    : NULL);
 }
 
 PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
+    struct cr_call *begun = NULL;
     PyObject *holder = NULL, *call = NULL;
     const char *name = NULL;
     long long wait;
+    enum cr_status st;
     if (!crpy_count("begin_lock", count, 2) ||
         !crpy_number(core->state, "wait_ms", args[1], 0, CR_SPAN_MS_MAX, &wait))
         return NULL;
-    if (name_take(core->state, args[0], &holder, &name))
-        call = lock_take(core, name, wait);
+    struct cr_room *room =
+        name_take(core->state, args[0], &holder, &name) ? crpy_core_enter(core) : NULL;
+    if (room != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        st = cr_lock_take_begin(room, name, wait, &begun);
+        Py_END_ALLOW_THREADS
+        call = crpy_call_begun(core, st, begun, lock_finish, NULL, 0);
+    }
     Py_XDECREF(holder);
     return call;
 }

@@ -39,36 +39,101 @@ static PyObject *value_object(const struct crpy_state *state, enum cr_status sta
                          (Py_ssize_t)value->bytes, (long long)value->left);
 }
 
-PyObject *crpy_lookup(PyObject *self, PyObject *given)
+static PyObject *lookup_finish(struct crpy_call *call, struct cr_call *begun)
 {
-    struct crpy_core *core = crpy_core_of(self);
     struct cr_value value;
-    struct key key;
     enum cr_status st;
     value.size = sizeof value;
-    if (!key_take(core->state, given, &key))
-        return NULL;
-    struct cr_room *room = crpy_core_enter(core);
-    if (room == NULL)
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_lookup(room, key.bytes, key.count, &value);
-    Py_END_ALLOW_THREADS PyObject *result = value_object(core->state, st, &value);
-    crpy_core_leave(core);
-    return result;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_lookup_finish(begun, &value);
+    Py_END_ALLOW_THREADS
+    return value_object(call->core->state, st, &value);
+}
+
+/* In the table of this process, if there is one. */
+static enum cr_status lookup_here(struct cr_room *room, const struct key *key, struct cr_value *out)
+{
+    out->size = sizeof *out; /* 4 KiB of which little is written: not cleared */
+    return cr_lookup_cached(room, key->bytes, key->count, out);
 }
 
 PyObject *crpy_begin_lookup(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
-    if (!crpy_count("begin_lookup", count, 1) || crpy_core_enter(core) == NULL)
+    struct cr_call *begun = NULL;
+    struct cr_value value;
+    struct key key;
+    if (!crpy_count("begin_lookup", count, 1) || !key_take(core->state, args[0], &key))
         return NULL;
-    return crpy_call_answered(core, crpy_lookup(self, args[0]));
+    struct cr_room *room = crpy_core_enter(core);
+    if (room == NULL)
+        return NULL;
+    enum cr_status st = lookup_here(room, &key, &value);
+    if (st == CR_ASK) {
+        Py_BEGIN_ALLOW_THREADS
+        st = cr_lookup_begin(room, key.bytes, key.count, &begun);
+        Py_END_ALLOW_THREADS
+    }
+    if (begun == NULL)
+        return crpy_call_answered(core, value_object(core->state, st, &value));
+    return crpy_call_begun(core, st, begun, lookup_finish, NULL, 0);
+}
+
+/* Of what is not here; inside. */
+static PyObject *lookup_ask(struct crpy_core *core, struct cr_room *room, const struct key *key)
+{
+    struct cr_value value;
+    struct cr_call *begun;
+    enum cr_status st;
+    value.size = sizeof value;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_lookup_begin(room, key->bytes, key->count, &begun);
+    Py_END_ALLOW_THREADS
+    if (st == CR_OK) {
+        if (!crpy_core_wait(begun))
+            return NULL;
+        Py_BEGIN_ALLOW_THREADS
+        st = cr_lookup_finish(begun, &value);
+        Py_END_ALLOW_THREADS
+    }
+    return value_object(core->state, st, &value);
+}
+
+PyObject *crpy_lookup(PyObject *self, PyObject *given)
+{
+    struct crpy_core *core = crpy_core_of(self);
+    struct cr_room *room = crpy_core_room(core);
+    struct cr_value value;
+    struct key key;
+    if (room == NULL || !key_take(core->state, given, &key))
+        return NULL;
+    enum cr_status st = lookup_here(room, &key, &value);
+    if (st != CR_ASK)
+        return value_object(core->state, st, &value);
+    room = crpy_core_enter(core);
+    if (room == NULL)
+        return NULL;
+    PyObject *result = lookup_ask(core, room, &key);
+    crpy_core_leave(core);
+    return result;
+}
+
+static PyObject *ticket_finish(struct crpy_call *call, struct cr_call *begun)
+{
+    struct cr_ticket ticket;
+    enum cr_status st;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_ticket_take_finish(begun, &ticket);
+    Py_END_ALLOW_THREADS
+    if (st != CR_OK)
+        return raise_table(call->core->state, st);
+    return PyBytes_FromStringAndSize((const char *)&ticket, (Py_ssize_t)sizeof ticket);
 }
 
 PyObject *crpy_begin_ticket(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
-    struct cr_ticket ticket;
+    struct cr_call *begun = NULL;
     struct key key;
     enum cr_status st;
     if (!crpy_count("begin_ticket", count, 1) || !key_take(core->state, args[0], &key))
@@ -76,11 +141,12 @@ PyObject *crpy_begin_ticket(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_fill_begin(room, key.bytes, key.count, &ticket);
-    Py_END_ALLOW_THREADS return crpy_call_answered(
-        core, st == CR_OK
-                  ? PyBytes_FromStringAndSize((const char *)&ticket, (Py_ssize_t)sizeof ticket)
-                  : raise_table(core->state, st));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_ticket_take_begin(room, key.bytes, key.count, &begun);
+    Py_END_ALLOW_THREADS
+    if (st == CR_E_INVALID)
+        return crpy_call_answered(core, raise_table(core->state, st));
+    return crpy_call_begun(core, st, begun, ticket_finish, NULL, 0);
 }
 
 static bool ticket_take(const struct crpy_state *state, PyObject *value, struct cr_ticket *out)
@@ -97,9 +163,26 @@ static bool ticket_take(const struct crpy_state *state, PyObject *value, struct 
     return true;
 }
 
+static PyObject *none_or_raise(struct crpy_call *call, enum cr_status status)
+{
+    if (status != CR_OK)
+        return raise_table(call->core->state, status);
+    Py_RETURN_NONE;
+}
+
+static PyObject *fill_finish(struct crpy_call *call, struct cr_call *begun)
+{
+    enum cr_status st;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_fill_finish(begun);
+    Py_END_ALLOW_THREADS
+    return none_or_raise(call, st);
+}
+
 PyObject *crpy_begin_fill(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
+    struct cr_call *begun = NULL;
     struct cr_ticket ticket;
     struct cr_user user;
     const void *data;
@@ -114,14 +197,27 @@ PyObject *crpy_begin_fill(PyObject *self, PyObject *const *args, Py_ssize_t coun
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_fill(room, &ticket, &user, data, bytes, ttl);
-    Py_END_ALLOW_THREADS return crpy_call_answered(
-        core, st == CR_OK ? Py_NewRef(Py_None) : raise_table(core->state, st));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_fill_begin(room, &ticket, &user, data, bytes, ttl, &begun);
+    Py_END_ALLOW_THREADS
+    if (st == CR_E_INVALID)
+        return crpy_call_answered(core, raise_table(core->state, st));
+    return crpy_call_begun(core, st, begun, fill_finish, NULL, 0);
+}
+
+static PyObject *invalidate_finish(struct crpy_call *call, struct cr_call *begun)
+{
+    enum cr_status st;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_invalidate_finish(begun);
+    Py_END_ALLOW_THREADS
+    return none_or_raise(call, st);
 }
 
 PyObject *crpy_begin_invalidate(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
+    struct cr_call *begun = NULL;
     struct key key;
     enum cr_status st;
     if (!crpy_count("begin_invalidate", count, 1) || !key_take(core->state, args[0], &key))
@@ -129,7 +225,10 @@ PyObject *crpy_begin_invalidate(PyObject *self, PyObject *const *args, Py_ssize_
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_invalidate(room, key.bytes, key.count);
-    Py_END_ALLOW_THREADS return crpy_call_answered(
-        core, st == CR_OK ? Py_NewRef(Py_None) : raise_table(core->state, st));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_invalidate_begin(room, key.bytes, key.count, &begun);
+    Py_END_ALLOW_THREADS
+    if (st == CR_E_INVALID)
+        return crpy_call_answered(core, raise_table(core->state, st));
+    return crpy_call_begun(core, st, begun, invalidate_finish, NULL, 0);
 }

@@ -51,10 +51,13 @@ static PyObject *sessions_finish(struct crpy_call *call, struct cr_call *begun)
         cr_call_cancel(begun);
         return PyErr_NoMemory();
     }
-    Py_BEGIN_ALLOW_THREADS st = cr_sessions_of_finish(begun, &cursor, sessions, capacity, &count);
-    Py_END_ALLOW_THREADS if (st == CR_OK) row =
-        page_row(call->core->state, sessions, count, &cursor);
-    else crpy_raise(call->core->state, st, NULL);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_sessions_of_finish(begun, &cursor, sessions, capacity, &count);
+    Py_END_ALLOW_THREADS
+    if (st == CR_OK)
+        row = page_row(call->core->state, sessions, count, &cursor);
+    else
+        crpy_raise(call->core->state, st, NULL);
     PyMem_Free(sessions);
     return row;
 }
@@ -91,9 +94,10 @@ PyObject *crpy_begin_sessions(PyObject *self, PyObject *const *args, Py_ssize_t 
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st =
-        cr_sessions_of_begin(room, &user, NULL, &cursor, (size_t)capacity, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, sessions_finish, NULL, capacity);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_sessions_of_begin(room, &user, NULL, &cursor, (size_t)capacity, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, sessions_finish, NULL, capacity);
 }
 
 /* What became of one. */
@@ -130,8 +134,11 @@ static PyObject *explain_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_explanation explanation = {.size = sizeof explanation};
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS st = cr_explain_finish(begun, &explanation);
-    Py_END_ALLOW_THREADS if (st == CR_OK) return explanation_object(&explanation);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_explain_finish(begun, &explanation);
+    Py_END_ALLOW_THREADS
+    if (st == CR_OK)
+        return explanation_object(&explanation);
     if (st == CR_NOT_FOUND)
         Py_RETURN_NONE;
     return crpy_raise(call->core->state, st, NULL);
@@ -148,8 +155,10 @@ PyObject *crpy_begin_explain(PyObject *self, PyObject *const *args, Py_ssize_t c
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_explain_begin(room, &id, NULL, &begun);
-    Py_END_ALLOW_THREADS return crpy_call_begun(core, st, begun, explain_finish, NULL, 0);
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_explain_begin(room, &id, NULL, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, explain_finish, NULL, 0);
 }
 
 /* Counters. */
@@ -214,17 +223,28 @@ static PyObject *stats_object(const struct cr_stats *stats)
     return dictionary;
 }
 
+static PyObject *stats_finish(struct crpy_call *call, struct cr_call *begun)
+{
+    struct cr_stats stats = {.size = sizeof stats};
+    enum cr_status st;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_stats_finish(begun, &stats);
+    Py_END_ALLOW_THREADS
+    return st == CR_OK ? stats_object(&stats) : crpy_raise(call->core->state, st, NULL);
+}
+
 PyObject *crpy_begin_stats(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct crpy_core *core = crpy_core_of(self);
-    struct cr_stats stats = {.size = sizeof stats};
+    struct cr_call *begun = NULL;
     enum cr_status st;
     if (!crpy_count("begin_stats", count, 0))
         return NULL;
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS st = cr_stats(room, &stats);
-    Py_END_ALLOW_THREADS return crpy_call_answered(
-        core, st == CR_OK ? stats_object(&stats) : crpy_raise(core->state, st, NULL));
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_stats_begin(room, &begun);
+    Py_END_ALLOW_THREADS
+    return crpy_call_begun(core, st, begun, stats_finish, NULL, 0);
 }
