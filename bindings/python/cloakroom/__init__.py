@@ -10,14 +10,10 @@
 application's own sessions; `cloakroom.testing` has a room without an agent, whose clock tests move.
 """
 
-import sys
+from ._system import why_not_here as _why_not_here
 
-if sys.platform != "linux":
-    raise ImportError(
-        f"cloakroom shares memory between processes as Linux does it, and this is {sys.platform}. Run the"
-        " application in a Linux container (packaging/compose.debug.yaml is one to begin with); tests can"
-        " run there, too."
-    )
+if (_why_not := _why_not_here()) is not None:
+    raise ImportError(_why_not)
 
 from ._core import VERSION as __version__
 from ._core import Session
