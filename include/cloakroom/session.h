@@ -261,7 +261,8 @@ struct cr_ended {
  * with `repeat`. `options` and `out_ended` may be NULL. cr_end: one session; CR_NOT_FOUND when
  * there is none (it may have ended before). cr_invalidate_by_user: all of a user, in O(1);
  * CR_UNKNOWN_USER for a user never seen. cr_end_others: all of a user but `keep`. cr_end_all:
- * everybody's (operator role, or direct mode).
+ * everybody's (operator role, or direct mode); over an application's own table (table.h), all that
+ * is in it.
  */
 CR_API CR_MUST_CHECK enum cr_status cr_end(struct cr_room *room, const struct cr_session_id *id,
                                            const struct cr_end_options *options,

@@ -24,6 +24,12 @@ static struct cr_engine *engine_of(const struct request *request)
     return request->service->options.engine;
 }
 
+/* The table is in front of an application's own: there is no store of ours. */
+static bool has_own_table(const struct request *request)
+{
+    return !cr_engine_has_store(engine_of(request));
+}
+
 static cr_boot_ns now_of(const struct request *request)
 {
     return cr_clock_boot(cr_engine_loop(engine_of(request))->clock);
@@ -351,14 +357,17 @@ static void do_end_others(struct request *request, const struct cr_message *mess
     }
 }
 
+/* Everybody's sessions are an operator's to end. What stands in an application's own table can be
+ * read again from its database: any worker of it may clear that. */
 static void do_end_all(struct request *request, const struct cr_message *message)
 {
     char by[CR_BY_CHARS_MAX + 1];
     struct cr_end_request end;
-    if (!ending_of(request, message, by, &end))
-        request_invalid(request);
-    else if (request->has_authority)
+    if (request->has_authority ||
+        (!has_own_table(request) && request->client->options.role != CR_ROLE_OPERATOR))
         cr_request_status(request, CR_DENIED, NULL);
+    else if (!ending_of(request, message, by, &end))
+        request_invalid(request);
     else
         cr_engine_end_all(engine_of(request), &end, cr_reply_ended, request);
 }
@@ -450,11 +459,6 @@ static bool table_key_of(const struct cr_message *message, struct cr_session_id 
     memcpy(text + 4, key->bytes, CR_SESSION_ID_CHARS - 4);
     memcpy(out_hash->bytes, key->bytes + CR_SESSION_ID_CHARS - 4, CR_TOKEN_HASH_BYTES);
     return cr_session_id_parse(text, CR_SESSION_ID_CHARS, out_id) == CR_OK;
-}
-
-static bool has_own_table(const struct request *request)
-{
-    return !cr_engine_has_store(engine_of(request));
 }
 
 static void do_lookup(struct request *request, const struct cr_message *message)
@@ -675,7 +679,7 @@ static const struct op_entry {
     [CR_OP_END] = {do_end, true},
     [CR_OP_END_USER] = {do_end_user, false},
     [CR_OP_END_OTHERS] = {do_end_others, true},
-    [CR_OP_END_ALL] = {do_end_all, true},
+    [CR_OP_END_ALL] = {do_end_all, false},
     [CR_OP_LIST] = {do_list, true},
     [CR_OP_EXPLAIN] = {do_explain, true},
     [CR_OP_STATS] = {do_stats, false},

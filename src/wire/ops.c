@@ -34,7 +34,7 @@ static const struct cr_op_row op_rows[] = {
     ROW(END, ALL, true, CR_TAG_ID),
     ROW(END_USER, APP, false, CR_TAG_USER),
     ROW(END_OTHERS, ALL, true, CR_TAG_ID),
-    ROW(END_ALL, OPERATOR, false, 0),
+    ROW(END_ALL, APP, false, 0), /* an application only what is in its own table */
     ROW(LIST, ALL, true, 0),
     ROW(EXPLAIN, ALL, true, CR_TAG_ID),
     ROW(STATS, ALL, false, 0),

@@ -209,6 +209,49 @@ static void no_reader_is_given_what_was_invalidated_when_the_agent_was_killed(vo
     race(CR_CACHE_SHARED, true);
 }
 
+static bool key_fill(struct cr_room *room, const char *key, const char *name)
+{
+    struct cr_ticket ticket;
+    struct cr_user user = agents_user(name);
+    return CHECK_STATUS(cr_ticket_take(room, key, strlen(key), &ticket), CR_OK) &&
+           CHECK_STATUS(cr_fill(room, &ticket, &user, "value", 5, 60000), CR_OK);
+}
+
+static enum cr_status key_find(struct cr_room *room, const char *key)
+{
+    struct cr_value value = {.size = sizeof value};
+    return cr_lookup(room, key, strlen(key), &value);
+}
+
+/* Its own, by the application's socket, which may not end everybody's sessions in a store. */
+static void an_application_clears_its_whole_table(void)
+{
+    struct test_agent agent;
+    struct cr_agent_options options = {.settings = {.cache_bytes = 4 << 20}};
+    struct cr_room *one = NULL, *other = NULL;
+    struct cr_ticket before;
+    struct cr_user anna = agents_user("anna");
+    if (!agents_setup(&agent, "table") || !agents_start(&agent, &options))
+        return;
+    if (CHECK_STATUS(cr_open(agent.url, NULL, &one, NULL), CR_OK) &&
+        CHECK_STATUS(cr_open(agent.url, NULL, &other, NULL), CR_OK) &&
+        key_fill(one, "a", "anna") && key_fill(one, "b", "bert")) {
+        CHECK_STATUS(key_find(other, "a"), CR_OK);
+        CHECK_STATUS(key_find(other, "b"), CR_OK);
+        CHECK_STATUS(cr_ticket_take(other, "c", 1, &before), CR_OK);
+        CHECK_STATUS(cr_end_all(one, NULL, NULL), CR_OK);
+        CHECK_STATUS(key_find(other, "a"), CR_ASK);
+        CHECK_STATUS(key_find(other, "b"), CR_ASK);
+        CHECK_STATUS(cr_fill(other, &before, &anna, "value", 5, 60000), CR_OK);
+        CHECK_STATUS(key_find(other, "c"), CR_ASK);
+        CHECK(key_fill(other, "c", "anna"));
+        CHECK_STATUS(key_find(one, "c"), CR_OK);
+    }
+    cr_close(one);
+    cr_close(other);
+    agents_teardown(&agent);
+}
+
 int main(int argc, char **argv)
 {
     static const struct tap_test tests[] = {
@@ -216,6 +259,7 @@ int main(int argc, char **argv)
         TAP_TEST(no_reader_is_given_what_was_invalidated_from_the_agents_table),
         TAP_TEST(without_a_table_everything_is_read_anew),
         TAP_TEST(no_reader_is_given_what_was_invalidated_when_the_agent_was_killed),
+        TAP_TEST(an_application_clears_its_whole_table),
     };
     return TAP_MAIN(tests, argc, argv);
 }

@@ -768,7 +768,7 @@ static void each_role_may_do_what_it_may_and_nothing_else(void)
         {CR_OP_TOUCH, "hao"},         {CR_OP_LOGIN, "ao"},         {CR_OP_LOGIN_PASSWORD, "hao"},
         {CR_OP_CREATE, "ao"},         {CR_OP_DATA_READ, "Aao"},    {CR_OP_DATA_WRITE, "Aao"},
         {CR_OP_RIGHTS_WRITE, "ao"},   {CR_OP_ROTATE, "hao"},       {CR_OP_END, "Aao"},
-        {CR_OP_END_USER, "ao"},       {CR_OP_END_OTHERS, "Aao"},   {CR_OP_END_ALL, "o"},
+        {CR_OP_END_USER, "ao"},       {CR_OP_END_OTHERS, "Aao"},   {CR_OP_END_ALL, "ao"},
         {CR_OP_LIST, "Aao"},          {CR_OP_EXPLAIN, "Aao"},      {CR_OP_STATS, "hao"},
         {CR_OP_FILL, "ao"},           {CR_OP_INVALIDATE, "ao"},    {CR_OP_LOCK_TAKE, "ao"},
         {CR_OP_LOCK_GIVE, "ao"},      {CR_OP_ACCOUNT_ADD, "o"},    {CR_OP_ACCOUNT_PASSWORD, "o"},
