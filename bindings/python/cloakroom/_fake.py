@@ -251,7 +251,7 @@ class FakeCore:
 
     def validate_many(self, tokens: list[str]) -> list[Session | None]:
         if len(tokens) > _MANY_MAX:
-            raise _error("CR_E_INVALID")
+            _invalid(f"tokens: {len(tokens)}, where at most {_MANY_MAX} are taken at once")
         return [self.validate(token) for token in tokens]
 
     def begin_validate(self, token: str, strict: bool) -> FakeCall[Session | None]:
@@ -285,7 +285,7 @@ class FakeCore:
     ) -> FakeCall[_core.LoginRow]:
         _user_check(user)
         if policy == _KEEP_N and not 1 <= keep_count <= _KEEP_MAX:
-            raise _error("CR_E_INVALID")
+            _invalid(f"keep_count: from 1 to {_KEEP_MAX}")
         made = self._new(user, idle_ms, absolute_ms, rights, data, address, agent)
         if anonymous is not None:
             _token_needed(anonymous)
@@ -444,14 +444,16 @@ class FakeCore:
 
     def begin_lock(self, name: str, wait_ms: int) -> FakeCall[FakeLock]:
         if not isinstance(name, str):
-            raise TypeError(f"a name is a str, not {type(name).__name__}")
-        if not 1 <= len(name.encode()) <= _LOCK_NAME_BYTES_MAX or "\0" in name:
-            raise _error("CR_E_INVALID")
+            _wrong_type("name", "a str", name)
+        if "\0" in name or _utf8_bytes(name) == 0 < len(name):
+            _invalid("name: not with NUL characters or lone surrogates")
+        if not 1 <= _utf8_bytes(name) <= _LOCK_NAME_BYTES_MAX:
+            _invalid(f"name: 1 to {_LOCK_NAME_BYTES_MAX} bytes")
 
         def take() -> FakeLock:
             known = self._locks.setdefault(name, _Name())
             if known.holder is not None and known.holder.is_in_store(self.now_ms):
-                raise _error("CR_BUSY")
+                raise Busy("another holds this lock: try again later, or wait longer", "CR_BUSY")
             known.fence += 1
             known.holder = FakeLock(self, known, self.now_ms)
             return known.holder
@@ -506,8 +508,10 @@ class FakeCore:
         self._check_table()
         _user_check(user)
         _bytes_check("data", data, _core.DATA_CACHED_BYTES_MAX)
-        if not 1 <= ttl_ms <= _SPAN_MS_MAX or len(ticket) != 64:
-            raise _error("CR_E_INVALID")
+        if len(ticket) != 64:
+            _invalid("ticket: what begin_ticket answered")
+        if not 1 <= ttl_ms <= _SPAN_MS_MAX:
+            _invalid(f"ttl_ms: from 1 to {_SPAN_MS_MAX}")
         digest, stamp, begun_ms, connection = struct.unpack("<32sQqQ8x", ticket)
         with self._guard:
             if connection == 0 or self.outages:
@@ -535,12 +539,15 @@ class FakeCore:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InvalidArgument("this room was closed", "CR_E_INVALID")
+            _invalid("this room was closed: open it once for the process")
 
     def _check_table(self) -> None:
         self._check_open()
         if not self._own_table:
-            raise _error("CR_E_INVALID")
+            _invalid(
+                "this room keeps sessions of its own: entries of the application's are in the table of"
+                ' "table:NAME"'
+            )
 
     def _answer(self, ask: Callable[[], T], *, table: bool = False) -> FakeCall[T]:
         self._check_open()
@@ -549,11 +556,7 @@ class FakeCore:
                 if self.outages:
                     raise _error("CR_UNAVAILABLE")
                 if self._own_table and not table:
-                    raise InvalidArgument(
-                        "this table is an application's own (table:NAME): it has no sessions, accounts or"
-                        " locks",
-                        "CR_E_INVALID",
-                    )
+                    raise _error("CR_E_INVALID")
                 return FakeCall(ask())
         except CloakroomError as error:
             return FakeCall(error=error)
@@ -676,8 +679,8 @@ class FakeCore:
             idle_ms=idle_ms or self._idle_ms,
             rights=bytes(rights),
             data=bytes(data),
-            address=_label(address, _ADDRESS_CHARS_MAX),
-            agent=_label(agent, _AGENT_CHARS_MAX),
+            address=_label("address", address, _ADDRESS_CHARS_MAX),
+            agent=_label("agent", agent, _AGENT_CHARS_MAX),
         )
 
     def _create(
@@ -764,7 +767,7 @@ class FakeCore:
             identity=repeat or secrets.token_hex(16),
             at_ms=self.now_ms,
             reason=reason,
-            by="application" if by is None else _label(by, _BY_CHARS_MAX),
+            by="application" if by is None else _label("by", by, _BY_CHARS_MAX),
         )
 
     def _end(
@@ -852,8 +855,8 @@ class FakeCore:
 
     def _key_of(self, key: bytes) -> bytes:
         self._check_table()
-        if not isinstance(key, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a key is bytes, not {type(key).__name__}")
+        if not isinstance(key, bytes):
+            _wrong_type("key", "bytes", key)
         return hashlib.sha256(key).digest()
 
 
@@ -902,7 +905,9 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def _label(text: str | None, bytes_max: int) -> str:
+def _label(what: str, text: str | None, bytes_max: int) -> str:
+    if text is not None and not isinstance(text, str):
+        _wrong_type(what, "a str", text)
     clean = "".join(
         "?" if ord(char) < 32 or 127 <= ord(char) < 160 else char for char in text or ""
     )
