@@ -465,8 +465,8 @@ class SharedSessionCache(BaseSessionCache[V]):
 
     What one worker puts in is a hit in all, in their own memory; what one has invalidated none believes
     any more when the call returns. Without the agent there is nothing to find and nothing to keep, which
-    is safe; only an invalidation must arrive: it raises `Unavailable` where it cannot, and is to be tried
-    again. One host only: workers on several hosts want `Cloakroom` itself, over a store of its own.
+    is safe; only an invalidation must arrive: it raises `Later` (mostly `Unavailable`) where it cannot, and
+    is to be tried again. One host only: workers on several hosts want `Cloakroom` itself, over a store of its own.
 
     `ttl` caps the life of every entry; None: what `set` says.
     """
