@@ -69,6 +69,7 @@ class StateSettings:
     `on_ended`: what becomes of a save to a session that ended while the request was served: "drop" it,
     with a warning in the log, or "raise" `SessionEnded`.
     `idle` and `absolute` are the ends of sessions made here; 0 takes the room's.
+    `last_wins_keys`: of these the last writer's value stays, without a conflict.
     """
 
     on_conflict: OnConflict = "merge"
@@ -77,6 +78,7 @@ class StateSettings:
     absolute: Span = 0
     codec: Codec = JSON
     migrate_from: OldSessions | None = None
+    last_wins_keys: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.on_conflict not in ("merge", "raise", "last_wins"):
@@ -253,8 +255,11 @@ class SessionState:
         def same(a: Any, b: Any) -> bool:
             return self._dumps(a) == self._dumps(b)
 
+        was, here, there = self._loads(base), self._loads(mine), self._loads(theirs)
+        for key in self.settings.last_wins_keys & here.keys() & there.keys():
+            was[key] = there[key]
         try:
-            return self._dumps(merge(self._loads(base), self._loads(mine), self._loads(theirs), same))
+            return self._dumps(merge(was, here, there, same))
         except Collision as error:
             raise Conflict(
                 f"session {session.id}: another request changed {', '.join(map(repr, error.keys))}"

@@ -48,6 +48,7 @@ __all__ = [
     "OldSession",
     "OldSessions",
     "RequestSession",
+    "RetryLater",
     "SessionMiddleware",
     "StarletteCookies",
     "login",
@@ -61,6 +62,9 @@ _log = logging.getLogger("cloakroom")
 
 # Where the scope keeps the RequestSession, beside "session", which another middleware may replace.
 _KEY = "cloakroom.session"
+
+# What a client is told by its status.
+_REFUSED = (Later, Conflict, SessionEnded)
 
 
 class RoomHolder:
@@ -320,9 +324,9 @@ class _Exchange:
         except BaseException as error:
             # Somebody on the way may have made another of the one that we raised.
             cause = self.failed if self.failed is not None else error
-            if self.started or not isinstance(cause, (Later, Conflict, SessionEnded)):
+            if self.started or not isinstance(cause, _REFUSED):
                 raise
-            await self._refuse(cause, receive, send)
+            await _refuse(cause, self.scope, send)
 
     async def _save(self) -> None:
         if self.session._failed is None and self.state.accessed:
@@ -354,25 +358,55 @@ class _Exchange:
                 self.scope["path"],
             )
 
-    async def _refuse(self, error: CloakroomError, receive: Receive, send: Send) -> None:
-        status, text = refusal(error)
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-            (b"vary", b"Cookie"),
-        ]
-        if isinstance(error, Later):
-            headers.append((b"retry-after", retry_after(error).encode()))
-        prefix = "http.response"
-        if self.scope["type"] == "websocket":
-            if "websocket.http.response" not in self.scope.get("extensions", {}):
-                await send({"type": "websocket.close", "code": 1013, "reason": "try again later"})
-                return
-            prefix = "websocket.http.response"
-        body = text.encode()
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": f"{prefix}.start", "status": status, "headers": headers})
-        await send({"type": f"{prefix}.body", "body": body})
+
+class RetryLater:
+    """Middleware that answers in place of the exceptions that say "not now": 503 with Retry-After.
+
+    And 409 for a `Conflict`, 401 for a save to a session that ended. Where a response has begun, they
+    go on. `SessionMiddleware` does so by itself.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or not message["type"].startswith("http.response.debug")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except _REFUSED as error:
+            if started:
+                raise
+            await _refuse(error, scope, send)
+
+
+async def _refuse(error: CloakroomError, scope: Scope, send: Send) -> None:
+    status, text = refusal(error)
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Cookie"),
+    ]
+    if isinstance(error, Later):
+        headers.append((b"retry-after", retry_after(error).encode()))
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1013, "reason": "try again later"})
+            return
+        prefix = "websocket.http.response"
+    body = text.encode()
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": f"{prefix}.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body})
 
 
 def refusal(error: CloakroomError) -> tuple[int, str]:
