@@ -91,7 +91,7 @@ class CookieSettings:
     def read(self, headers: Iterable[str]) -> str | None:
         """The token in the values of a request's Cookie headers; None where there is none."""
         for header in headers:
-            if self.name in header:
+            if self.name in header:  # most have none, or another's
                 for part in header.split(";"):
                     name, _, value = part.partition("=")
                     if name.strip() == self.name:

@@ -95,18 +95,23 @@ class _Setup:
         self.cookie = cookie
         self.bearer = bearer
         self.settings = settings
+        self._begins = cookie.name + "="
 
     def token(self, scope: "Scope") -> str | None:
         """What the client brings: a bearer token, where they are taken, else the cookie."""
-        cookie: str | None = None
+        found: str | None = None
         for name, value in scope["headers"]:
             if name == b"cookie":
-                if cookie is None:
-                    cookie = self.cookie.read((value.decode("latin-1"),))
-            elif name == b"authorization" and self.bearer and value[:7].lower() == b"bearer ":
+                if found is None:
+                    cookies: str = value.decode("latin-1")
+                    if cookies.startswith(self._begins) and ";" not in cookies:
+                        found = cookies[len(self._begins) :]
+                    else:
+                        found = self.cookie.read((cookies,))
+            elif self.bearer and name == b"authorization" and value[:7].lower() == b"bearer ":
                 text: str = value[7:].decode("latin-1")
                 return text.strip()
-        return cookie
+        return found
 
     def challenge(self) -> dict[str, str]:
         """Of a 401: what would be taken."""
@@ -234,6 +239,18 @@ class _Scheme(SecurityBase):
         self.minutes = minutes
         self.strict = strict
 
+    def hit(self, connection: HTTPConnection) -> Session | None:
+        """What this process's table has, as nearly all requests find it; None: `find` it."""
+        scope = connection.scope
+        setup = getattr(scope["app"].state, "cloakroom", None)
+        if self.strict or _KEY in scope or not isinstance(setup, _Setup) or setup.holder.room is None:
+            return None
+        token = setup.token(scope)
+        if token is None:
+            return None
+        session = setup.holder.room._core.validate_cached(token)
+        return session if session is not None and session.has_data else None
+
     async def find(self, connection: HTTPConnection, setup: _Setup) -> Session | None:
         kept: RequestSession | None = connection.scope.get(_KEY)
         token: str | None
@@ -263,18 +280,25 @@ class _Scheme(SecurityBase):
 
 class _CurrentSession(_Scheme):
     async def __call__(self, connection: HTTPConnection) -> Session:
-        return await self.need(connection)
+        session = self.hit(connection)
+        if session is None or session.user is None:
+            session = await self.need(connection)
+        return session
 
 
 class _OptionalSession(_Scheme):
     async def __call__(self, connection: HTTPConnection) -> Session | None:
-        return await self.find(connection, _setup_of(connection))
+        session = self.hit(connection)
+        return session if session is not None else await self.find(connection, _setup_of(connection))
 
 
 class _RequireUser(_Scheme):
     async def __call__(self, connection: HTTPConnection) -> str:
-        user = (await self.need(connection)).user
-        assert user is not None
+        session = self.hit(connection)
+        user = session.user if session is not None else None
+        if user is None:
+            user = (await self.need(connection)).user
+            assert user is not None
         return user
 
 
