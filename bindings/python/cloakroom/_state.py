@@ -189,6 +189,11 @@ class SessionState:
         self._begin(session, session.data)
         self.loaded = True
 
+    def load_nothing(self) -> None:
+        """Instead of `load`: whatever the client sent, what is put in goes into a new session."""
+        self.token = None
+        self.loaded = True
+
     def _move(self) -> Steps[Login | None]:
         old = self.settings.migrate_from
         if old is None or not self._cookies:
@@ -215,17 +220,22 @@ class SessionState:
             except SessionEnded as error:
                 self._lose(error)
         elif self._data:
-            yield from self._create(self._data)
+            yield from self.create()
 
-    def _create(self, data: dict[str, Any]) -> Steps[None]:
+    def create(self, *, idle: Span | None = None, absolute: Span | None = None) -> Steps[None]:
+        """A visitor's session with what there is, be it nothing; one that there was goes over into it."""
+        yield from self.load()
+        if self.session is not None:
+            yield from self.save()
         login = yield from ask(
             Cloakroom.create,
             None,
-            idle=self.settings.idle,
-            absolute=self.settings.absolute,
-            data=self._dumps(data),
+            idle=self.settings.idle if idle is None else idle,
+            absolute=self.settings.absolute if absolute is None else absolute,
+            data=self._dumps(self._data if self._data is not None else self._loads(self._raw)),
             address=self._address,
             agent=self._agent,
+            anonymous=self.token,
         )
         yield from self._issue(login)
         self._created = True
