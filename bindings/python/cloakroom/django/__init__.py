@@ -4,7 +4,7 @@
     INSTALLED_APPS += ["cloakroom.django"]
     MIDDLEWARE: "cloakroom.django.middleware.SessionMiddleware" where Django's SessionMiddleware was
     SESSION_ENGINE = "cloakroom.django"
-    CLOAKROOM = {"url": "sqlite:////var/lib/app/sessions.db", "policy": "replace"}
+    CLOAKROOM = {"url": "sqlite:////var/lib/app/sessions.db"}
 
 A log-in (`django.contrib.auth.login`) ends the user's earlier sessions as the policy says, before it
 returns; a new password, `is_active = False` and the deletion of a user end sessions, too (`_endings`).

@@ -15,6 +15,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Final, Literal
 
+from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import FieldDoesNotExist
@@ -22,8 +23,6 @@ from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.http import HttpRequest
-
-from django.apps import apps
 
 from ..errors import UnknownUser
 from . import SessionStore

@@ -63,7 +63,7 @@ def problems() -> Iterator[Problem]:
     if not isinstance(given, dict):
         yield Problem(
             "cloakroom.E001", "settings.CLOAKROOM is not set.",
-            'Add CLOAKROOM = {"url": "sqlite:////var/lib/app/sessions.db", "policy": "replace"}.',
+            'Add CLOAKROOM = {"url": "sqlite:////var/lib/app/sessions.db"}.',
         )
         return
     yield from _room_problems(given)
@@ -110,13 +110,11 @@ def _room_problems(given: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _session_problems(given: dict[str, Any]) -> Iterator[Problem]:
-    if given.get("policy") not in _POLICIES:
+    if given.get("policy", "replace") not in _POLICIES:
         yield Problem(
-            "cloakroom.E004",
-            f"CLOAKROOM['policy'] is {given.get('policy')!r}: it is not said what becomes of a user's earlier"
-            " sessions at log-in.",
-            'Write "replace" (they end: the stolen device), "keep", or "keep_n" with "keep_count": how many'
-            " there may be in all.",
+            "cloakroom.E004", f"CLOAKROOM['policy'] is {given['policy']!r}.",
+            "It says what becomes of a user's earlier sessions at log-in: \"replace\" (they end: the stolen"
+            ' device), "keep", or "keep_n" with "keep_count", how many there may be in all.',
         )
     if given.get("policy") == "keep_n" and not 1 <= _whole(given.get("keep_count")) <= 1000:
         yield Problem(
@@ -202,8 +200,8 @@ def options() -> Options:
             raise ImproperlyConfigured(f"{problem.text} {problem.hint}")
         given = settings.CLOAKROOM
         _options = Options(
-            policy=given["policy"],
-            keep_count=given.get("keep_count", 0) if given["policy"] == "keep_n" else 0,
+            policy=given.get("policy", "replace"),
+            keep_count=given.get("keep_count", 0) if given.get("policy") == "keep_n" else 0,
             state=StateSettings(
                 on_conflict=given.get("on_conflict", "merge"),
                 on_ended="raise",

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from django.core.checks import register
-
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class CloakroomConfig(AppConfig):

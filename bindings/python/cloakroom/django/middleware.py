@@ -14,6 +14,7 @@ It stands where `django.contrib.sessions.middleware.SessionMiddleware` stood. Wh
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -29,10 +30,11 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
 
+from .._refusal import refusal, retry_after
 from ..errors import Conflict, Later
 from . import SessionStore
 from ._endings import connect, of_this_request
-from ._options import options
+from ._options import options, room
 
 __all__ = ["SessionMiddleware"]
 
@@ -43,6 +45,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         super().__init__(get_response)
         connect()
+        # What is unsafe is refused before anything is served; an agent may come later.
+        with contextlib.suppress(Later):
+            room()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if iscoroutinefunction(self.get_response):
@@ -66,7 +71,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
                 if session is not None and session.may_move:
                     await session.apreload()
             except Later as error:
-                return _later(error)
+                return _refuse(error)
             response = await get_response(request)
             session = _session(request)
             if session is None:
@@ -79,7 +84,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
                 except UpdateError:
                     raise _interrupted() from None
                 except (Later, Conflict) as error:
-                    response = _failed(error)
+                    response = _refuse(error)
             return _finish(request, session, response)
         finally:
             of_this_request.reset(before)
@@ -105,7 +110,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
             except UpdateError:
                 raise _interrupted() from None
             except (Later, Conflict) as error:
-                response = _failed(error)
+                response = _refuse(error)
         return _finish(request, session, response)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -125,7 +130,7 @@ def _is_to_save(session: SessionStore, response: HttpResponseBase) -> bool:
 def _finish(request: HttpRequest, session: SessionStore, response: HttpResponseBase) -> HttpResponseBase:
     if response.status_code == 500 and session.failure is not None:
         # Raised where no middleware sees it, and made a 500 of on its way here.
-        response = _later(session.failure)
+        response = _refuse(session.failure)
     issues = _issues(session, response)
     if session.flushed:
         _take_away(request, response, own=not issues)
@@ -185,21 +190,10 @@ def _interrupted() -> SessionInterrupted:
     )
 
 
-def _failed(error: Exception) -> HttpResponse:
-    return _later(error) if isinstance(error, Later) else _conflict()
-
-
-def _later(error: Later) -> HttpResponse:
-    response = HttpResponse(
-        "Sessions cannot be reached at the moment. Please try again.\n", status=503, content_type="text/plain"
-    )
-    response["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+def _refuse(error: Later | Conflict) -> HttpResponse:
+    status, text = refusal(error)
+    response = HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
     response["Cache-Control"] = "no-store"
+    if isinstance(error, Later):
+        response["Retry-After"] = retry_after(error)
     return response
-
-
-def _conflict() -> HttpResponse:
-    return HttpResponse(
-        "Another request changed the same at the same time. Please try again.\n", status=409,
-        content_type="text/plain",
-    )
