@@ -115,7 +115,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
         """Of a view."""
-        return _failed(exception) if isinstance(exception, (Later, Conflict)) else None
+        return _refuse(exception) if isinstance(exception, (Later, Conflict)) else None
 
 
 def _session(request: HttpRequest) -> SessionStore | None:
