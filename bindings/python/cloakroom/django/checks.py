@@ -84,8 +84,9 @@ def _worker_problems() -> Iterator[Problem]:
 def _cookie_problems() -> Iterator[Problem]:
     name = settings.SESSION_COOKIE_NAME
     prefix = name.lower()
+    is_prefixed = prefix.startswith(("__host-", "__secure-"))
     secure, same_site = settings.SESSION_COOKIE_SECURE, settings.SESSION_COOKIE_SAMESITE
-    if prefix.startswith(("__host-", "__secure-")) and not secure:
+    if is_prefixed and not secure:
         yield Problem(
             "cloakroom.E011", f"Browsers drop a cookie {name!r} that is not Secure: nobody could log in.",
             'Write SESSION_COOKIE_SECURE = True, or for http in development SESSION_COOKIE_NAME = "cloakroom".',
@@ -113,12 +114,12 @@ def _cookie_problems() -> Iterator[Problem]:
         )
     if settings.DEBUG:
         return
-    if not secure:
+    if not secure and not is_prefixed:
         yield Problem(
             "cloakroom.W014", "SESSION_COOKIE_SECURE is False: the token goes over http, too.",
             'Write SESSION_COOKIE_SECURE = True and SESSION_COOKIE_NAME = "__Host-cloakroom".',
         )
-    elif not prefix.startswith(("__host-", "__secure-")):
+    elif secure and not is_prefixed:
         yield Problem(
             "cloakroom.W015", f"The cookie's name {name!r} lets other hosts of the domain set it.",
             'Write SESSION_COOKIE_NAME = "__Host-cloakroom"; CLOAKROOM["migrate_cookie"] then names the cookie'
