@@ -83,6 +83,9 @@ static void link_down(struct cr_room *room, cr_span_ms wait)
     link->state = LINK_DOWN;
     link->wants_write = false;
     link->retry_at = cr_boot_add(cr_clock_boot(room->clock), wait);
+    /* The socket wakes no event loop any more, and the thread that saw it end may leave. */
+    if (!link->handed && room->call_count > 0)
+        cr_room_arm(room, link->retry_at);
 }
 
 static void link_later(struct cr_room *room)
@@ -235,6 +238,7 @@ static void link_start(struct cr_room *room)
     link->state = LINK_STARTING;
     link->start_until = cr_boot_add(cr_clock_boot(room->clock), START_MS_MAX);
     link_watch(room, EPOLL_CTL_ADD, link->ready_fd);
+    cr_room_arm(room, link->start_until);
 }
 
 static void link_started(struct cr_room *room, cr_boot_ns now)

@@ -421,6 +421,45 @@ static void many_threads_share_one_room(void)
     agents_teardown(&agent);
 }
 
+/* An event loop beside threads that wait for replies of their own: whoever takes the loop's replies
+ * in, it hears. */
+
+static void an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_one_end(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_lock *lock;
+    struct cr_call *call;
+    if (!agents_setup(&agent, "sqlite") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login) ||
+        !CHECK_STATUS(cr_lock_take(room, "nightly", 0, &lock), CR_OK))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    if (!CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGKILL), -SIGKILL);
+    /* A thread takes in what has arrived, the end of the connection, and leaves. */
+    CHECK_STATUS(cr_lock_check(lock), CR_LOST);
+    CHECK(!cr_call_done(call));
+    if (!agents_start(&agent, NULL))
+        return;
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    cr_boot_ns until =
+        cr_boot_add(cr_clock_boot(cr_clock_system()), 8000); /* before its time-out */
+    while (!cr_call_done(call) && cr_clock_boot(cr_clock_system()) < until) {
+        if (poll(&ready, 1, 1000) == 1)
+            cr_room_poll(room);
+    }
+    struct cr_session session = CR_SESSION_INIT;
+    CHECK(cr_call_done(call));
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    cr_lock_give(lock);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
 /* Each SIGHUP takes the next cache. */
 static bool next_cache(void *context, struct cr_agent_settings *out_settings)
 {
@@ -807,6 +846,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
         TAP_TEST(many_calls_may_be_under_way_at_once),
         TAP_TEST(many_threads_share_one_room),
+        TAP_TEST(an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_one_end),
         TAP_TEST(the_cache_is_switched_while_threads_validate_and_nobody_is_refused),
         TAP_TEST(a_room_over_a_handed_descriptor_goes_on_with_a_fresh_one),
         TAP_TEST(the_first_worker_starts_the_agent_and_the_last_one_lets_it_go),
