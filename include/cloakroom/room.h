@@ -69,7 +69,8 @@ CR_API CR_MUST_CHECK enum cr_status cr_open_store(struct cr_store *store,
                                                   struct cr_room **out_room,
                                                   struct cr_error *out_error);
 
-/* Accepts NULL. Calls still under way are cancelled; no other thread may be inside. */
+/* Accepts NULL. Calls still under way are cancelled, and those that are answered are to be finished
+ * or cancelled before; no other thread may be inside. */
 CR_API void cr_close(struct cr_room *room);
 
 /*
@@ -85,6 +86,28 @@ CR_API void cr_room_poll(struct cr_room *room);
 CR_API bool cr_call_done(const struct cr_call *call);
 CR_API bool cr_call_done_within(struct cr_call *call, cr_span_ms wait);
 CR_API void cr_call_cancel(struct cr_call *call);
+
+/*
+ * For event loops with many calls under way, so that none has to ask each whether it is done.
+ * cr_call_watch: once this call is answered, or if it is already, cr_room_answered gives it out,
+ * with `context`. cr_room_answered: a watched call that is answered and was not given out yet, the
+ * first that was; NULL: there is none. It takes nothing in: cr_room_poll does, and whoever calls
+ * that goes on with
+ *
+ *     while ((call = cr_room_answered(room, &context)) != NULL)
+ *         ... the finish of its kind, now or later ...
+ *
+ * until there is none, as the descriptor need not become readable again for what is left. It does
+ * for what other threads take in while they wait for replies of their own, and for a call that was
+ * answered before it was watched. A call that is being finished, is finished or was cancelled is
+ * not given out; in a forked child none is that was begun before the fork.
+ *
+ * Safe from any thread, and each call is given to one: with several that ask, the context says
+ * whose it is. Who cancels or finishes a call on another thread than the one that asks must see to
+ * it that only one of the two has it. Never waits.
+ */
+CR_API void cr_call_watch(struct cr_call *call, void *context);
+CR_API CR_MUST_CHECK struct cr_call *cr_room_answered(struct cr_room *room, void **out_context);
 
 struct cr_stats {
     size_t size;

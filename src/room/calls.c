@@ -45,33 +45,41 @@ void cr_call_free(struct cr_call *call)
     free(call);
 }
 
-/* The queue of what is to be sent. */
+/* The queues: of what is to be sent, and of what was answered and is to be told. */
+
+static void queue_append(struct call_queue *queue, struct cr_call *call)
+{
+    call->prev = queue->last;
+    call->next = NULL;
+    if (queue->last != NULL)
+        queue->last->next = call;
+    else
+        queue->first = call;
+    queue->last = call;
+}
+
+static void queue_remove(struct call_queue *queue, struct cr_call *call)
+{
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        queue->first = call->next;
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    else
+        queue->last = call->prev;
+}
 
 static void out_append(struct cr_call *call)
 {
-    struct cr_room *room = call->room;
-    call->prev_out = room->out_last;
-    call->next_out = NULL;
-    if (room->out_last != NULL)
-        room->out_last->next_out = call;
-    else
-        room->out_first = call;
-    room->out_last = call;
+    queue_append(&call->room->out, call);
     call->sent = false;
 }
 
 void cr_call_sent(struct cr_call *call)
 {
-    struct cr_room *room = call->room;
     CR_ASSERT(!call->sent);
-    if (call->prev_out != NULL)
-        call->prev_out->next_out = call->next_out;
-    else
-        room->out_first = call->next_out;
-    if (call->next_out != NULL)
-        call->next_out->prev_out = call->prev_out;
-    else
-        room->out_last = call->prev_out;
+    queue_remove(&call->room->out, call);
     call->sent = true;
     call->was_sent = true;
 }
@@ -102,6 +110,21 @@ static void call_unlink(struct cr_call *call)
         cr_call_sent(call);
 }
 
+static void answered_append(struct cr_call *call)
+{
+    queue_append(&call->room->answered, call);
+    call->queued = true;
+    if (!call->room->polled)
+        cr_room_notice(call->room);
+}
+
+static void answered_remove(struct cr_call *call)
+{
+    if (call->queued)
+        queue_remove(&call->room->answered, call);
+    call->queued = false;
+}
+
 void cr_call_answer(struct cr_call *call, enum cr_status status)
 {
     call_unlink(call);
@@ -111,6 +134,8 @@ void cr_call_answer(struct cr_call *call, enum cr_status status)
         cr_call_free(call);
     else if (call->waited)
         pthread_cond_broadcast(&call->room->page->changed);
+    else if (call->watched)
+        answered_append(call);
     else
         cr_room_notice(call->room);
 }
@@ -206,6 +231,7 @@ enum cr_status cr_call_wait(struct cr_call *call, struct cr_message *out_message
         return CR_UNAVAILABLE;
     }
     call->waited = true;
+    answered_remove(call);
     while (!call->done) {
         cr_room_turn(room, call);
         if (!call->done)
@@ -277,12 +303,42 @@ void cr_call_cancel(struct cr_call *call)
         if (call->life == call->room->life) {
             if (!call->done)
                 call_unlink(call);
+            answered_remove(call);
             if (call->lock != NULL)
                 cr_locks_cancelled(call);
         }
         cr_room_unlock(call->room, kept_errno);
     }
     cr_call_free(call);
+}
+
+void cr_call_watch(struct cr_call *call, void *context)
+{
+    struct cr_room *room = call->room;
+    int kept_errno;
+    if (!cr_room_lock(room, &kept_errno))
+        return;
+    call->context = context;
+    if (call->life == room->life && !call->watched) {
+        call->watched = true;
+        if (call->done)
+            answered_append(call);
+    }
+    cr_room_unlock(room, kept_errno);
+}
+
+struct cr_call *cr_room_answered(struct cr_room *room, void **out_context)
+{
+    int kept_errno;
+    if (!cr_room_lock(room, &kept_errno))
+        return NULL;
+    struct cr_call *call = room->answered.first;
+    if (call != NULL) {
+        answered_remove(call);
+        *out_context = call->context;
+    }
+    cr_room_unlock(room, kept_errno);
+    return call;
 }
 
 /* Every call, each once; `act` may take it out. */
@@ -353,8 +409,8 @@ void cr_calls_expire(struct cr_room *room, cr_boot_ns now)
 void cr_calls_forget(struct cr_room *room)
 {
     memset(room->buckets, 0, sizeof room->buckets);
-    room->out_first = NULL;
-    room->out_last = NULL;
+    room->out = (struct call_queue){NULL, NULL};
+    room->answered = (struct call_queue){NULL, NULL};
     room->call_count = 0;
     room->next_deadline = CR_BOOT_NEVER;
 }

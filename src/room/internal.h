@@ -57,17 +57,24 @@ enum room_repeat {
     ROOM_POINTLESS, /* CR_OK, sent or not: what it was about went with the connection */
 };
 
+struct call_queue {
+    struct cr_call *first, *last;
+};
+
 struct cr_call {
     struct cr_room *room;
-    struct cr_call *chain;               /* in its bucket */
-    struct cr_call *prev_out, *next_out; /* waiting to be sent */
-    uint64_t life;                       /* of the room, when it was begun */
+    struct cr_call *chain;       /* in its bucket */
+    struct cr_call *prev, *next; /* in the queue of what is to be sent, then of what is answered */
+    uint64_t life;               /* of the room, when it was begun */
     uint64_t number;
     enum cr_op op;
     enum room_repeat repeat;
     bool sent, done;
     bool was_sent; /* on this connection or an earlier one: it may have been done */
     bool waited;   /* a thread waits for it: no event loop needs to hear */
+    bool watched;  /* cr_room_answered tells of it */
+    bool queued;   /* and has not told yet */
+    void *context; /* told with it */
     cr_boot_ns deadline;
     struct cr_builder request;
     struct cr_ending_id ending; /* of an ending */
@@ -132,7 +139,8 @@ struct cr_room {
     uint64_t life; /* raised in each forked child that joins */
     atomic_ullong numbers;
     struct cr_call *buckets[CR_ROOM_BUCKETS];
-    struct cr_call *out_first, *out_last; /* to be sent */
+    struct call_queue out;      /* to be sent */
+    struct call_queue answered; /* for cr_room_answered */
     size_t call_count;
     cr_boot_ns next_deadline; /* no call's is earlier */
     bool reading;             /* a thread is in poll, or reads, for all */
@@ -141,6 +149,7 @@ struct cr_room {
     int epoll_fd, timer_fd, notice_fd;
     cr_boot_ns timer_armed; /* CR_BOOT_NEVER: not */
     bool noticed;
+    bool polled; /* cr_room_poll is at work: whoever called it asks what was answered */
 
     struct room_link link;
     unsigned char *buffer; /* CR_MESSAGE_BYTES_MAX + 1: what is being read */

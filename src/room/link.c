@@ -314,8 +314,8 @@ static void link_wants_write(struct cr_room *room, bool wants)
 void cr_link_flush(struct cr_room *room)
 {
     struct room_link *link = &room->link;
-    while (link->state == LINK_UP && room->out_first != NULL) {
-        struct cr_call *call = room->out_first;
+    while (link->state == LINK_UP && room->out.first != NULL) {
+        struct cr_call *call = room->out.first;
         ssize_t sent =
             send(link->fd, call->request.bytes, call->request.count, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent >= 0) {

@@ -180,7 +180,9 @@ void cr_room_poll(struct cr_room *room)
     cr_boot_ns now = cr_clock_boot(room->clock);
     notice_clear(room);
     timer_clear(room, now);
+    room->polled = true;
     cr_room_turn(room, NULL);
+    room->polled = false;
     cr_room_arm(room, room_due(room));
     cr_room_unlock(room, kept_errno);
 }

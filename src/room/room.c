@@ -48,6 +48,7 @@ static void room_begin_anew(struct cr_room *room)
 {
     room->life++;
     room->reading = false;
+    room->polled = false;
     cr_calls_forget(room);
     cr_locks_forget(room);
     cr_link_drop(room);

@@ -424,6 +424,89 @@ static void many_threads_share_one_room(void)
 /* An event loop beside threads that wait for replies of their own: whoever takes the loop's replies
  * in, it hears. */
 
+static void a_reply_that_another_thread_took_in_wakes_the_event_loop(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_call *call;
+    struct cr_session session = CR_SESSION_INIT;
+    void *context = NULL;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    for (int i = 0; i < 100; i++) {
+        cr_room_poll(room);
+        CHECK_INT(poll(&ready, 1, 0), 0);
+        if (!CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK))
+            return;
+        cr_call_watch(call, &login);
+        /* Replies come in the order of the requests here: this one takes in both. */
+        CHECK_STATUS(cr_validate_strict(room, &login.signed_token, &session), CR_OK);
+        CHECK_INT(poll(&ready, 1, 10000), 1);
+        cr_room_poll(room);
+        CHECK(cr_room_answered(room, &context) == call && context == &login);
+        CHECK(cr_room_answered(room, &context) == NULL);
+        CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    }
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Begins as many again as were answered, until all have been. */
+static unsigned loop_drain(struct cr_room *room, const struct cr_token *token, unsigned *to_begin)
+{
+    unsigned answered = 0;
+    struct cr_call *call;
+    void *context;
+    cr_room_poll(room);
+    while ((call = cr_room_answered(room, &context)) != NULL) {
+        struct cr_session session = CR_SESSION_INIT;
+        CHECK(context == to_begin && cr_call_done(call));
+        CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+        answered++;
+        if (*to_begin == 0)
+            continue;
+        --*to_begin;
+        if (CHECK_STATUS(cr_validate_begin(room, token, true, &call), CR_OK))
+            cr_call_watch(call, to_begin);
+    }
+    return answered;
+}
+
+static void an_event_loop_hears_of_every_call_beside_threads_that_wait(void)
+{
+    enum { THREADS = 3, CALLS = 3000, AT_ONCE = 200 };
+    struct test_agent agent;
+    struct cr_login login, ended;
+    struct cr_call *call;
+    pthread_t threads[THREADS];
+    unsigned to_begin = CALLS - AT_ONCE, answered = 0;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &ended) || !agents_login(room, "anna", &login))
+        return;
+    struct crowd crowd = {.room = room, .live = &login.signed_token, .ended = &ended.signed_token};
+    crowd_start(&crowd, threads, THREADS);
+    for (int i = 0; i < AT_ONCE; i++) {
+        if (CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK))
+            cr_call_watch(call, &to_begin);
+    }
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    while (answered < CALLS) {
+        if (!CHECK_INT(poll(&ready, 1, 9000), 1)) /* sooner than a call's time-out */
+            break;
+        answered += loop_drain(room, &login.signed_token, &to_begin);
+    }
+    CHECK_UINT(answered, CALLS);
+    crowd_stop(&crowd, threads, THREADS);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
 static void an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_one_end(void)
 {
     struct test_agent agent;
@@ -846,6 +929,8 @@ int main(int argc, char **argv)
         TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
         TAP_TEST(many_calls_may_be_under_way_at_once),
         TAP_TEST(many_threads_share_one_room),
+        TAP_TEST(a_reply_that_another_thread_took_in_wakes_the_event_loop),
+        TAP_TEST(an_event_loop_hears_of_every_call_beside_threads_that_wait),
         TAP_TEST(an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_one_end),
         TAP_TEST(the_cache_is_switched_while_threads_validate_and_nobody_is_refused),
         TAP_TEST(a_room_over_a_handed_descriptor_goes_on_with_a_fresh_one),

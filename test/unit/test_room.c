@@ -196,6 +196,50 @@ static void a_call_that_was_begun_is_done_and_the_descriptor_says_so(void)
     cr_close(room);
 }
 
+static void calls_that_are_watched_are_told_of_once_when_they_are_answered(void)
+{
+    enum { CALLS = 6 };
+    struct cr_login made;
+    struct cr_call *calls[CALLS];
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_lock *lock;
+    void *context = NULL;
+    int names[CALLS];
+    struct cr_room *room = room_open("memory:");
+    if (room == NULL || !login(room, "anna", CR_POLICY_KEEP, &made) ||
+        !CHECK_STATUS(cr_lock_take(room, "nightly", 0, &lock), CR_OK))
+        return;
+    CHECK(cr_room_answered(room, &context) == NULL);
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    for (size_t i = 0; i < CALLS - 1; i++) {
+        if (!CHECK_STATUS(cr_validate_begin(room, &made.signed_token, true, &calls[i]), CR_OK))
+            return;
+        if (i != 1) /* answered before it is watched, as everything in direct mode */
+            cr_call_watch(calls[i], &names[i]);
+    }
+    CHECK_STATUS(cr_lock_take_begin(room, "nightly", 60000, &calls[5]), CR_OK);
+    cr_call_watch(calls[5], &names[5]);
+    CHECK_STATUS(cr_validate_finish(calls[0], &session), CR_OK); /* before it was told */
+    cr_call_cancel(calls[2]);
+    CHECK_INT(poll(&ready, 1, 0), 1);
+    cr_room_poll(room);
+    CHECK(cr_room_answered(room, &context) == calls[3] && context == &names[3]);
+    CHECK(cr_room_answered(room, &context) == calls[4] && context == &names[4]);
+    CHECK(cr_room_answered(room, &context) == NULL);
+    cr_call_watch(calls[3], &names[3]); /* watched already: not told again */
+    CHECK(cr_room_answered(room, &context) == NULL);
+    CHECK_INT(poll(&ready, 1, 0), 0);
+    cr_lock_give(lock); /* answers the one that waits */
+    CHECK_INT(poll(&ready, 1, 0), 1);
+    CHECK(cr_room_answered(room, &context) == calls[5] && context == &names[5]);
+    CHECK_STATUS(cr_lock_take_finish(calls[5], &lock), CR_OK);
+    cr_lock_give(lock);
+    CHECK_STATUS(cr_validate_finish(calls[1], &session), CR_OK);
+    CHECK_STATUS(cr_validate_finish(calls[3], &session), CR_OK);
+    CHECK_STATUS(cr_validate_finish(calls[4], &session), CR_OK);
+    cr_close(room);
+}
+
 static void data_is_written_by_who_saw_the_latest_version(void)
 {
     static char large[CR_DATA_BYTES_MAX + 1], back[CR_DATA_BYTES_MAX];
@@ -539,6 +583,7 @@ int main(int argc, char **argv)
         TAP_TEST(tokens_that_were_changed_or_made_up_are_nobodys),
         TAP_TEST(a_batch_is_answered_as_one_by_one),
         TAP_TEST(a_call_that_was_begun_is_done_and_the_descriptor_says_so),
+        TAP_TEST(calls_that_are_watched_are_told_of_once_when_they_are_answered),
         TAP_TEST(data_is_written_by_who_saw_the_latest_version),
         TAP_TEST(rights_that_were_taken_away_are_not_served_again),
         TAP_TEST(an_ending_that_is_repeated_is_done_once),
