@@ -53,6 +53,11 @@ struct cr_options {
 CR_API void cr_options_init(struct cr_options *options);
 
 /*
+ * Waits until the agent has answered, at most options.timeout: some milliseconds where one runs,
+ * tenths of a second where it must be started, 1.22 s where one has just died. There is no form for
+ * event loops: open before they run, or on a thread. In direct mode it reads the store, and waits
+ * for nothing else.
+ *
  * Open `url`: sqlite:///PATH, memory:, table:NAME (the application's own table, see table.h), or
  * cloakroom:///PATH/app.sock for an agent that runs as a service (needs no credentials).
  * `options` and `out_error` may be NULL. Writes *out_room only with CR_OK; the caller closes it.
@@ -80,6 +85,18 @@ CR_API void cr_close(struct cr_room *room);
  * `wait` (0 to CR_SPAN_MS_MAX). Every *_begin has its *_finish, which waits if
  * it must, frees the call and gives the answer; cr_call_cancel frees it unanswered (what it asked
  * for may still happen).
+ *
+ * With an agent no *_begin waits for it, or for space in its socket, and nothing here does but
+ * *_finish of a call that is not done. Each takes the room's lock, which no thread keeps while it
+ * waits; where no agent runs and the room may start one, whoever enters does (posix_spawn, some
+ * milliseconds).
+ *
+ * In direct mode there is nobody to wait for: *_begin, cr_room_poll, cr_call_cancel, cr_lock_check
+ * and cr_lock_give run the engine, and the store with its commits, in the calling thread and under
+ * the lock, as do their blocking forms; cr_login_password and what else hashes a password takes
+ * its time there. Most calls are done when their begin returns. So there every call but
+ * cr_validate_cached and cr_lookup_cached can take as long as the disk does, also because another
+ * thread is in one: treat them as blocking.
  */
 CR_API int cr_room_fd(const struct cr_room *room);
 CR_API void cr_room_poll(struct cr_room *room);

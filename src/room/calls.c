@@ -177,10 +177,8 @@ enum cr_status cr_call_submit(struct cr_call *call, bool waited, cr_span_ms extr
             cr_call_answer(call, CR_OK);
         cr_link_flush(room);
     }
-    if (!call->done && !waited) {
-        cr_boot_ns due = cr_link_due(room);
-        cr_room_arm(room, due < call->deadline ? due : call->deadline);
-    }
+    if (!call->done && !waited)
+        cr_room_arm_due(room);
     *out_call = call;
 out:
     cr_room_unlock(room, kept_errno);

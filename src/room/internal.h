@@ -223,6 +223,7 @@ void cr_room_sleep(struct cr_room *room, cr_boot_ns until);
 /* For event loops: something is done, something will be due. */
 void cr_room_notice(struct cr_room *room);
 void cr_room_arm(struct cr_room *room, cr_boot_ns due);
+void cr_room_arm_due(struct cr_room *room); /* whatever is due next */
 /* The descriptors that event loops wait for: new ones, under the old numbers where there were any.
  */
 CR_MUST_CHECK enum cr_status cr_room_descriptors(struct cr_room *room);

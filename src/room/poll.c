@@ -104,6 +104,11 @@ static cr_boot_ns room_due(struct cr_room *room)
     return other < due ? other : due;
 }
 
+void cr_room_arm_due(struct cr_room *room)
+{
+    cr_room_arm(room, room_due(room));
+}
+
 void cr_room_turn(struct cr_room *room, const struct cr_call *until)
 {
     cr_boot_ns now = cr_clock_boot(room->clock);
@@ -183,6 +188,6 @@ void cr_room_poll(struct cr_room *room)
     room->polled = true;
     cr_room_turn(room, NULL);
     room->polled = false;
-    cr_room_arm(room, room_due(room));
+    cr_room_arm_due(room);
     cr_room_unlock(room, kept_errno);
 }

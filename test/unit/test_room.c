@@ -394,6 +394,25 @@ static void a_lock_whose_taking_is_cancelled_is_nobodys(void)
     cr_close(room);
 }
 
+static void an_event_loop_hears_when_a_lock_was_waited_for_in_vain(void)
+{
+    struct cr_lock *lock, *other;
+    struct cr_call *call;
+    struct cr_room *room = room_open("memory:");
+    if (room == NULL || !CHECK_STATUS(cr_lock_take(room, "nightly", 0, &lock), CR_OK) ||
+        !CHECK_STATUS(cr_lock_take_begin(room, "nightly", 50, &call), CR_OK))
+        return;
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    while (!cr_call_done(call)) {
+        if (!CHECK_INT(poll(&ready, 1, 8000), 1)) /* sooner than the call's time-out */
+            break;
+        cr_room_poll(room);
+    }
+    CHECK_STATUS(cr_lock_take_finish(call, &other), CR_BUSY);
+    cr_lock_give(lock);
+    cr_close(room);
+}
+
 static void a_forked_child_may_not_use_the_engine_of_its_parent(void)
 {
     struct cr_login made;
@@ -591,6 +610,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_token_that_is_renewed_twice_has_one_successor),
         TAP_TEST(a_lock_has_one_holder_and_its_fence_rises),
         TAP_TEST(a_lock_whose_taking_is_cancelled_is_nobodys),
+        TAP_TEST(an_event_loop_hears_when_a_lock_was_waited_for_in_vain),
         TAP_TEST(a_forked_child_may_not_use_the_engine_of_its_parent),
         TAP_TEST(an_applications_own_table_drops_what_was_read_before_an_ending),
         TAP_TEST(an_own_table_is_filled_in_steps_that_wait_for_nobody),
