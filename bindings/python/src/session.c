@@ -67,8 +67,8 @@ static char *append(char *to, const void *bytes, size_t count)
     return to + count;
 }
 
-static PyObject *session_make(PyTypeObject *type, const struct cr_session *from, const void *data,
-                              size_t data_count)
+static struct session *session_make(PyTypeObject *type, const struct cr_session *from,
+                                    const void *data, size_t data_count)
 {
     size_t address_count = strlen(from->address), agent_count = strlen(from->agent);
     size_t count =
@@ -96,7 +96,7 @@ static PyObject *session_make(PyTypeObject *type, const struct cr_session *from,
     to = append(to, data, data_count);
     to = append(to, from->address, address_count);
     (void)append(to, from->agent, agent_count);
-    return (PyObject *)session;
+    return session;
 }
 
 PyObject *crpy_session_new(const struct crpy_state *state, const struct cr_session *from,
@@ -106,7 +106,15 @@ PyObject *crpy_session_new(const struct crpy_state *state, const struct cr_sessi
         data = from->data;
         data_bytes = crpy_session_is_whole(from) ? from->data_bytes : 0;
     }
-    return session_make(state->session_type, from, data, data_bytes);
+    return (PyObject *)session_make(state->session_type, from, data, data_bytes);
+}
+
+PyObject *crpy_session_listed(const struct crpy_state *state, const struct cr_session *from)
+{
+    struct session *session = session_make(state->session_type, from, NULL, 0);
+    if (session != NULL)
+        session->has_data = false;
+    return (PyObject *)session;
 }
 
 /* The same with other data. */
@@ -195,7 +203,7 @@ static PyObject *session_new_given(PyTypeObject *type, const struct given *given
     memcpy(made.rights, rights, made.rights_bytes);
     /* data=None: there is more than is here. */
     made.data_bytes = has_data ? data_count : CR_DATA_CACHED_BYTES_MAX + 1;
-    return session_make(type, &made, data, data_count);
+    return (PyObject *)session_make(type, &made, data, data_count);
 }
 
 static PyObject *session_type_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -269,10 +277,9 @@ static bool session_has_data(PyObject *self)
 {
     bool has_data = session_of(self)->has_data;
     if (!has_data)
-        crpy_raise_format(state_of(self), CRPY_InvalidArgument, CR_E_INVALID,
-                          "this session came without its data, of which there are more than %d "
-                          "bytes: room.read(session) has them",
-                          CR_DATA_CACHED_BYTES_MAX);
+        crpy_raise(state_of(self), CR_E_INVALID,
+                   "this session came without its data, as those of lists do, and those with much: "
+                   "room.read(session) has them");
     return has_data;
 }
 
@@ -322,8 +329,9 @@ static PyGetSetDef session_getters[] = {
     {"version", get_version, NULL, "Of the data: rises with each change.", NULL},
     {"rights", get_rights, NULL, "What the application said its user may do.", NULL},
     {"data", get_data, NULL, "What the application put in.", NULL},
-    {"data_bytes", get_data_bytes, NULL, "How much it put in.", NULL},
-    {"has_data", get_has_data, NULL, "Whether the data are here: not where they are long.", NULL},
+    {"data_bytes", get_data_bytes, NULL, "How much it put in, in bytes; 0 also in lists.", NULL},
+    {"has_data", get_has_data, NULL,
+     "Whether the data are here: not in lists, and not where they are long.", NULL},
     {"address", get_address, NULL, "Where it was made from; lists and log-ins have it.", NULL},
     {"agent", get_agent, NULL, "By which browser; lists and log-ins have it.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -396,11 +404,11 @@ static bool sessions_equal(const struct session *a, const struct session *b)
 {
     return a->created_at == b->created_at && a->authenticated_at == b->authenticated_at &&
            a->ends_at == b->ends_at && a->expires_at == b->expires_at && a->seen_at == b->seen_at &&
-           a->version == b->version && a->data_bytes == b->data_bytes &&
-           a->data_count == b->data_count && a->rights_count == b->rights_count &&
-           a->user_count == b->user_count && a->address_count == b->address_count &&
-           a->agent_count == b->agent_count && memcmp(a->id, b->id, sizeof a->id) == 0 &&
-           memcmp(a->bytes, b->bytes, bytes_end(a)) == 0;
+           a->version == b->version && a->has_data == b->has_data &&
+           a->data_bytes == b->data_bytes && a->data_count == b->data_count &&
+           a->rights_count == b->rights_count && a->user_count == b->user_count &&
+           a->address_count == b->address_count && a->agent_count == b->agent_count &&
+           memcmp(a->id, b->id, sizeof a->id) == 0 && memcmp(a->bytes, b->bytes, bytes_end(a)) == 0;
 }
 
 static PyObject *session_compare(PyObject *self, PyObject *other, int operation)

@@ -22,7 +22,7 @@ static PyObject *page_object(const struct crpy_state *state, const struct cr_ses
 {
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *session = crpy_session_new(state, &sessions[i], NULL, 0);
+        PyObject *session = crpy_session_listed(state, &sessions[i]);
         if (session == NULL || PyList_SetItem(list, (Py_ssize_t)i, session) != 0)
             Py_CLEAR(list);
     }
