@@ -5,8 +5,10 @@
 given up."""
 
 import asyncio
+import os
 import pathlib
 import signal
+import socket
 import sys
 import threading
 
@@ -26,6 +28,13 @@ def run(main):
             return await main
 
     return asyncio.run(limited())
+
+
+def in_thread(failures, work, *args):
+    try:
+        work(*args)
+    except BaseException as error:
+        failures.append(error)
 
 
 def is_idle(room):
@@ -138,18 +147,12 @@ def two_loops_and_a_thread_share_a_room():
     with a_room() as (_, room):
         failures = []
 
-        def in_thread(work):
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
         def plainly():
             for number in range(100):
                 token = room.login(f"plain{number}", policy="keep").signed_token
                 assert room.validate_strict(token).user == f"plain{number}"
 
-        threads = [threading.Thread(target=in_thread, args=(work,)) for work in (
+        threads = [threading.Thread(target=in_thread, args=(failures, work)) for work in (
             lambda: run(main(room, "one")), lambda: run(main(room, "two")), plainly)]
         for thread in threads:
             thread.start()
@@ -224,24 +227,54 @@ def an_agent_that_is_killed_is_waited_for_and_its_successor_answers():
 
 
 def a_room_that_is_closed_ends_the_waiting():
+    async def refused(call):
+        try:
+            answer = await call
+        except InvalidArgument as error:
+            assert "closed" in str(error), error
+        else:
+            raise AssertionError(f"answered by a room that was closed: {answer}")
+
     async def main(desk, room):
         with stopped(desk):
-            waiting = asyncio.ensure_future(room.acreate())
+            waiting = asyncio.gather(*(refused(room.acreate()) for _ in range(10)))
             await ticks(2)
+            reading, writing = socket.socketpair()
+            descriptor = room._core.fileno()
             room.close()
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-        for call in (room.acreate(), room.avalidate("x"), room.aend("x")):
-            try:
-                await call
-                raise AssertionError("answered by a room that was closed")
-            except InvalidArgument as error:
-                assert isinstance(error, CloakroomError)
+            # The descriptor's number is another's at once, who is not disturbed.
+            os.dup2(reading.fileno(), descriptor)
+            heard = asyncio.Event()
+            asyncio.get_running_loop().add_reader(descriptor, heard.set)
+            await waiting
+            writing.send(b"x")
+            await heard.wait()
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+        for call in (room.acreate(), room.avalidate("x"), room.astats()):
+            await refused(call)
+
+    def elsewhere(desk, room, begun):
+        async def main():
+            waiting = asyncio.create_task(refused(room.acreate()))
+            await ticks(2)
+            begun.set()
+            await waiting
+
+        run(main())
 
     with a_room() as (desk, room):
         run(main(desk, room))
         with open_room(desk) as again:
             assert run(again.acreate()).session.user is None
+        with open_room(desk) as again, stopped(desk):
+            begun, failures = threading.Event(), []
+            thread = threading.Thread(target=in_thread, args=(failures, elsewhere, desk, again, begun))
+            thread.start()
+            assert begun.wait(SOON)
+            again.close()
+            thread.join(SOON)
+            assert not thread.is_alive() and not failures, failures
 
 
 def loops_come_and_go():

@@ -105,6 +105,7 @@ class Cloakroom:
 
     def close(self) -> None:
         """Calls under way are given up. Every later call raises `InvalidArgument`."""
+        self._waiter.close()
         self._core.close()
 
     def __enter__(self) -> Self:
