@@ -48,7 +48,6 @@ static struct crpy_call *call_make(struct crpy_core *core, enum crpy_call_state 
     call->prev = NULL;
     call->next = NULL;
     call->state = state;
-    call->told = false;
     call->begun = NULL;
     call->answer = NULL;
     call->finish = NULL;
@@ -78,6 +77,7 @@ PyObject *crpy_call_begun(struct crpy_core *core, enum cr_status status, struct 
         call->given = Py_XNewRef(given);
         call->number = number;
         call_link(call);
+        cr_call_watch(begun, call);
     } else if (status == CR_OK) {
         cr_call_cancel(begun);
     }
@@ -189,14 +189,14 @@ void crpy_calls_forked(struct crpy_core *core)
     }
 }
 
-bool crpy_calls_answered(struct crpy_core *core, PyObject *list)
+bool crpy_calls_answered(struct cr_room *room, PyObject *list)
 {
-    for (struct crpy_call *call = core->calls; call != NULL; call = call->next) {
-        if (call->told || call->state != CRPY_CALL_BEGUN || !cr_call_done(call->begun))
-            continue;
-        if (PyList_Append(list, (PyObject *)call) != 0)
+    void *context;
+    while (cr_room_answered(room, &context) != NULL) {
+        struct crpy_call *call = context;
+        /* A thread may just be taking its result. */
+        if (call->state == CRPY_CALL_BEGUN && PyList_Append(list, (PyObject *)call) != 0)
             return false;
-        call->told = true;
     }
     return true;
 }

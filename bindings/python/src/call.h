@@ -23,7 +23,6 @@ struct crpy_call {
     PyObject_HEAD struct crpy_core *core;
     struct crpy_call *prev, *next; /* in core->calls while BEGUN or WAITED */
     enum crpy_call_state state;
-    bool told; /* by poll() */
     struct cr_call *begun;
     PyObject *answer;
     /* What its finish needs to know: */
@@ -44,7 +43,8 @@ PyObject *crpy_call_answered(struct crpy_core *core, PyObject *answer);
 /* For the core. */
 void crpy_calls_close(struct crpy_core *core);
 void crpy_calls_forked(struct crpy_core *core);
-/* Appends those that are answered and of which it was not said yet. */
-bool crpy_calls_answered(struct crpy_core *core, PyObject *list);
+/* Appends those that are answered and of which it was not said yet. With the interpreter's lock,
+ * and so is every call freed that is in the library's queue: what comes out of that is there. */
+bool crpy_calls_answered(struct cr_room *room, PyObject *list);
 
 #endif

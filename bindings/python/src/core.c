@@ -223,7 +223,7 @@ static PyObject *method_poll(PyObject *self, PyObject *unused)
     cr_room_poll(room);
     Py_END_ALLOW_THREADS
     PyObject *list = PyList_New(0);
-    if (list != NULL && !crpy_calls_answered(core, list))
+    if (list != NULL && !crpy_calls_answered(room, list))
         Py_CLEAR(list);
     crpy_core_leave(core);
     return list;
