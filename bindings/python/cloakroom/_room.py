@@ -8,6 +8,7 @@ blocked. What takes place in the table of this process needs neither.
 
 from __future__ import annotations
 
+import functools
 import json as _json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +20,8 @@ from . import _core
 from ._core import Session
 from ._values import Ending, Explanation, Login
 from ._wait import Waiter
-from .errors import InvalidArgument, LockLost
+from ._workers import in_python_s_words, leave_none_behind, predecessors_are_gone, told_to_start
+from .errors import InvalidArgument, LockLost, Refused
 
 __all__ = ["ANY_VERSION", "Cloakroom", "Lock"]
 
@@ -81,22 +83,39 @@ class Cloakroom:
 
         Raises `Refused` where the set-up is unsafe, `OtherVersion`, `Unavailable`, `InvalidArgument`
         for a URL that is none: each says what was seen and what to do.
+
+        `workers`: how many processes serve; 0: find out. With mode="direct", and `memory:`, there may be
+        one only: under `uvicorn --workers 4` or `gunicorn -w 4` every worker is refused (CR-101), and the
+        server ends.
         """
-        return cls(
-            _core.Core(
-                _url(url),
-                mode=_word("mode", mode, _MODES),
-                cache=_word("cache", cache, _CACHES),
-                cache_bytes=cache_bytes,
-                idle_ms=_ms("idle", idle),
-                absolute_ms=_ms("absolute", absolute),
-                timeout_ms=_ms("timeout", timeout),
-                workers=workers,
-                program=os.fspath(program) if program is not None else _carried(),
-                state=os.fspath(state) if state is not None else None,
-                realm=realm,
-            )
+        address = _url(url)
+        told, who = workers, ""
+        if workers == 0 and (mode == "direct" or address == "memory:"):
+            told, who = told_to_start()
+        open_core = functools.partial(
+            _core.Core,
+            address,
+            mode=_word("mode", mode, _MODES),
+            cache=_word("cache", cache, _CACHES),
+            cache_bytes=cache_bytes,
+            idle_ms=_ms("idle", idle),
+            absolute_ms=_ms("absolute", absolute),
+            timeout_ms=_ms("timeout", timeout),
+            workers=told,
+            program=os.fspath(program) if program is not None else _carried(),
+            state=os.fspath(state) if state is not None else None,
+            realm=realm,
         )
+        try:
+            try:
+                return cls(open_core())
+            except Refused:
+                if not predecessors_are_gone():
+                    raise
+                return cls(open_core())
+        except Refused as error:
+            leave_none_behind()
+            raise Refused(in_python_s_words(str(error), told, who), error.status) from None
 
     @property
     def now(self) -> datetime:

@@ -369,7 +369,7 @@ class InMemorySessionCache(BaseSessionCache[V]):
         self._size = size
         self._now = clock
         self._secret = secrets.token_bytes(32)  # of the hash of keys
-        self._room: _core.Core | None = None  # of open_cache: it says that this worker is the only one
+        self._room: Cloakroom | None = None  # of open_cache: it says that this worker is the only one
         self._begin_anew()
         _of_this_process.add(self)
 
@@ -560,10 +560,10 @@ def open_cache(
     raise InvalidArgument(f"kind={kind!r}: one of 'shared', 'memory', 'none'", "CR_E_INVALID")
 
 
-def _alone(name: str) -> _core.Core:
+def _alone(name: str) -> Cloakroom:
     """Refuses to be one of several workers. What it returns is to be kept for as long as that matters."""
     try:
-        return _core.Core(f"table:{name}", mode=2, cache=2, cache_bytes=1 << 20)
+        return Cloakroom.open(f"table:{name}", mode="direct", cache="memory", cache_bytes=1 << 20)
     except Refused as error:
         text = f"{error}\nHere: open_cache('shared') keeps the processes."
         raise Refused(text, error.status) from None
