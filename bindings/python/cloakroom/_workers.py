@@ -36,9 +36,17 @@ def _by_multiprocessing() -> tuple[int, str] | None:
     if multiprocessing.parent_process() is None:
         return None
     for value in _arguments():
-        workers = getattr(value, "workers", None)
-        if isinstance(workers, int) and workers > 0:
-            return workers, f"{type(value).__module__.partition('.')[0]} was told workers={workers}"
+        server, workers = _server_of(value), getattr(value, "workers", None)
+        if server is not None and isinstance(workers, int) and workers > 0:
+            return workers, f"{server} was told workers={workers}"
+    return None
+
+
+def _server_of(value: object) -> str | None:
+    """Whose settings these are; None: an application has children of its own, with arguments of theirs."""
+    for kind in type(value).__mro__:
+        if kind.__module__ in ("uvicorn.config", "hypercorn.config"):
+            return kind.__module__.partition(".")[0]
     return None
 
 
@@ -110,7 +118,8 @@ def leave_none_behind() -> None:
     if parent is None or module not in ("uvicorn._subprocess", "uvicorn.subprocess"):
         return
     for value in _arguments():
-        if getattr(value, "workers", 0) > 1 and not getattr(value, "should_reload", False):
+        several = _server_of(value) is not None and getattr(value, "workers", 1) > 1
+        if several and not getattr(value, "should_reload", False):
             # Among the last things that this process does.
             multiprocessing.util.Finalize(None, _stop_supervisor, (parent.pid,), exitpriority=-100)
             return
