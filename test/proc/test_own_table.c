@@ -234,8 +234,8 @@ static void an_application_clears_its_whole_table(void)
     if (!agents_setup(&agent, "table") || !agents_start(&agent, &options))
         return;
     if (CHECK_STATUS(cr_open(agent.url, NULL, &one, NULL), CR_OK) &&
-        CHECK_STATUS(cr_open(agent.url, NULL, &other, NULL), CR_OK) &&
-        key_fill(one, "a", "anna") && key_fill(one, "b", "bert")) {
+        CHECK_STATUS(cr_open(agent.url, NULL, &other, NULL), CR_OK) && key_fill(one, "a", "anna") &&
+        key_fill(one, "b", "bert")) {
         CHECK_STATUS(key_find(other, "a"), CR_OK);
         CHECK_STATUS(key_find(other, "b"), CR_OK);
         CHECK_STATUS(cr_ticket_take(other, "c", 1, &before), CR_OK);

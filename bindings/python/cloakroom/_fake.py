@@ -212,6 +212,14 @@ class FakeCore:
 
     # The clock.
 
+    def advance(self, ms: int) -> None:
+        with self._guard:
+            self.move_to(self.now_ms + ms)
+
+    def fail(self, more: int) -> None:
+        with self._guard:
+            self.outages += more
+
     def move_to(self, now_ms: int) -> None:
         with self._guard:
             if now_ms < self.now_ms:

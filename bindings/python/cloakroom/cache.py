@@ -50,7 +50,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 from . import _core
 from ._room import Cloakroom, Span
@@ -69,6 +69,7 @@ __all__ = [
 ]
 
 V = TypeVar("V")
+K = TypeVar("K", str, bytes)
 
 Key = str | bytes
 """The application's own token."""
@@ -158,7 +159,7 @@ class BaseSessionCache(abc.ABC, Generic[V]):
         if ticket is not None and ms > 0:
             self._keep(ticket, name, user, data, ms)
 
-    def get_or_load(self, key: Key, load: Callable[[Key], Loaded[V] | None]) -> V | None:
+    def get_or_load(self, key: K, load: Callable[[K], Loaded[V] | None]) -> V | None:
         """The value, from the cache or by `load(key)`, which reads the database.
 
         `load` answers `(user, value, ttl)`, or None where there is no such session. Let it read outside
@@ -208,7 +209,7 @@ class BaseSessionCache(abc.ABC, Generic[V]):
             await self._akeep(ticket, name, user, data, ms)
 
     async def aget_or_load(
-        self, key: Key, load: Callable[[Key], Awaitable[Loaded[V] | None]]
+        self, key: K, load: Callable[[K], Awaitable[Loaded[V] | None]]
     ) -> V | None:
         """`get_or_load`, awaited; so is `load`."""
         name = _name(key)
@@ -533,16 +534,36 @@ class SharedSessionCache(BaseSessionCache[V]):
         await self.room._waiter.wait(self.room._core.begin_end_all(_ADMIN, None, True, None))
 
 
+@overload
+def open_cache(
+    kind: Literal["shared", "memory", "none"],
+    name: str = ...,
+    *,
+    ttl: Span | None = ...,
+    program: str | os.PathLike[str] | None = ...,
+    state: str | os.PathLike[str] | None = ...,
+) -> BaseSessionCache[Any]: ...
+@overload
+def open_cache(
+    kind: Literal["shared", "memory", "none"],
+    name: str = ...,
+    *,
+    ttl: Span | None = ...,
+    dumps: Callable[[V], bytes],
+    loads: Callable[[bytes], V],
+    program: str | os.PathLike[str] | None = ...,
+    state: str | os.PathLike[str] | None = ...,
+) -> BaseSessionCache[V]: ...
 def open_cache(
     kind: Literal["shared", "memory", "none"],
     name: str = "sessions",
     *,
     ttl: Span | None = None,
-    dumps: Callable[[V], bytes] | None = None,
-    loads: Callable[[bytes], V] | None = None,
+    dumps: Callable[[Any], bytes] | None = None,
+    loads: Callable[[bytes], Any] | None = None,
     program: str | os.PathLike[str] | None = None,
     state: str | os.PathLike[str] | None = None,
-) -> BaseSessionCache[V]:
+) -> BaseSessionCache[Any]:
     """The cache that the settings name. It always is one: with "none", every lookup asks the database.
 
     "shared": the table `name` of this host's agent, which is started where none runs. "memory": refused

@@ -12,7 +12,8 @@
 It answers as the real one does, with the same exceptions and texts: one table of tests runs over both.
 What differs is time and reach. Time stands still until it is moved, and sessions end to the millisecond;
 a real store lets an unused session live longer by up to a twentieth of its idle span (at least a second)
-and a second, as its last uses may still be on their way. And it is this process's alone: fork none of it.
+and a second, as its last uses may still be on their way. Nothing waits: a lock that another holds is
+`Busy` at once. And it is this process's alone: fork none of it.
 """
 
 from __future__ import annotations
@@ -77,16 +78,16 @@ class FakeCloakroom(Cloakroom):
 
     def advance(self, span: Span) -> None:
         """Let `span` go by: seconds, or a timedelta."""
-        self._fake.move_to(self._fake.now_ms + _ms("span", span))
+        self._fake.advance(_ms("span", span))
 
     @contextlib.contextmanager
     def unavailable(self) -> Iterator[None]:
         """Within it nothing is known: every call raises `Unavailable`. (A table just has no entries.)"""
-        self._fake.outages += 1
+        self._fake.fail(1)
         try:
             yield
         finally:
-            self._fake.outages -= 1
+            self._fake.fail(-1)
 
     @contextlib.contextmanager
     def pending(self, bound: Span = 1) -> Iterator[None]:
