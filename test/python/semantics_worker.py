@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker process of test_semantics.py: it serves requests in the steps in which it is told to.
 
-Usage: semantics_worker.py SOCKET wait|await. Each line of standard input is a JSON list, a name from
+Usage: semantics_worker.py SOCKET wait|await SECONDS, for how long a call may take. Each line of standard input is a JSON list, a name from
 `Worker` and its arguments, and is answered by a line: {"answer": ...} or {"error": class, "text": ...}.
 """
 
@@ -32,8 +32,8 @@ class OldPlace(OldSessions):
 
 
 class Worker:
-    def __init__(self, socket, how):
-        self.room = Cloakroom.open(socket)
+    def __init__(self, socket, how, seconds):
+        self.room = Cloakroom.open(socket, timeout=float(seconds))
         self.loop = asyncio.new_event_loop() if how == "await" else None
         self.requests = {}
 

@@ -38,11 +38,12 @@ from starlette.websockets import WebSocket
 from ._cookie import CookieSettings
 from ._core import Session
 from ._migrate import OldSession, OldSessions
+from ._refusal import REFUSED, refusal, retry_after
 from ._room import Cloakroom, Reason, Span
 from ._state import OnConflict, OnEnded, Policy, SessionState, StateSettings
 from ._steps import arun
 from ._values import Login
-from .errors import CloakroomError, Conflict, InvalidArgument, Later, SessionEnded
+from .errors import CloakroomError, InvalidArgument, Later
 from .starlette import (
     _KEY,
     RequestSession,
@@ -50,8 +51,6 @@ from .starlette import (
     SessionMiddleware,
     StarletteCookies,
     cookie_lines,
-    refusal,
-    retry_after,
     session_of,
     state_of,
 )
@@ -149,7 +148,7 @@ def setup(
     app.state.cloakroom = _Setup(holder, cookie, bearer, settings)
     _open_at_startup(app, holder)
     handler: Any = _answer_refusal  # of requests and of websockets, which the types keep apart
-    for kind in (Later, Conflict, SessionEnded):
+    for kind in REFUSED:
         app.add_exception_handler(kind, handler)
     if request_session or migrate_from is not None:
         app.add_middleware(

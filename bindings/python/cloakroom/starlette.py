@@ -22,7 +22,6 @@ import asyncio
 import base64
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
@@ -34,11 +33,12 @@ from starlette.requests import HTTPConnection
 from ._cookie import CookieSettings, deletion, parse
 from ._core import Session
 from ._migrate import OldSession, OldSessions
+from ._refusal import REFUSED, refusal, retry_after
 from ._room import Cloakroom, Reason, Span
 from ._state import OnConflict, OnEnded, Policy, SessionState, StateSettings
 from ._steps import Steps, arun
 from ._values import Login
-from .errors import CloakroomError, Conflict, InvalidArgument, Later, SessionEnded
+from .errors import CloakroomError, InvalidArgument, Later
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,9 +62,6 @@ _log = logging.getLogger("cloakroom")
 
 # Where the scope keeps the RequestSession, beside "session", which another middleware may replace.
 _KEY = "cloakroom.session"
-
-# What a client is told by its status.
-_REFUSED = (Later, Conflict, SessionEnded)
 
 
 class RoomHolder:
@@ -324,7 +321,7 @@ class _Exchange:
         except BaseException as error:
             # Somebody on the way may have made another of the one that we raised.
             cause = self.failed if self.failed is not None else error
-            if self.started or not isinstance(cause, _REFUSED):
+            if self.started or not isinstance(cause, REFUSED):
                 raise
             await _refuse(cause, self.scope, send)
 
@@ -382,7 +379,7 @@ class RetryLater:
 
         try:
             await self.app(scope, receive, watch)
-        except _REFUSED as error:
+        except REFUSED as error:
             if started:
                 raise
             await _refuse(error, scope, send)
@@ -407,21 +404,6 @@ async def _refuse(error: CloakroomError, scope: Scope, send: Send) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": f"{prefix}.start", "status": status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": body})
-
-
-def refusal(error: CloakroomError) -> tuple[int, str]:
-    """The status and the sentence for a client. What is for the operator goes to the log."""
-    if isinstance(error, Later):
-        _log.warning("answered 503: %s: %s", type(error).__name__, error, exc_info=error.__cause__)
-        return 503, "Not available now. Try again in a moment: nobody has been signed out.\n"
-    if isinstance(error, Conflict):
-        _log.info("answered 409: %s", error)
-        return 409, "Another request changed the same at the same time. Nothing was saved: try again.\n"
-    return 401, "The session has ended. Nothing was saved: sign in again.\n"
-
-
-def retry_after(error: Later) -> str:
-    return str(max(1, math.ceil(error.retry_after)))
 
 
 def state_of(scope: Scope, cookie: CookieSettings, settings: StateSettings) -> SessionState:
