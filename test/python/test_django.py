@@ -7,15 +7,18 @@ Most of it against the fake, whose clock is moved; what crosses processes, under
 workers over a real agent. The code of doc/python-django.md is run here, too."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import http.client
 import json
+import logging
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
-import threading
+import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -665,38 +668,232 @@ def the_cut_over_works_under_asgi():
 
 
 
-tap.main([
-    nothing_is_stored_for_who_puts_nothing_in,
-    what_is_put_in_is_there_again_and_deep_changes_too,
-    an_unknown_key_is_never_adopted,
-    a_save_never_brings_back_a_session_that_ended,
-    two_requests_that_change_different_keys_lose_neither,
-    two_requests_that_change_one_key_are_told,
-    saving_again_what_is_the_same_writes_nothing_and_keeps_the_data,
-    a_session_ends_to_the_millisecond,
-    set_expiry_is_the_idle_end_or_the_absolute_one,
-    a_longer_end_can_be_asked_for_at_log_in,
-    clearsessions_is_there,
-    a_log_in_has_ended_the_earlier_sessions_when_it_returns,
-    the_policy_may_keep_them_or_some,
-    who_logs_in_again_gets_another_token_and_keeps_what_is_in_it,
-    another_user_in_the_same_browser_gets_nothing_of_the_first,
-    a_log_in_that_fails_leaves_nobody_logged_in,
-    log_out_ends_it_and_takes_the_cookie_away,
-    taking_the_user_out_by_hand_is_a_log_out,
-    cycle_key_keeps_the_data_under_another_token,
-    a_new_password_ends_the_other_sessions,
-    what_is_no_new_password_ends_nothing,
-    who_is_switched_off_or_deleted_has_no_sessions,
-    django_s_test_client_logs_in,
-    who_cannot_be_looked_up_gets_503_and_is_not_logged_out,
-    the_engine_under_django_s_middleware_answers_500_and_not_as_nobody,
-    every_name_can_be_awaited,
-    under_asgi_nothing_differs,
-    what_no_json_can_say_is_refused_by_name,
-    the_checks_name_what_is_wrong_and_how_to_mend_it,
-    nobody_is_logged_out_by_the_cut_over,
-    what_has_ended_since_does_not_move_again,
-    an_old_place_that_cannot_be_read_is_503,
-    the_cut_over_works_under_asgi,
-])
+
+# Under gunicorn, with two workers and a real agent.
+
+
+class Said(logging.Handler):
+    """All that was logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(self.format(record))
+
+
+SAID = Said()
+for _name in ("cloakroom", "django"):
+    logging.getLogger(_name).addHandler(SAID)
+
+
+class Site:
+    """The site under gunicorn. Its database is this process's, too."""
+
+    def __init__(self):
+        self.desk = Desk()
+        self.desk.start()
+        self.port = scratch.free_port()
+        cloakroom = {"url": f"cloakroom://{self.desk.state}/app.sock", "policy": "keep_n", "keep_count": 2,
+                     "migrate_from": DB["SESSION_ENGINE"], "migrate_cookie": "old", "timeout": 2}
+        self.log = open(HOME / "gunicorn.log", "wb")
+        self.gunicorn = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}", "--chdir", str(HERE),
+             "--worker-tmp-dir", str(HOME), "django_site:application"],
+            env={**os.environ, "SITE_HOME": str(HOME), "SITE_CLOAKROOM": json.dumps(cloakroom)},
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        try:
+            scratch.until(lambda: self.ask("/plain/")[0] == 200, "gunicorn answers")
+        except BaseException:
+            self.close()
+            tap.note((HOME / "gunicorn.log").read_text())
+            raise
+
+    def ask(self, path, cookies=None, form=None):
+        """(status, header fields, body)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in (cookies or {}).items())}
+        body = None
+        if form is not None:
+            body = urllib.parse.urlencode(form)
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        try:
+            connection.request("POST" if body is not None else "GET", path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except OSError:
+            return 0, {}, b""
+        finally:
+            connection.close()
+
+    def sign_in(self, name="alice", password="old"):
+        status, headers, _ = self.ask("/sign_in/", form={"name": name, "password": password})
+        assert status == 200, status
+        return {NAME: token_in(headers)}
+
+    def users(self, cookies):
+        """Who every worker says this is."""
+        said = {}
+        turns = concurrent.futures.ThreadPoolExecutor(4)
+
+        def ask(_):
+            status, _, body = self.ask("/show/", cookies)
+            answer = json.loads(body) if status == 200 else {"pid": None, "user": status}
+            said.setdefault(answer["pid"], set()).add(answer["user"])
+
+        with turns:
+            scratch.until(lambda: list(turns.map(ask, range(8))) and len(said) >= 2, "both workers answer")
+        users = set().union(*said.values())
+        assert len(users) == 1, said
+        return users.pop()
+
+    def close(self):
+        scratch.end(self.gunicorn)
+        self.log.close()
+        self.desk.stop()
+
+
+def token_in(headers):
+    found = re.search(f"(?:^|, ){NAME}=([^;]+)", ", ".join(headers.get_all("Set-Cookie", [])))
+    return found and found[1]
+
+
+SITE = None
+
+
+def site():
+    global SITE
+    if SITE is None:
+        SITE = Site()
+    return SITE
+
+
+def what_one_worker_ended_no_worker_accepts():
+    person()
+    here = site()
+    first, second = here.sign_in(), here.sign_in()
+    assert here.users(first) == here.users(second) == "alice"
+    third = here.sign_in()
+    assert here.users(first) == "" and here.users(second) == here.users(third) == "alice"
+    status, headers, _ = here.ask("/password/", third, {"new": "new"})
+    assert status == 200
+    third = {NAME: token_in(headers)}
+    assert here.users(second) == "" and here.users(third) == "alice"
+    assert here.ask("/sign_out/", third)[0] == 200
+    assert here.users(third) == ""
+
+
+def the_requests_of_one_page_move_their_old_session_at_once():
+    person()
+    here = site()
+    (key,) = old_sessions("alice")
+    old = {"old": key}
+    with concurrent.futures.ThreadPoolExecutor(6) as turns:
+        answers = list(turns.map(lambda _: here.ask("/show/", old), range(6)))
+    assert [(status, json.loads(body)["user"]) for status, _, body in answers] == [(200, "alice")] * 6, answers
+    tokens = [token_in(headers) for _, headers, _ in answers]
+    assert all(tokens), tokens
+    assert here.users({NAME: tokens[0]}) == here.users({NAME: tokens[5]}) == "alice"
+    assert here.ask("/sign_out/", {NAME: tokens[3], **old})[0] == 200
+    assert here.users(old) == "" and here.users({NAME: tokens[0]}) == ""
+
+
+def an_agent_that_is_gone_is_503_and_nobody_is_logged_out():
+    person()
+    here = site()
+    alice = here.sign_in()
+    here.desk.stop(signal.SIGKILL)
+    scratch.until(lambda: here.ask("/show/", alice)[0] == 503, "503 without an agent")
+    status, headers, _ = here.ask("/show/", alice)
+    assert status == 503 and int(headers["Retry-After"]) >= 1 and not headers["Set-Cookie"]
+    assert here.ask("/plain/", alice)[0] == 200
+    here.desk.start()
+    scratch.until(lambda: here.ask("/show/", alice)[0] == 200, "200 with the next agent")
+    assert here.users(alice) == "alice"
+
+
+# The page.
+
+PAGE = HERE.parent.parent / "doc" / "python-django.md"
+
+
+def the_code_of_the_page_works():
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    assert [kind for kind, _ in blocks] == ["python", "sh", "python", "python", "python"], blocks
+    ten_lines, command, views, cut_over, tests = (text for _, text in blocks)
+    project = scratch.folder("project")
+    (project / "settings.py").write_text(
+        "ALLOWED_HOSTS = ['*']\nDEBUG = False\nROOT_URLCONF = 'urls'\nSECRET_KEY = 'x' * 50\n"
+        "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'\nUSE_TZ = True\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}\n"
+        "INSTALLED_APPS = ['django.contrib.auth', 'django.contrib.contenttypes', 'django.contrib.sessions']\n"
+        f"MIDDLEWARE = ['{django_site.DJANGOS}', 'django.contrib.auth.middleware.AuthenticationMiddleware']\n"
+        + (ten_lines + cut_over).replace("/var/lib/app", str(project)))
+    (project / "views.py").write_text(views)
+    (project / "tests.py").write_text(tests)
+    (project / "urls.py").write_text(
+        "from django.urls import path\nimport views\n"
+        "urlpatterns = [path('devices/', views.devices), path('log-out-elsewhere/', views.log_out_elsewhere)]\n")
+    (project / "manage.py").write_text(
+        "import os, sys\nfrom django.core.management import execute_from_command_line\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'\nexecute_from_command_line(sys.argv)\n")
+    words = command.split()
+    assert words[:2] == ["python", "manage.py"]
+    said = scratch.run([sys.executable, *words[1:]], cwd=project)
+    assert "no issues" in said, said
+    done = subprocess.run([sys.executable, "manage.py", "test"], cwd=project, text=True, capture_output=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0 and "Ran 3 tests" in done.stderr, done.stderr
+
+
+def no_token_was_logged():
+    assert SAID.lines
+    for line in [*SAID.lines, *(HOME / "gunicorn.log").read_text().splitlines()]:
+        assert "crs1_" not in line, line
+
+
+try:
+    tap.main([
+        nothing_is_stored_for_who_puts_nothing_in,
+        what_is_put_in_is_there_again_and_deep_changes_too,
+        an_unknown_key_is_never_adopted,
+        a_save_never_brings_back_a_session_that_ended,
+        two_requests_that_change_different_keys_lose_neither,
+        two_requests_that_change_one_key_are_told,
+        saving_again_what_is_the_same_writes_nothing_and_keeps_the_data,
+        a_session_ends_to_the_millisecond,
+        set_expiry_is_the_idle_end_or_the_absolute_one,
+        a_longer_end_can_be_asked_for_at_log_in,
+        clearsessions_is_there,
+        a_log_in_has_ended_the_earlier_sessions_when_it_returns,
+        the_policy_may_keep_them_or_some,
+        who_logs_in_again_gets_another_token_and_keeps_what_is_in_it,
+        another_user_in_the_same_browser_gets_nothing_of_the_first,
+        a_log_in_that_fails_leaves_nobody_logged_in,
+        log_out_ends_it_and_takes_the_cookie_away,
+        taking_the_user_out_by_hand_is_a_log_out,
+        cycle_key_keeps_the_data_under_another_token,
+        a_new_password_ends_the_other_sessions,
+        what_is_no_new_password_ends_nothing,
+        who_is_switched_off_or_deleted_has_no_sessions,
+        django_s_test_client_logs_in,
+        who_cannot_be_looked_up_gets_503_and_is_not_logged_out,
+        the_engine_under_django_s_middleware_answers_500_and_not_as_nobody,
+        every_name_can_be_awaited,
+        under_asgi_nothing_differs,
+        what_no_json_can_say_is_refused_by_name,
+        the_checks_name_what_is_wrong_and_how_to_mend_it,
+        nobody_is_logged_out_by_the_cut_over,
+        what_has_ended_since_does_not_move_again,
+        an_old_place_that_cannot_be_read_is_503,
+        the_cut_over_works_under_asgi,
+        what_one_worker_ended_no_worker_accepts,
+        the_requests_of_one_page_move_their_old_session_at_once,
+        an_agent_that_is_gone_is_503_and_nobody_is_logged_out,
+        the_code_of_the_page_works,
+        no_token_was_logged,
+    ])
+finally:
+    if SITE is not None:
+        SITE.close()
