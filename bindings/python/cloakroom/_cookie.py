@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class CookieSettings:
             # By the session's own times: this host's clock may be another than the store's.
             left = (session.ends_at - max(session.created_at, session.seen_at)).total_seconds()
             expires = formatdate(session.ends_at.timestamp(), usegmt=True)
-            age = f"; Max-Age={max(0, int(left))}; Expires={expires}"
+            age = f"; Max-Age={max(0, math.ceil(left))}; Expires={expires}"
         return f"{self.name}={login.signed_token}{age}{self._attributes()}"
 
     def clear(self) -> str:

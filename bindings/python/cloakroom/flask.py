@@ -242,14 +242,14 @@ class CloakroomSessions(SessionInterface):
                 " CLOAKROOM_URL in the application's configuration",
                 "CR_E_INVALID",
             )
-        app.session_interface = self
-        app.extensions[_EXTENSION] = self
-        for kind in REFUSED:
-            app.register_error_handler(kind, _refuse)
         try:
             self.room  # noqa: B018  # what is unsafe is refused before anything is served
         except Later as error:
             app.logger.warning("cloakroom: %s; asked again with the first request", error)
+        app.session_interface = self
+        app.extensions[_EXTENSION] = self
+        for kind in REFUSED:
+            app.register_error_handler(kind, _refuse)
 
     @property
     def room(self) -> Cloakroom:
