@@ -38,6 +38,15 @@ CR_API CR_MUST_CHECK enum cr_status cr_lock_take_finish(struct cr_call *call,
 /* Rises with every holder of this name, for as long as the store lives. */
 CR_API uint64_t cr_lock_fence(const struct cr_lock *lock);
 
+/* The newest fence of `name`, whoever got it; 0: nobody ever took it. For who guards something with
+ * fences, and for what is to happen once: taken is taken, also after a crash. */
+CR_API CR_MUST_CHECK enum cr_status cr_lock_newest(struct cr_room *room, const char *name,
+                                                   uint64_t *out_fence);
+CR_API CR_MUST_CHECK enum cr_status cr_lock_newest_begin(struct cr_room *room, const char *name,
+                                                         struct cr_call **out_call);
+CR_API CR_MUST_CHECK enum cr_status cr_lock_newest_finish(struct cr_call *call,
+                                                          uint64_t *out_fence);
+
 /* CR_OK while the lock is certainly held; CR_LOST from then on. Takes what has arrived, never
  * waits. Ask before each step that matters. */
 CR_API CR_MUST_CHECK enum cr_status cr_lock_check(struct cr_lock *lock);

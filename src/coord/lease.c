@@ -411,6 +411,63 @@ static void leases_give_all(struct cr_leases *leases)
     }
 }
 
+/* ---- looking */
+
+struct look {
+    struct cr_store_call call;
+    struct cr_lease_row row;
+    void (*done)(void *context, enum cr_status status, uint64_t fence);
+    void *context;
+    char name[CR_LEASE_NAME_BYTES_MAX + 1];
+};
+
+static struct look *look_of_call(struct cr_store_call *call)
+{
+    return (struct look *)((char *)call - offsetof(struct look, call));
+}
+
+static enum cr_status look_run(struct cr_store *store, struct cr_store_call *call)
+{
+    struct look *look = look_of_call(call);
+    return cr_store_lease_read(store, look->name, &look->row);
+}
+
+static void look_done(struct cr_store_call *call)
+{
+    struct look *look = look_of_call(call);
+    enum cr_status st = call->status;
+    if (st == CR_NOT_FOUND) {
+        look->row.fence = 0;
+        st = CR_OK;
+    }
+    look->done(look->context, st, st == CR_OK ? look->row.fence : 0);
+    free(look);
+}
+
+void cr_lease_read(struct cr_leases *leases, const char *name,
+                   void (*done)(void *context, enum cr_status status, uint64_t fence),
+                   void *context)
+{
+    size_t length = strlen(name);
+    if (length < 1 || length > CR_LEASE_NAME_BYTES_MAX) {
+        done(context, CR_E_INVALID, 0);
+        return;
+    }
+    struct look *look = calloc(1, sizeof *look);
+    if (look == NULL) {
+        done(context, CR_E_NO_MEMORY, 0);
+        return;
+    }
+    look->call = (struct cr_store_call){.run = look_run, .done = look_done};
+    look->done = done;
+    look->context = context;
+    memcpy(look->name, name, length + 1);
+    if (!cr_engine_store_read(leases->engine, &look->call)) {
+        free(look);
+        done(context, CR_BUSY, 0);
+    }
+}
+
 void cr_leases_close(struct cr_leases *leases, void (*closed)(void *context), void *context)
 {
     CR_ASSERT(!leases->closing);

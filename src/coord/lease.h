@@ -48,4 +48,10 @@ CR_MUST_CHECK enum cr_status cr_holding_take(struct cr_leases *leases, const cha
  */
 void cr_holding_give(struct cr_holding *holding);
 
+/* The newest fence of `name`, 0 where nobody ever took it; reads the store. `done` may be called
+ * before this returns: with CR_E_INVALID for the name, CR_BUSY, CR_UNAVAILABLE. */
+void cr_lease_read(struct cr_leases *leases, const char *name,
+                   void (*done)(void *context, enum cr_status status, uint64_t fence),
+                   void *context);
+
 #endif

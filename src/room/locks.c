@@ -161,6 +161,42 @@ enum cr_status cr_lock_take(struct cr_room *room, const char *name, cr_span_ms w
     return st == CR_OK ? cr_lock_take_finish(call, out_lock) : st;
 }
 
+static enum cr_status newest_submit(struct cr_room *room, const char *name, bool waited,
+                                    struct cr_call **out_call)
+{
+    size_t length = name != NULL ? strlen(name) : 0;
+    if (length < 1 || length > CR_LOCK_NAME_BYTES_MAX)
+        return CR_E_INVALID;
+    struct cr_call *call = cr_call_create(room, CR_OP_LOCK_READ, ROOM_REPEAT);
+    if (call == NULL)
+        return CR_E_NO_MEMORY;
+    cr_builder_text(&call->request, CR_TAG_NAME, name);
+    return cr_call_submit(call, waited, 0, out_call);
+}
+
+enum cr_status cr_lock_newest_begin(struct cr_room *room, const char *name,
+                                    struct cr_call **out_call)
+{
+    return newest_submit(room, name, false, out_call);
+}
+
+enum cr_status cr_lock_newest_finish(struct cr_call *call, uint64_t *out_fence)
+{
+    struct cr_message message;
+    enum cr_status st = cr_call_wait(call, &message);
+    if (st == CR_OK)
+        *out_fence = cr_message_u64(&message, CR_TAG_LOCK, 0);
+    cr_call_free(call);
+    return st;
+}
+
+enum cr_status cr_lock_newest(struct cr_room *room, const char *name, uint64_t *out_fence)
+{
+    struct cr_call *call;
+    enum cr_status st = newest_submit(room, name, true, &call);
+    return st == CR_OK ? cr_lock_newest_finish(call, out_fence) : st;
+}
+
 uint64_t cr_lock_fence(const struct cr_lock *lock)
 {
     return lock->fence;

@@ -182,6 +182,27 @@ void cr_service_lock_give(struct request *request, const struct cr_message *mess
     cr_request_status(request, CR_OK, NULL);
 }
 
+static void lock_read(void *context, enum cr_status status, uint64_t fence)
+{
+    struct request *request = context;
+    struct cr_builder reply;
+    cr_request_begin(request, status, &reply);
+    if (status == CR_OK)
+        cr_builder_u64(&reply, CR_TAG_LOCK, fence);
+    cr_request_end(request, &reply);
+}
+
+void cr_service_lock_read(struct request *request, const struct cr_message *message)
+{
+    char name[CR_LOCK_NAME_BYTES_MAX + 1];
+    if (!cr_message_text(message, CR_TAG_NAME, name, sizeof name))
+        cr_request_status(request, CR_E_INVALID, NULL);
+    else if (request->service->options.leases == NULL)
+        cr_request_status(request, CR_E_INVALID, "there are no locks here");
+    else
+        cr_lease_read(request->service->options.leases, name, lock_read, request);
+}
+
 void cr_locks_give_all(struct cr_client *client)
 {
     struct lock *lock;

@@ -66,6 +66,7 @@ bool cr_request_needs_store(uint16_t op);
 /* locks.c */
 request_handler cr_service_lock_take;
 request_handler cr_service_lock_give;
+request_handler cr_service_lock_read;
 void cr_locks_give_all(struct cr_client *client);
 
 /* guesses.c: tokens that nobody made. What to answer: CR_NOT_FOUND; CR_LIMITED where the address

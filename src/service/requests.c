@@ -687,6 +687,7 @@ static const struct op_entry {
     [CR_OP_INVALIDATE] = {do_invalidate, false},
     [CR_OP_LOCK_TAKE] = {cr_service_lock_take, true},
     [CR_OP_LOCK_GIVE] = {cr_service_lock_give, true},
+    [CR_OP_LOCK_READ] = {cr_service_lock_read, true},
     [CR_OP_ACCOUNT_ADD] = {do_account, true},
     [CR_OP_ACCOUNT_PASSWORD] = {do_account, true},
     [CR_OP_ACCOUNT_DISABLE] = {do_account, true},

@@ -68,6 +68,7 @@ enum cr_op {
     CR_OP_SEGMENT = 40,     /* push: another table; TAG_CACHE; its descriptor is with it, or none */
     CR_OP_LOCK_TRUST = 41,  /* push: TAG_LOCK is held until TAG_BOOT; 0: lost */
     CR_OP_ACCOUNT_OWN = 42, /* whether the user of TAG_AUTHORITY has an account: CR_UNKNOWN_USER */
+    CR_OP_LOCK_READ = 43,   /* reply: TAG_LOCK the newest fence of TAG_NAME, 0: never taken */
     CR_OP_END_OF_LIST
 };
 

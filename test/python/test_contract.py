@@ -487,10 +487,12 @@ def a_living_session_is_explained(room):
 def one_holder_has_a_lock(room):
     other = room.other("app")
     name = f"nightly-{next(room.users)}"
+    assert room.newest_fence(name) == room.newest_fence(name) == 0
     with room.lock(name) as lock:
         assert lock.held and lock.fence > 0
         lock.check()
         first = lock.fence
+        assert other.newest_fence(name) == first
         try:
             with other.lock(name):
                 raise AssertionError("two have it")

@@ -606,6 +606,39 @@ static void a_lock_is_given_back_by_its_fence_only(void)
     bench_close(&bench);
 }
 
+static uint64_t newest_fence(struct peer *peer, const char *name)
+{
+    struct cr_builder b;
+    ask_begin(peer, &b, CR_OP_LOCK_READ);
+    cr_builder_text(&b, CR_TAG_NAME, name);
+    CHECK_STATUS(ask(peer, &b), CR_OK);
+    return cr_message_u64(&peer->message, CR_TAG_LOCK, 0);
+}
+
+static void the_newest_fence_of_a_lock_is_told_to_who_does_not_take_it(void)
+{
+    struct bench bench;
+    struct peer holder, other;
+    if (!bench_open(&bench))
+        return;
+    peer_join(&bench, &holder, CR_ROLE_APP);
+    peer_join(&bench, &other, CR_ROLE_APP);
+    CHECK_UINT(newest_fence(&other, "nightly"), 0);
+    CHECK_UINT(newest_fence(&other, "nightly"), 0);
+    lock_ask(&holder, "nightly", 0);
+    CHECK_STATUS(peer_last(&holder), CR_OK);
+    uint64_t fence = cr_message_u64(&holder.message, CR_TAG_LOCK, 0);
+    CHECK_UINT(fence, 1);
+    CHECK_UINT(newest_fence(&other, "nightly"), fence);
+    peer_leave(&holder); /* given back, and still the newest */
+    CHECK_UINT(newest_fence(&other, "nightly"), fence);
+    CHECK_UINT(newest_fence(&other, "hourly"), 0);
+    lock_ask(&other, "nightly", 0);
+    CHECK_UINT(newest_fence(&other, "nightly"), fence + 1);
+    peer_leave(&other);
+    bench_close(&bench);
+}
+
 static void bad_bytes_cost_their_sender_the_connection_and_nobody_else_anything(void)
 {
     struct bench bench;
@@ -895,6 +928,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_client_with_too_much_under_way_is_told_busy_and_others_are_served),
         TAP_TEST(the_locks_of_a_client_that_leaves_go_to_who_waits),
         TAP_TEST(a_lock_is_given_back_by_its_fence_only),
+        TAP_TEST(the_newest_fence_of_a_lock_is_told_to_who_does_not_take_it),
         TAP_TEST(bad_bytes_cost_their_sender_the_connection_and_nobody_else_anything),
         TAP_TEST(a_service_that_stops_answers_unavailable_and_never_not_found),
         TAP_TEST(a_use_counts_from_when_it_was_and_not_from_when_it_was_heard_of),

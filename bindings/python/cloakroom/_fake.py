@@ -451,12 +451,7 @@ class FakeCore:
         return self._answer(lambda: self._explain(id))
 
     def begin_lock(self, name: str, wait_ms: int) -> FakeCall[FakeLock]:
-        if not isinstance(name, str):
-            _wrong_type("name", "a str", name)
-        if "\0" in name or _utf8_bytes(name) == 0 < len(name):
-            _invalid("name: not with NUL characters or lone surrogates")
-        if not 1 <= _utf8_bytes(name) <= _LOCK_NAME_BYTES_MAX:
-            _invalid(f"name: 1 to {_LOCK_NAME_BYTES_MAX} bytes")
+        _lock_name_check(name)
 
         def take() -> FakeLock:
             known = self._locks.setdefault(name, _Name())
@@ -467,6 +462,10 @@ class FakeCore:
             return known.holder
 
         return self._answer(take)
+
+    def begin_fence(self, name: str) -> FakeCall[int]:
+        _lock_name_check(name)
+        return self._answer(lambda: self._locks[name].fence if name in self._locks else 0)
 
     def begin_stats(self) -> FakeCall[dict[str, int | bool | str]]:
         def stats() -> dict[str, int | bool | str]:
@@ -968,6 +967,15 @@ def _utf8_bytes(text: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         return 0
+
+
+def _lock_name_check(name: str) -> None:
+    if not isinstance(name, str):
+        _wrong_type("name", "a str", name)
+    if "\0" in name or _utf8_bytes(name) == 0 < len(name):
+        _invalid("name: not with NUL characters or lone surrogates")
+    if not 1 <= _utf8_bytes(name) <= _LOCK_NAME_BYTES_MAX:
+        _invalid(f"name: 1 to {_LOCK_NAME_BYTES_MAX} bytes")
 
 
 def _id_check(id: str) -> None:

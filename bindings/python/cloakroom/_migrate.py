@@ -7,11 +7,10 @@ the browser, so that the old program finds its sessions again: that is the way b
 
 An old cookie is often a bearer that its own place cannot end: a signed one is good until its date. What
 was moved and has ended here must not come again by it. So each old session with a user is moved under a
-lock of its name, and the lock's fence, which never falls, tells whether it was moved before. If so, it is
-moved again only while a session that came of it is alive (requests of one page arrive at once, and a
-response can be lost), or where no earlier try came to its end. What has come of an old session carries
-its mark in the label `agent`, and a log-out ends all that carry it. A log-in that replaces the user's
-sessions closes the user's old ones, too: none is moved after it.
+lock of its name, and that it was is written down in the store. It is moved again only while a session
+that came of it is alive: requests of one page arrive at once, and a response can be lost. What has come
+of an old session carries its mark in the label `agent`, and a log-out ends all that carry it. A log-in
+that replaces the user's sessions closes the user's old ones, too: none is moved after it.
 """
 
 from __future__ import annotations
@@ -145,28 +144,17 @@ def twins(session: Session) -> Steps[list[Session]]:
     return [one for one in listed if _mark_in(one) == mark] if mark is not None else []
 
 
-# Something that happened or did not, kept for as long as the store lives: whether the lock of that name
-# was taken an odd number of times. Looking takes it twice. The caller holds a lock that keeps others off.
-
-
-def _take(name: str) -> Steps[int]:
-    lock = yield from hold(name, _WAIT)
-    try:
-        return lock.fence
-    finally:
-        lock.give()
+# Something that happened once has happened for as long as the store lives: a lock of its name was taken.
+# Nobody who is killed half-way takes that back.
 
 
 def _happened(name: str) -> Steps[bool]:
-    fence = yield from _take(name)
-    yield from _take(name)
-    return fence % 2 == 0
+    return (yield from ask(Cloakroom.newest_fence, name)) > 0
 
 
 def _happens(name: str) -> Steps[None]:
-    fence = yield from _take(name)
-    if fence % 2 == 0:
-        yield from _take(name)
+    if not (yield from _happened(name)):
+        (yield from hold(name, _WAIT)).give()
 
 
 def _user_lock(user: str) -> str:
@@ -176,7 +164,7 @@ def _user_lock(user: str) -> str:
 def close_old_steps(user: str) -> Steps[None]:
     """No old session of this user is moved from now on."""
     name = _user_lock(user)
-    lock = yield from hold(name, _WAIT)
+    lock = yield from hold(name, _WAIT)  # until it is free, one is being moved
     try:
         yield from _happens(name + "/closed")
     finally:
@@ -233,11 +221,13 @@ def _move_user(
     held: list[Lock] = []
     try:
         held.append((yield from hold(name, _WAIT)))
-        if held[0].fence > 1 and not (yield from _may_again(user, name, mark)):
-            return None
         # Held until it is made: a log-in that replaces ends it, or is seen here.
         held.append((yield from hold(_user_lock(user), _WAIT)))
-        if held[0].fence == 1 and (yield from _happened(_user_lock(user) + "/closed")):
+        if (yield from _happened(name + "/done")):
+            listed = yield from list_sessions(user)
+            if not any(_mark_in(one) == mark for one in listed):
+                return None
+        elif (yield from _happened(_user_lock(user) + "/closed")):
             return None
         login = yield from ask(
             Cloakroom.create,
@@ -254,9 +244,3 @@ def _move_user(
         for lock in reversed(held):
             lock.give()
 
-
-def _may_again(user: str, name: str, mark: str) -> Steps[bool]:
-    listed = yield from list_sessions(user)
-    if any(_mark_in(one) == mark for one in listed):
-        return True
-    return not (yield from _happened(name + "/done"))

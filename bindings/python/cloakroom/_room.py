@@ -517,6 +517,14 @@ class Cloakroom:
         """
         return Lock(self, name, _ms("wait", wait))
 
+    def newest_fence(self, name: str) -> int:
+        """The newest fence of a lock, whoever got it; 0: nobody ever took it."""
+        return self._core.begin_fence(name).result()
+
+    async def anewest_fence(self, name: str) -> int:
+        """`newest_fence`, awaited."""
+        return await self._waiter.wait(self._core.begin_fence(name))
+
 
 class Lock:
     """A named lock, held inside `with` or `async with`. Free within milliseconds of its holder's death.

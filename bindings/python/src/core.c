@@ -257,6 +257,7 @@ static PyMethodDef core_methods[] = {
     {"begin_sessions", WITH_ARRAY(crpy_begin_sessions), "(user, after, count)"},
     {"begin_explain", WITH_ARRAY(crpy_begin_explain), "(id)"},
     {"begin_lock", WITH_ARRAY(crpy_begin_lock), "(name, wait_ms)"},
+    {"begin_fence", crpy_begin_fence, METH_O, "(name)"},
     {"begin_stats", WITH_ARRAY(crpy_begin_stats), "()"},
     {"begin_lookup", WITH_ARRAY(crpy_begin_lookup), "(key)"},
     {"begin_ticket", WITH_ARRAY(crpy_begin_ticket), "(key)"},

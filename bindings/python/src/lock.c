@@ -125,6 +125,36 @@ PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t coun
     return call;
 }
 
+static PyObject *newest_finish(struct crpy_call *call, struct cr_call *begun)
+{
+    uint64_t fence = 0;
+    enum cr_status st;
+    Py_BEGIN_ALLOW_THREADS
+    st = cr_lock_newest_finish(begun, &fence);
+    Py_END_ALLOW_THREADS
+    return st == CR_OK ? PyLong_FromUnsignedLongLong(fence)
+                       : crpy_raise(call->core->state, st, NULL);
+}
+
+PyObject *crpy_begin_fence(PyObject *self, PyObject *value)
+{
+    struct crpy_core *core = crpy_core_of(self);
+    struct cr_call *begun = NULL;
+    PyObject *holder = NULL, *call = NULL;
+    const char *name = NULL;
+    enum cr_status st;
+    struct cr_room *room =
+        name_take(core->state, value, &holder, &name) ? crpy_core_enter(core) : NULL;
+    if (room != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        st = cr_lock_newest_begin(room, name, &begun);
+        Py_END_ALLOW_THREADS
+        call = crpy_call_begun(core, st, begun, newest_finish, NULL, 0);
+    }
+    Py_XDECREF(holder);
+    return call;
+}
+
 /* The type. */
 
 static void lock_dealloc(PyObject *self)
