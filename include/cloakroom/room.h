@@ -4,8 +4,10 @@
  * or, in direct mode, an engine inside this process.
  *
  * A room may be used from any thread. The library makes no threads and no signal handlers, keeps
- * errno, and is not async-signal-safe. After fork the child's first call joins the agent anew; a
- * direct-mode room refuses in the child (CR-102).
+ * errno, and is not async-signal-safe. After fork the child's first call joins the agent anew, also
+ * where other threads of the parent were inside. Calls begun before the fork are the parent's: in
+ * the child their finish answers CR_UNAVAILABLE and their cancel frees them; so are locks: CR_LOST.
+ * A direct-mode room refuses in the child (CR_E_REFUSED, CR-102), also what was begun.
  */
 #ifndef CLOAKROOM_ROOM_H
 #define CLOAKROOM_ROOM_H
@@ -80,7 +82,9 @@ CR_API void cr_close(struct cr_room *room);
 
 /*
  * For event loops. cr_room_fd: a descriptor that is readable when cr_room_poll has something to do;
- * it stays the same for the life of the room. cr_room_poll takes what has arrived and never blocks.
+ * it stays the same for the life of the room. A forked child asks for it anew, though the number is
+ * the same, and gives it to an event loop of its own: what watched it before the fork is the
+ * parent's. cr_room_poll takes what has arrived and never blocks.
  * cr_call_done: whether finish would return at once; cr_call_done_within waits for that, at most
  * `wait` (0 to CR_SPAN_MS_MAX). Every *_begin has its *_finish, which waits if
  * it must, frees the call and gives the answer; cr_call_cancel frees it unanswered (what it asked
@@ -98,7 +102,7 @@ CR_API void cr_close(struct cr_room *room);
  * cr_validate_cached and cr_lookup_cached can take as long as the disk does, also because another
  * thread is in one: treat them as blocking.
  */
-CR_API int cr_room_fd(const struct cr_room *room);
+CR_API int cr_room_fd(struct cr_room *room);
 CR_API void cr_room_poll(struct cr_room *room);
 CR_API bool cr_call_done(const struct cr_call *call);
 CR_API bool cr_call_done_within(struct cr_call *call, cr_span_ms wait);

@@ -39,6 +39,7 @@ struct room_page {
     atomic_uint alive;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a call is done, or nobody reads any more */
+    bool orphaned;          /* a forked child of a direct room has descriptors of its own */
 };
 
 /* A table that this process maps. Kept until the room closes; see map.c. */

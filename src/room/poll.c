@@ -172,8 +172,28 @@ void cr_room_sleep(struct cr_room *room, cr_boot_ns until)
     }
 }
 
-int cr_room_fd(const struct cr_room *room)
+/* A forked child of a direct room: its descriptors are its own, and nothing ever happens there. */
+static void descriptors_orphan(struct cr_room *room)
 {
+    struct room_page *page = room->page;
+    pthread_mutex_lock(&page->lock);
+    if (!page->orphaned)
+        page->orphaned = cr_room_descriptors(room) == CR_OK;
+    pthread_mutex_unlock(&page->lock);
+}
+
+/* A forked child's event loop must get the child's: one that was given its parent's would not
+ * notice that another has that number. */
+int cr_room_fd(struct cr_room *room)
+{
+    int kept_errno = errno;
+    if (!cr_room_is_alive(room)) {
+        if (cr_room_lock(room, &kept_errno))
+            cr_room_unlock(room, kept_errno);
+        else
+            descriptors_orphan(room);
+    }
+    errno = kept_errno;
     return room->epoll_fd;
 }
 

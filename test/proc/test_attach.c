@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -311,6 +312,158 @@ static void a_forked_child_joins_anew_and_leaves_its_parent_alone(void)
     agents_teardown(&agent);
 }
 
+/* As an event loop does: until the call is done. */
+static bool loop_until_done(struct cr_room *room, const struct cr_call *call)
+{
+    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+    while (!cr_call_done(call)) {
+        if (!CHECK(poll(&ready, 1, 30000) == 1))
+            return false;
+        cr_room_poll(room);
+    }
+    return true;
+}
+
+/* An event loop with the descriptor of one room. */
+static int loop_create(struct cr_room *room)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int loop = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_ctl(loop, EPOLL_CTL_ADD, cr_room_fd(room), &event) == 0)
+        return loop;
+    close(loop);
+    return -1;
+}
+
+static bool loop_waits_for(int loop, struct cr_room *room, const struct cr_call *call)
+{
+    struct epoll_event event;
+    while (!cr_call_done(call)) {
+        if (epoll_wait(loop, &event, 1, 9000) != 1)
+            return false;
+        cr_room_poll(room);
+    }
+    return true;
+}
+
+/* Its loop has the descriptor before anything is asked. */
+static int child_of_loop(struct cr_room *room, const struct cr_token *token, int fd)
+{
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_call *call;
+    void *context = NULL;
+    int loop = loop_create(room), failed = 0;
+    failed |= loop < 0 || cr_room_fd(room) != fd ? 1 : 0;
+    failed |= cr_validate_begin(room, token, true, &call) != CR_OK ? 2 : 0;
+    cr_call_watch(call, &loop);
+    failed |= !loop_waits_for(loop, room, call) ? 4 : 0;
+    failed |= cr_room_answered(room, &context) != call || context != &loop ? 8 : 0;
+    failed |= cr_room_answered(room, &context) != NULL ? 16 : 0;
+    failed |= cr_validate_finish(call, &session) != CR_OK ? 32 : 0;
+    cr_close(room);
+    return failed;
+}
+
+static void an_event_loop_of_a_forked_child_works_and_its_parents_too(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_call *call;
+    struct epoll_event event;
+    void *context = NULL;
+    int status = 0;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    int loop = loop_create(room);
+    if (!CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK) ||
+        !CHECK(loop_waits_for(loop, room, call)))
+        return;
+    cr_room_poll(room);
+    CHECK_INT(epoll_wait(loop, &event, 1, 0), 0); /* nothing of the parent's wakes the child */
+    cr_call_watch(call, &agent);
+    cr_room_poll(room);
+    CHECK_INT(epoll_wait(loop, &event, 1, 0), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(child_of_loop(room, &login.signed_token, cr_room_fd(room)));
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(status, 0);
+    CHECK(cr_room_answered(room, &context) == call && context == &agent);
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    if (CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK)) {
+        CHECK(loop_waits_for(loop, room, call));
+        CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    }
+    close(loop);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+struct forked {
+    struct cr_room *room;
+    struct cr_call *under_way, *answered, *taking, *cancelled;
+    struct cr_lock *lock;
+};
+
+static int child_of_calls(const struct forked *f)
+{
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_lock *lock;
+    int failed = 0;
+    failed |= !cr_call_done(f->under_way) ? 1 : 0;
+    failed |= cr_validate_finish(f->under_way, &session) != CR_UNAVAILABLE ? 2 : 0;
+    failed |= cr_validate_finish(f->answered, &session) != CR_UNAVAILABLE ? 4 : 0;
+    failed |= cr_lock_take_finish(f->taking, &lock) != CR_UNAVAILABLE ? 8 : 0;
+    cr_call_cancel(f->cancelled);
+    failed |= cr_lock_check(f->lock) != CR_LOST ? 16 : 0;
+    cr_lock_give(f->lock);
+    failed |= cr_lock_take(f->room, "nightly", 0, &lock) != CR_BUSY ? 32 : 0;
+    cr_close(f->room);
+    return failed;
+}
+
+static void what_was_begun_before_a_fork_is_the_parents(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct forked f;
+    struct cr_session session = CR_SESSION_INIT;
+    int status = 0;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    f = (struct forked){.room = room};
+    const struct cr_token *token = &login.signed_token;
+    CHECK_STATUS(cr_lock_take(room, "nightly", 0, &f.lock), CR_OK);
+    CHECK_STATUS(cr_lock_take_begin(room, "nightly", 60000, &f.taking), CR_OK);
+    CHECK_STATUS(cr_lock_take_begin(room, "nightly", 60000, &f.cancelled), CR_OK);
+    CHECK_STATUS(cr_validate_begin(room, token, true, &f.answered), CR_OK);
+    CHECK(loop_until_done(room, f.answered));
+    CHECK_STATUS(cr_validate_begin(room, token, true, &f.under_way), CR_OK);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(child_of_calls(&f));
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(status, 0);
+    CHECK_STATUS(cr_validate_finish(f.answered, &session), CR_OK);
+    CHECK_STATUS(cr_validate_finish(f.under_way, &session), CR_OK);
+    CHECK_STATUS(cr_lock_check(f.lock), CR_OK);
+    cr_lock_give(f.lock);
+    CHECK(loop_until_done(room, f.taking));
+    CHECK_STATUS(cr_lock_take_finish(f.taking, &f.lock), CR_OK);
+    cr_lock_give(f.lock);
+    CHECK_STATUS(cr_lock_take_finish(f.cancelled, &f.lock), CR_OK);
+    cr_lock_give(f.lock);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
 static void many_calls_may_be_under_way_at_once(void)
 {
     enum { CALLS = 900 };
@@ -539,6 +692,38 @@ static void an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_
     CHECK(cr_call_done(call));
     CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
     cr_lock_give(lock);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
+/* Whatever the threads of the parent were in the midst of. */
+static void a_child_forked_from_among_threads_joins_anew(void)
+{
+    enum { THREADS = 3, CHILDREN = 40 };
+    struct test_agent agent;
+    struct cr_login login, ended;
+    pthread_t threads[THREADS];
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &ended) || !agents_login(room, "anna", &login))
+        return;
+    struct crowd crowd = {.room = room, .live = &login.signed_token, .ended = &ended.signed_token};
+    crowd_start(&crowd, threads, THREADS);
+    for (int i = 0; i < CHILDREN; i++) {
+        pid_t pid = fork();
+        int status = 0;
+        if (pid == 0) {
+            struct cr_session session = CR_SESSION_INIT;
+            _exit(cr_validate_strict(room, crowd.live, &session) == CR_OK &&
+                          cr_validate(room, crowd.ended, &session) == CR_ENDED
+                      ? 0
+                      : 1);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK_INT(status, 0);
+    }
+    crowd_stop(&crowd, threads, THREADS);
     cr_close(room);
     agents_teardown(&agent);
 }
@@ -791,18 +976,6 @@ static void an_own_table_is_shared_and_a_ticket_of_a_dead_agent_is_good_for_noth
     agents_teardown(&agent);
 }
 
-/* As an event loop does: until the call is done. */
-static bool loop_until_done(struct cr_room *room, const struct cr_call *call)
-{
-    struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
-    while (!cr_call_done(call)) {
-        if (!CHECK(poll(&ready, 1, 30000) == 1))
-            return false;
-        cr_room_poll(room);
-    }
-    return true;
-}
-
 static void a_table_that_only_the_agent_reads_is_used_without_waiting(void)
 {
     struct test_agent agent;
@@ -927,11 +1100,14 @@ int main(int argc, char **argv)
         TAP_TEST(a_killed_agent_is_waited_for_and_nobody_is_logged_out_meanwhile),
         TAP_TEST(without_an_agent_the_answer_is_unavailable_and_never_not_found),
         TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
+        TAP_TEST(an_event_loop_of_a_forked_child_works_and_its_parents_too),
+        TAP_TEST(what_was_begun_before_a_fork_is_the_parents),
         TAP_TEST(many_calls_may_be_under_way_at_once),
         TAP_TEST(many_threads_share_one_room),
         TAP_TEST(a_reply_that_another_thread_took_in_wakes_the_event_loop),
         TAP_TEST(an_event_loop_hears_of_every_call_beside_threads_that_wait),
         TAP_TEST(an_event_loop_joins_the_next_agent_also_where_a_thread_saw_the_last_one_end),
+        TAP_TEST(a_child_forked_from_among_threads_joins_anew),
         TAP_TEST(the_cache_is_switched_while_threads_validate_and_nobody_is_refused),
         TAP_TEST(a_room_over_a_handed_descriptor_goes_on_with_a_fresh_one),
         TAP_TEST(the_first_worker_starts_the_agent_and_the_last_one_lets_it_go),

@@ -421,16 +421,31 @@ static void a_forked_child_may_not_use_the_engine_of_its_parent(void)
     struct cr_room *room = room_open("memory:");
     if (room == NULL || !login(room, "anna", CR_POLICY_KEEP, &made))
         return;
+    struct cr_call *call;
+    struct cr_lock *lock;
+    int fd = cr_room_fd(room);
     CHECK_STATUS(validate(room, &made.signed_token), CR_OK);
+    CHECK_STATUS(cr_lock_take(room, "nightly", 0, &lock), CR_OK);
+    CHECK_STATUS(cr_validate_begin(room, &made.signed_token, true, &call), CR_OK);
     pid_t pid = fork();
     if (pid == 0) {
+        /* Its parent's loop has something to do, and that is none of the child's business. */
+        struct pollfd ready = {.fd = cr_room_fd(room), .events = POLLIN};
+        struct cr_call *other;
         bool refused = cr_validate(room, &made.signed_token, &session) == CR_E_REFUSED &&
-                       cr_validate_cached(room, &made.signed_token, &session) == CR_ASK;
+                       cr_validate_cached(room, &made.signed_token, &session) == CR_ASK &&
+                       cr_validate_begin(room, &made.signed_token, true, &other) == CR_E_REFUSED &&
+                       cr_call_done(call) && cr_validate_finish(call, &session) == CR_E_REFUSED &&
+                       cr_lock_check(lock) == CR_LOST && ready.fd == fd && poll(&ready, 1, 0) == 0;
+        cr_lock_give(lock);
         cr_close(room);
         _exit(refused ? 0 : 1);
     }
     CHECK(waitpid(pid, &status, 0) == pid);
     CHECK_INT(status, 0);
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    CHECK_STATUS(cr_lock_check(lock), CR_OK);
+    cr_lock_give(lock);
     CHECK_STATUS(validate(room, &made.signed_token), CR_OK);
     cr_close(room);
 }

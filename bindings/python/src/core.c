@@ -209,7 +209,7 @@ static PyObject *method_close(PyObject *self, PyObject *unused)
 
 static PyObject *method_fileno(PyObject *self, PyObject *unused)
 {
-    const struct cr_room *room = crpy_core_room(crpy_core_of(self));
+    struct cr_room *room = crpy_core_room(crpy_core_of(self));
     return room != NULL ? PyLong_FromLong(cr_room_fd(room)) : NULL;
 }
 
