@@ -158,7 +158,7 @@ static PyObject *call_cancel(PyObject *self, PyObject *unused)
     struct crpy_call *call = call_of(self);
     if (call->state == CRPY_CALL_BEGUN)
         cr_call_cancel(call_end(call, CRPY_CALL_GIVEN_UP));
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *get_done(PyObject *self, void *unused)
@@ -247,10 +247,10 @@ static PyMethodDef call_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static const char call_doc[] = "A request under way.";
+static char call_doc[] = "A request under way.";
 
 static PyType_Slot call_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)call_doc},
+    {Py_tp_doc, call_doc},
     {Py_tp_traverse, call_traverse},
     {Py_tp_clear, call_clear},
     {Py_tp_dealloc, call_dealloc},

@@ -22,6 +22,28 @@ bool crpy_count(const char *function, Py_ssize_t count, Py_ssize_t wanted)
     return count == wanted;
 }
 
+bool crpy_keywords(const char *function, PyObject *keywords, const struct crpy_keyword *rows,
+                   size_t count)
+{
+    Py_ssize_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        PyObject *value = keywords != NULL ? PyDict_GetItemString(keywords, rows[i].name) : NULL;
+        if (value != NULL) {
+            *rows[i].out = value;
+            found++;
+        } else if (rows[i].is_required) {
+            PyErr_Format(PyExc_TypeError, "%s: %s= is missing", function, rows[i].name);
+            return false;
+        }
+    }
+    if (keywords != NULL && found != PyDict_Size(keywords)) {
+        PyErr_Format(PyExc_TypeError, "%s: something is given under a name that it does not know",
+                     function);
+        return false;
+    }
+    return true;
+}
+
 /* Its UTF-8; NULL, and no exception, where it is longer than `bytes_max` or cannot be spelt (a lone
  * surrogate), or where there is no memory for it. */
 static const char *utf8(PyObject *text, size_t bytes_max, size_t *out_bytes)
@@ -86,7 +108,7 @@ bool crpy_user(const struct crpy_state *state, PyObject *value, struct cr_user *
 PyObject *crpy_user_object(const struct cr_user *user)
 {
     if (user->length == 0)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     /* Not every user was made by Python. What is no UTF-8 cannot be given back either, rather than
      * that two texts name one user. */
     return PyUnicode_DecodeUTF8((const char *)user->bytes, user->length, "surrogateescape");

@@ -14,6 +14,15 @@
 /* Whether a function was called with as many arguments as it takes. */
 bool crpy_count(const char *function, Py_ssize_t count, Py_ssize_t wanted);
 
+/* What was given by name. Borrowed; left as it is where nothing was. */
+struct crpy_keyword {
+    const char *name;
+    PyObject **out;
+    bool is_required;
+};
+bool crpy_keywords(const char *function, PyObject *keywords, const struct crpy_keyword *rows,
+                   size_t count);
+
 bool crpy_user(const struct crpy_state *state, PyObject *value, struct cr_user *out);
 
 /* Text that is no token is no error: *out_is_token. */

@@ -54,9 +54,9 @@ static void room_close(struct crpy_core *core)
 {
     struct cr_room *room = core->closing;
     core->closing = NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     cr_close(room);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
 }
 
 void crpy_core_leave(struct crpy_core *core)
@@ -70,9 +70,9 @@ bool crpy_core_wait(struct cr_call *begun)
 {
     bool is_done;
     for (;;) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *saved = PyEval_SaveThread();
         is_done = cr_call_done_within(begun, SIGNAL_MS);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
         if (is_done)
             return true;
         if (PyErr_CheckSignals() != 0) {
@@ -149,9 +149,9 @@ static struct cr_room *room_open(const struct crpy_state *state, struct opening 
     enum cr_status st;
     if (!opening_take(state, given, &url, &options))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_open(url, &options, &room, &error);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         return room;
     if (st == CR_E_LIMIT) /* of descriptors: not of data, as elsewhere */
@@ -161,27 +161,14 @@ static struct cr_room *room_open(const struct crpy_state *state, struct opening 
     return NULL;
 }
 
-static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+static PyObject *core_make(PyTypeObject *type, struct cr_room *room)
 {
-    static const char *const names[] = {"url",     "mode",        "cache",      "cache_bytes",
-                                        "idle_ms", "absolute_ms", "timeout_ms", "workers",
-                                        "program", "state",       "realm",      NULL};
-    const struct crpy_state *state = PyType_GetModuleState(type);
-    struct opening given = {0};
-    if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "O|$OOOOOOOOOO:Core", (char **)(uintptr_t)names, &given.url,
-            &given.mode, &given.cache, &given.cache_bytes, &given.idle_ms, &given.absolute_ms,
-            &given.timeout_ms, &given.workers, &given.program, &given.state, &given.realm))
-        return NULL;
-    struct cr_room *room = room_open(state, &given);
-    for (size_t i = 0; i < sizeof given.holders / sizeof given.holders[0]; i++)
-        Py_XDECREF(given.holders[i]);
-    struct crpy_core *core = room != NULL ? PyObject_New(struct crpy_core, type) : NULL;
+    struct crpy_core *core = PyObject_New(struct crpy_core, type);
     if (core == NULL) {
         cr_close(room);
         return NULL;
     }
-    core->state = state;
+    core->state = PyType_GetModuleState(type);
     core->room = room;
     core->closing = NULL;
     core->calls = NULL;
@@ -189,6 +176,31 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     core->inside = 0;
     core->pid = getpid();
     return (PyObject *)core;
+}
+
+static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    struct opening given = {0};
+    const struct crpy_keyword rows[] = {
+        {"mode", &given.mode, false},
+        {"cache", &given.cache, false},
+        {"cache_bytes", &given.cache_bytes, false},
+        {"idle_ms", &given.idle_ms, false},
+        {"absolute_ms", &given.absolute_ms, false},
+        {"timeout_ms", &given.timeout_ms, false},
+        {"workers", &given.workers, false},
+        {"program", &given.program, false},
+        {"state", &given.state, false},
+        {"realm", &given.realm, false},
+    };
+    if (!crpy_count("Core", PyTuple_Size(args), 1) ||
+        !crpy_keywords("Core", keywords, rows, sizeof rows / sizeof rows[0]))
+        return NULL;
+    given.url = PyTuple_GetItem(args, 0);
+    struct cr_room *room = room_open(PyType_GetModuleState(type), &given);
+    for (size_t i = 0; i < sizeof given.holders / sizeof given.holders[0]; i++)
+        Py_XDECREF(given.holders[i]);
+    return room != NULL ? core_make(type, room) : NULL;
 }
 
 static void core_dealloc(PyObject *self)
@@ -204,7 +216,7 @@ static void core_dealloc(PyObject *self)
 static PyObject *method_close(PyObject *self, PyObject *unused)
 {
     core_close(crpy_core_of(self));
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *method_fileno(PyObject *self, PyObject *unused)
@@ -219,9 +231,9 @@ static PyObject *method_poll(PyObject *self, PyObject *unused)
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     cr_room_poll(room);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     PyObject *list = PyList_New(0);
     if (list != NULL && !crpy_calls_answered(room, list))
         Py_CLEAR(list);
@@ -266,10 +278,10 @@ static PyMethodDef core_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static const char core_doc[] = "A room. Not public: use cloakroom.Cloakroom.";
+static char core_doc[] = "A room. Not public: use cloakroom.Cloakroom.";
 
 static PyType_Slot core_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)core_doc},
+    {Py_tp_doc, core_doc},
     {Py_tp_new, core_new},
     {Py_tp_dealloc, core_dealloc},
     {Py_tp_methods, core_methods},

@@ -16,9 +16,9 @@ static PyObject *read_finish(struct crpy_call *call, struct cr_call *begun)
         cr_call_cancel(begun);
         return PyErr_NoMemory();
     }
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_data_read_finish(begun, data, CR_DATA_BYTES_MAX, &bytes, &version);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         row = Py_BuildValue("y#K", data, (Py_ssize_t)bytes, (unsigned long long)version);
     else
@@ -38,9 +38,9 @@ PyObject *crpy_begin_read(PyObject *self, PyObject *const *args, Py_ssize_t coun
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_data_read_begin(room, &id, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, read_finish, NULL, 0);
 }
 
@@ -48,9 +48,9 @@ static PyObject *write_finish(struct crpy_call *call, struct cr_call *begun)
 {
     uint64_t version = 0;
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_data_write_finish(begun, &version);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         return crpy_raise(call->core->state, st, NULL);
     return PyLong_FromUnsignedLongLong(version);
@@ -72,21 +72,21 @@ PyObject *crpy_begin_write(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_data_write_begin(room, &id, version, data, bytes, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, write_finish, NULL, 0);
 }
 
 static PyObject *rights_finish(struct crpy_call *call, struct cr_call *begun)
 {
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_rights_write_finish(begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         return crpy_raise(call->core->state, st, NULL);
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 PyObject *crpy_begin_rights(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -103,8 +103,8 @@ PyObject *crpy_begin_rights(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_rights_write_begin(room, &id, rights, bytes, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, rights_finish, NULL, 0);
 }

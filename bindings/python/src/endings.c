@@ -20,13 +20,13 @@ static PyObject *end_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_ended ended = {.size = sizeof ended};
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_end_finish(begun, &ended);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK || (st == CR_PENDING && (call->number & MAY_PEND) != 0))
         return ending_row(st == CR_OK, &ended);
     if ((st == CR_NOT_FOUND || st == CR_ENDED) && (call->number & MAY_MISS) != 0)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     if (st == CR_PENDING || st == CR_E_UNKNOWN_OUTCOME)
         return crpy_raise_open(call->core->state, st, &ended);
     return crpy_raise(call->core->state, st, NULL);
@@ -72,9 +72,9 @@ PyObject *crpy_begin_end(PyObject *self, PyObject *const *args, Py_ssize_t count
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_end_begin(room, &id, &wish.options, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish) | MAY_MISS);
 }
 
@@ -91,9 +91,9 @@ PyObject *crpy_begin_end_user(PyObject *self, PyObject *const *args, Py_ssize_t 
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_invalidate_by_user_begin(room, &user, &wish.options, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }
 
@@ -110,9 +110,9 @@ PyObject *crpy_begin_end_others(PyObject *self, PyObject *const *args, Py_ssize_
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_end_others_begin(room, &keep, &wish.options, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }
 
@@ -127,8 +127,8 @@ PyObject *crpy_begin_end_all(PyObject *self, PyObject *const *args, Py_ssize_t c
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_end_all_begin(room, &wish.options, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, end_finish, NULL, may_pend(&wish));
 }

@@ -66,7 +66,7 @@ static PyObject *lock_is_held(PyObject *self, PyObject *unused)
 static PyObject *lock_give(PyObject *self, PyObject *unused)
 {
     lock_end(lock_of(self));
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *get_fence(PyObject *self, void *unused)
@@ -92,9 +92,9 @@ static PyObject *lock_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_lock *taken = NULL;
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_lock_take_finish(begun, &taken);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         return crpy_lock_new(call->core, taken);
     return crpy_raise(call->core->state, st,
@@ -116,9 +116,9 @@ PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t coun
     struct cr_room *room =
         name_take(core->state, args[0], &holder, &name) ? crpy_core_enter(core) : NULL;
     if (room != NULL) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *saved = PyEval_SaveThread();
         st = cr_lock_take_begin(room, name, wait, &begun);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
         call = crpy_call_begun(core, st, begun, lock_finish, NULL, 0);
     }
     Py_XDECREF(holder);
@@ -178,10 +178,10 @@ static PyMethodDef lock_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static const char lock_doc[] = "A named lock that this process was given.";
+static char lock_doc[] = "A named lock that this process was given.";
 
 static PyType_Slot lock_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)lock_doc},
+    {Py_tp_doc, lock_doc},
     {Py_tp_dealloc, lock_dealloc},
     {Py_tp_getset, lock_getters},
     {Py_tp_methods, lock_methods},

@@ -26,9 +26,9 @@ static PyObject *login_row(struct crpy_call *call, struct cr_call *begun, login_
 {
     struct cr_login login;
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = finish(begun, &login);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         return crpy_raise(call->core->state, st, NULL);
     PyObject *row = NULL, *session = login_session(call, &login.session);
@@ -119,10 +119,10 @@ PyObject *crpy_begin_login(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_login_begin(room, &user, &wish.options, &begun);
     wish_wipe(&wish);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, login_finish, data_certain(&wish, args[6]), 0);
 }
 
@@ -140,10 +140,10 @@ PyObject *crpy_begin_create(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_create_begin(room, args[0] != Py_None ? &user : NULL, &wish.options, &begun);
     wish_wipe(&wish);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, create_finish, data_certain(&wish, args[4]), 0);
 }
 
@@ -160,8 +160,8 @@ PyObject *crpy_begin_rotate(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_rotate_begin(room, &token, privilege ? CR_ROTATE_PRIVILEGE : CR_ROTATE_RENEW, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, rotate_finish, NULL, 0);
 }

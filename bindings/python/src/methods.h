@@ -12,8 +12,8 @@
 typedef PyObject *crpy_method(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
 /* validate.c */
-PyObject *crpy_validate(PyObject *self, PyObject *token);
-PyObject *crpy_validate_cached(PyObject *self, PyObject *token);
+PyObject *crpy_validate(PyObject *self, PyObject *value);
+PyObject *crpy_validate_cached(PyObject *self, PyObject *value);
 PyObject *crpy_validate_many(PyObject *self, PyObject *tokens);
 crpy_method crpy_begin_validate, crpy_begin_touch;
 
@@ -30,7 +30,7 @@ crpy_method crpy_begin_end, crpy_begin_end_user, crpy_begin_end_others, crpy_beg
 crpy_method crpy_begin_sessions, crpy_begin_explain, crpy_begin_stats;
 
 /* table.c */
-PyObject *crpy_lookup(PyObject *self, PyObject *key);
+PyObject *crpy_lookup(PyObject *self, PyObject *value);
 crpy_method crpy_begin_lookup, crpy_begin_ticket, crpy_begin_fill, crpy_begin_invalidate;
 
 /* lock.c */

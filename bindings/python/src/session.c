@@ -145,7 +145,7 @@ static void session_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* What was given by name, of which only the last six may be left out. */
+/* What was given by name. */
 struct given {
     PyObject *id, *user, *times[6], *version, *rights, *data, *address, *agent;
 };
@@ -208,26 +208,26 @@ static PyObject *session_new_given(PyTypeObject *type, const struct given *given
 
 static PyObject *session_type_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static const char *const names[] = {"id",      "user",       "created_ms", "authenticated_ms",
-                                        "ends_ms", "expires_ms", "seen_ms",    "as_of_ms",
-                                        "version", "rights",     "data",       "address",
-                                        "agent",   NULL};
     struct given given = {0};
-    if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "|$OOOOOOOOOOOOO:Session", (char **)(uintptr_t)names, &given.id,
-            &given.user, &given.times[0], &given.times[1], &given.times[2], &given.times[3],
-            &given.times[4], &given.times[5], &given.version, &given.rights, &given.data,
-            &given.address, &given.agent))
+    const struct crpy_keyword rows[] = {
+        {"id", &given.id, true},
+        {"user", &given.user, true},
+        {"created_ms", &given.times[0], true},
+        {"authenticated_ms", &given.times[1], true},
+        {"ends_ms", &given.times[2], true},
+        {"expires_ms", &given.times[3], true},
+        {"seen_ms", &given.times[4], true},
+        {"as_of_ms", &given.times[5], false},
+        {"version", &given.version, false},
+        {"rights", &given.rights, false},
+        {"data", &given.data, false},
+        {"address", &given.address, false},
+        {"agent", &given.agent, false},
+    };
+    if (!crpy_count("Session (all by name; applications get sessions from validate and login)",
+                    PyTuple_Size(args), 0) ||
+        !crpy_keywords("Session", keywords, rows, sizeof rows / sizeof rows[0]))
         return NULL;
-    if (given.id == NULL || given.user == NULL || given.times[0] == NULL ||
-        given.times[1] == NULL || given.times[2] == NULL || given.times[3] == NULL ||
-        given.times[4] == NULL) {
-        PyErr_SetString(PyExc_TypeError,
-                        "Session: id, user, created_ms, authenticated_ms, ends_ms, "
-                        "expires_ms and seen_ms are required; an application gets "
-                        "sessions from validate, login and create");
-        return NULL;
-    }
     return session_new_given(type, &given);
 }
 
@@ -246,15 +246,38 @@ static PyObject *get_user(PyObject *self, void *unused)
     return crpy_user_object(&user);
 }
 
-/* `offset`: of a cr_time_ms. */
-static PyObject *get_time(PyObject *self, void *offset)
+/* None: never. */
+static PyObject *time_object(PyObject *self, cr_time_ms ms)
 {
-    cr_time_ms ms;
     const struct crpy_state *state = state_of(self);
-    memcpy(&ms, (const char *)self + (uintptr_t)offset, sizeof ms);
     if (ms == 0)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     return PyObject_CallFunction(state->from_timestamp, "dO", (double)ms / 1000, state->utc);
+}
+
+static PyObject *get_created_at(PyObject *self, void *unused)
+{
+    return time_object(self, session_of(self)->created_at);
+}
+
+static PyObject *get_authenticated_at(PyObject *self, void *unused)
+{
+    return time_object(self, session_of(self)->authenticated_at);
+}
+
+static PyObject *get_ends_at(PyObject *self, void *unused)
+{
+    return time_object(self, session_of(self)->ends_at);
+}
+
+static PyObject *get_expires_at(PyObject *self, void *unused)
+{
+    return time_object(self, session_of(self)->expires_at);
+}
+
+static PyObject *get_seen_at(PyObject *self, void *unused)
+{
+    return time_object(self, session_of(self)->seen_at);
 }
 
 static PyObject *get_as_of(PyObject *self, void *unused)
@@ -313,17 +336,15 @@ static PyObject *get_agent(PyObject *self, void *unused)
     return crpy_text_object(session->bytes + agent_at(session), session->agent_count);
 }
 
-#define TIME(field) (void *)offsetof(struct session, field)
-
 static PyGetSetDef session_getters[] = {
     {"id", get_id, NULL, "Its public name: safe to show and to log.", NULL},
     {"user", get_user, NULL, "Whose it is; None: anonymous.", NULL},
-    {"created_at", get_time, NULL, "When it was made.", TIME(created_at)},
-    {"authenticated_at", get_time, NULL, "When its user was last checked; None: never.",
-     TIME(authenticated_at)},
-    {"ends_at", get_time, NULL, "Its end, however much it is used.", TIME(ends_at)},
-    {"expires_at", get_time, NULL, "Its end, if it is not used any more.", TIME(expires_at)},
-    {"seen_at", get_time, NULL, "When it was last used, as far as the store knows.", TIME(seen_at)},
+    {"created_at", get_created_at, NULL, "When it was made.", NULL},
+    {"authenticated_at", get_authenticated_at, NULL, "When its user was last checked; None: never.",
+     NULL},
+    {"ends_at", get_ends_at, NULL, "Its end, however much it is used.", NULL},
+    {"expires_at", get_expires_at, NULL, "Its end, if it is not used any more.", NULL},
+    {"seen_at", get_seen_at, NULL, "When it was last used, as far as the store knows.", NULL},
     {"as_of_ms", get_as_of, NULL, "The instant this is true for, on this host's boot-time clock.",
      NULL},
     {"version", get_version, NULL, "Of the data: rises with each change.", NULL},
@@ -414,7 +435,7 @@ static bool sessions_equal(const struct session *a, const struct session *b)
 static PyObject *session_compare(PyObject *self, PyObject *other, int operation)
 {
     if (Py_TYPE(self) != Py_TYPE(other) || (operation != Py_EQ && operation != Py_NE))
-        Py_RETURN_NOTIMPLEMENTED;
+        return Py_NewRef(Py_NotImplemented);
     bool equal = sessions_equal(session_of(self), session_of(other));
     return PyBool_FromLong(equal == (operation == Py_EQ));
 }
@@ -429,12 +450,12 @@ static Py_hash_t session_hash(PyObject *self)
     return hash != -1 ? hash : -2;
 }
 
-static const char session_doc[] =
+static char session_doc[] =
     "One session as it was at `as_of_ms`. Immutable; equal to another that says the same, whenever "
     "it was asked.";
 
 static PyType_Slot session_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)session_doc},
+    {Py_tp_doc, session_doc},
     {Py_tp_new, session_type_new},
     {Py_tp_dealloc, session_dealloc},
     {Py_tp_repr, session_repr},

@@ -32,7 +32,7 @@ static PyObject *value_object(const struct crpy_state *state, enum cr_status sta
                               const struct cr_value *value)
 {
     if (status == CR_ASK)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     if (status != CR_OK)
         return raise_table(state, status);
     return Py_BuildValue("Ny#L", crpy_user_object(&value->user), (const char *)value->data,
@@ -44,9 +44,9 @@ static PyObject *lookup_finish(struct crpy_call *call, struct cr_call *begun)
     struct cr_value value;
     enum cr_status st;
     value.size = sizeof value;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_lookup_finish(begun, &value);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return value_object(call->core->state, st, &value);
 }
 
@@ -70,9 +70,9 @@ PyObject *crpy_begin_lookup(PyObject *self, PyObject *const *args, Py_ssize_t co
         return NULL;
     enum cr_status st = lookup_here(room, &key, &value);
     if (st == CR_ASK) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *saved = PyEval_SaveThread();
         st = cr_lookup_begin(room, key.bytes, key.count, &begun);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
     }
     if (begun == NULL)
         return crpy_call_answered(core, value_object(core->state, st, &value));
@@ -86,30 +86,30 @@ static PyObject *lookup_ask(struct crpy_core *core, struct cr_room *room, const 
     struct cr_call *begun;
     enum cr_status st;
     value.size = sizeof value;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_lookup_begin(room, key->bytes, key->count, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK) {
         if (!crpy_core_wait(begun))
             return NULL;
-        Py_BEGIN_ALLOW_THREADS
+        saved = PyEval_SaveThread();
         st = cr_lookup_finish(begun, &value);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
     }
     return value_object(core->state, st, &value);
 }
 
-PyObject *crpy_lookup(PyObject *self, PyObject *given)
+PyObject *crpy_lookup(PyObject *self, PyObject *value)
 {
     struct crpy_core *core = crpy_core_of(self);
     struct cr_room *room = crpy_core_room(core);
-    struct cr_value value;
+    struct cr_value found;
     struct key key;
-    if (room == NULL || !key_take(core->state, given, &key))
+    if (room == NULL || !key_take(core->state, value, &key))
         return NULL;
-    enum cr_status st = lookup_here(room, &key, &value);
+    enum cr_status st = lookup_here(room, &key, &found);
     if (st != CR_ASK)
-        return value_object(core->state, st, &value);
+        return value_object(core->state, st, &found);
     room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
@@ -122,9 +122,9 @@ static PyObject *ticket_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_ticket ticket;
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_ticket_take_finish(begun, &ticket);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         return raise_table(call->core->state, st);
     return PyBytes_FromStringAndSize((const char *)&ticket, (Py_ssize_t)sizeof ticket);
@@ -141,9 +141,9 @@ PyObject *crpy_begin_ticket(PyObject *self, PyObject *const *args, Py_ssize_t co
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_ticket_take_begin(room, key.bytes, key.count, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_E_INVALID)
         return crpy_call_answered(core, raise_table(core->state, st));
     return crpy_call_begun(core, st, begun, ticket_finish, NULL, 0);
@@ -167,15 +167,15 @@ static PyObject *none_or_raise(struct crpy_call *call, enum cr_status status)
 {
     if (status != CR_OK)
         return raise_table(call->core->state, status);
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *fill_finish(struct crpy_call *call, struct cr_call *begun)
 {
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_fill_finish(begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return none_or_raise(call, st);
 }
 
@@ -197,9 +197,9 @@ PyObject *crpy_begin_fill(PyObject *self, PyObject *const *args, Py_ssize_t coun
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_fill_begin(room, &ticket, &user, data, bytes, ttl, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_E_INVALID)
         return crpy_call_answered(core, raise_table(core->state, st));
     return crpy_call_begun(core, st, begun, fill_finish, NULL, 0);
@@ -208,9 +208,9 @@ PyObject *crpy_begin_fill(PyObject *self, PyObject *const *args, Py_ssize_t coun
 static PyObject *invalidate_finish(struct crpy_call *call, struct cr_call *begun)
 {
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_invalidate_finish(begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return none_or_raise(call, st);
 }
 
@@ -225,9 +225,9 @@ PyObject *crpy_begin_invalidate(PyObject *self, PyObject *const *args, Py_ssize_
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_invalidate_begin(room, key.bytes, key.count, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_E_INVALID)
         return crpy_call_answered(core, raise_table(core->state, st));
     return crpy_call_begun(core, st, begun, invalidate_finish, NULL, 0);

@@ -29,15 +29,15 @@ static PyObject *session_whole(struct crpy_core *core, struct cr_room *room,
     if (data == NULL)
         return PyErr_NoMemory();
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_data_read_begin(room, &session->id, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK) {
         if (!crpy_core_wait(begun))
             goto out;
-        Py_BEGIN_ALLOW_THREADS
+        saved = PyEval_SaveThread();
         st = cr_data_read_finish(begun, data, CR_DATA_BYTES_MAX, &bytes, &session->version);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
     }
     session->data_bytes = bytes;
     if (st == CR_OK)
@@ -59,20 +59,20 @@ static PyObject *validate_ask(struct crpy_core *core, struct cr_room *room,
     struct cr_session session;
     enum cr_status st;
     session.size = sizeof session;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_validate_begin(room, token, false, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK) {
         if (!crpy_core_wait(begun))
             return NULL;
-        Py_BEGIN_ALLOW_THREADS
+        saved = PyEval_SaveThread();
         st = cr_validate_finish(begun, &session);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
     }
     if (st == CR_OK)
         return session_whole(core, room, &session);
     if (is_over(st))
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     return crpy_raise(core->state, st, NULL);
 }
 
@@ -109,7 +109,7 @@ PyObject *crpy_validate(PyObject *self, PyObject *value)
     if (room == NULL || !crpy_token_text(value, &token, &is_token))
         return NULL;
     if (!is_token)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     session.size = sizeof session;
     if (cr_validate_cached(room, &token, &session) != CR_OK)
         return validate_missed(core, &token);
@@ -128,7 +128,7 @@ PyObject *crpy_validate_cached(PyObject *self, PyObject *value)
         return NULL;
     session.size = sizeof session;
     if (!is_token || cr_validate_cached(room, &token, &session) != CR_OK)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     return crpy_session_new(core->state, &session, NULL, 0);
 }
 
@@ -193,9 +193,9 @@ static PyObject *many_run(struct crpy_core *core, struct cr_room *room, struct m
     PyObject *list = list_of_none(count);
     if (list == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_validate_many(room, many->tokens, many->count, many->sessions, many->statuses);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         crpy_raise(core->state, st, NULL);
     if (st != CR_OK || !many_give(core, room, many, list))
@@ -235,13 +235,13 @@ static PyObject *validate_finish(struct crpy_call *call, struct cr_call *begun)
     struct cr_session session;
     enum cr_status st;
     session.size = sizeof session;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_validate_finish(begun, &session);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         return crpy_session_new(call->core->state, &session, NULL, 0);
     if (is_over(st))
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     return crpy_raise(call->core->state, st, NULL);
 }
 
@@ -260,21 +260,21 @@ PyObject *crpy_begin_validate(PyObject *self, PyObject *const *args, Py_ssize_t 
         return NULL;
     if (!is_token)
         return crpy_call_answered(core, Py_NewRef(Py_None));
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_validate_begin(room, &token, strict, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, validate_finish, NULL, 0);
 }
 
 static PyObject *touch_finish(struct crpy_call *call, struct cr_call *begun)
 {
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_touch_finish(begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st != CR_OK)
         return crpy_raise(call->core->state, st, NULL);
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 PyObject *crpy_begin_touch(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -288,8 +288,8 @@ PyObject *crpy_begin_touch(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_touch_begin(room, &token, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, touch_finish, NULL, 0);
 }

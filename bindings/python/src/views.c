@@ -51,9 +51,9 @@ static PyObject *sessions_finish(struct crpy_call *call, struct cr_call *begun)
         cr_call_cancel(begun);
         return PyErr_NoMemory();
     }
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_sessions_of_finish(begun, &cursor, sessions, capacity, &count);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         row = page_row(call->core->state, sessions, count, &cursor);
     else
@@ -94,9 +94,9 @@ PyObject *crpy_begin_sessions(PyObject *self, PyObject *const *args, Py_ssize_t 
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_sessions_of_begin(room, &user, NULL, &cursor, (size_t)capacity, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, sessions_finish, NULL, capacity);
 }
 
@@ -134,13 +134,13 @@ static PyObject *explain_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_explanation explanation = {.size = sizeof explanation};
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_explain_finish(begun, &explanation);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     if (st == CR_OK)
         return explanation_object(&explanation);
     if (st == CR_NOT_FOUND)
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     return crpy_raise(call->core->state, st, NULL);
 }
 
@@ -155,9 +155,9 @@ PyObject *crpy_begin_explain(PyObject *self, PyObject *const *args, Py_ssize_t c
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_explain_begin(room, &id, NULL, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, explain_finish, NULL, 0);
 }
 
@@ -227,9 +227,9 @@ static PyObject *stats_finish(struct crpy_call *call, struct cr_call *begun)
 {
     struct cr_stats stats = {.size = sizeof stats};
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_stats_finish(begun, &stats);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return st == CR_OK ? stats_object(&stats) : crpy_raise(call->core->state, st, NULL);
 }
 
@@ -243,8 +243,8 @@ PyObject *crpy_begin_stats(PyObject *self, PyObject *const *args, Py_ssize_t cou
     struct cr_room *room = crpy_core_enter(core);
     if (room == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_stats_begin(room, &begun);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return crpy_call_begun(core, st, begun, stats_finish, NULL, 0);
 }
