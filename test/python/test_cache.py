@@ -6,8 +6,10 @@
 `cloakroom.cache`, over the shared one on a fake, and over a class that an application has written."""
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -84,15 +86,21 @@ class OursInSQLite:
         self.end(None, "1")
 
 
-@contextlib.contextmanager
-def shared():
+@functools.cache
+def the_agent():
+    """One for all tests that leave it as it is."""
     desk = Desk(url=TABLE)
     desk.start()
-    try:
-        with Cloakroom.open(TABLE, mode="attach", state=desk.state) as room:
-            yield SharedSessionCache(room)
-    finally:
-        desk.stop()
+    atexit.register(desk.stop, signal.SIGKILL)
+    return desk
+
+
+@contextlib.contextmanager
+def shared():
+    with Cloakroom.open(TABLE, mode="attach", state=the_agent().state) as room:
+        cache = SharedSessionCache(room)
+        cache.clear()
+        yield cache
 
 
 CACHES = {
@@ -247,6 +255,25 @@ def another_thread_s_ticket_is_not_used(cache, keeps):
         assert cache.get("k") == ("new" if keeps else None)
 
 
+def the_oldest_ticket_counts(cache, keeps):
+    """A layer above may ask before another reads, and a layer below after that."""
+    assert cache.get("k") is None
+    value = "read now"
+    cache.invalidate("k")
+    assert cache.get("k") is None
+    cache.set("k", "alice", value, 60)
+    assert cache.get("k") is None
+
+    async def body():
+        assert await cache.aget("k2") is None
+        await cache.ainvalidate("k2")
+        assert await cache.aget("k2") is None
+        await cache.aset("k2", "alice", value, 60)
+        assert await cache.aget("k2") is None
+
+    asyncio.run(body())
+
+
 def it_is_loaded_once(cache, keeps):
     asked = []
 
@@ -358,6 +385,7 @@ def each_call_can_be_awaited(cache, keeps):
 OURS = [
     a_set_without_a_get_keeps_nothing,
     another_thread_s_ticket_is_not_used,
+    the_oldest_ticket_counts,
     it_is_loaded_once,
     what_ended_while_it_was_loaded_is_not_kept,
     a_load_that_fails_keeps_nothing,
@@ -429,6 +457,7 @@ def in_memory_a_forked_child_begins_anew():
     with cache._guard:  # as another thread of the parent may
         pid = os.fork()
         if pid == 0:
+            signal.alarm(20)  # rather than to wait for that thread for ever
             os._exit(0 if cache.get("k") is None else 1)
     assert os.waitpid(pid, 0)[1] == 0 and cache.get("k") == 1
 
@@ -506,18 +535,16 @@ class Worker:
 
 @contextlib.contextmanager
 def workers(count):
-    desk = Desk(url=TABLE)
     with contextlib.ExitStack() as stack:
-        stack.callback(desk.stop)
-        desk.start()
-        made = [Worker(desk) for _ in range(count)]
+        made = [Worker(the_agent()) for _ in range(count)]
         for worker in made:
             stack.callback(worker.close)
-        yield desk, made
+        made[0].clear()
+        yield made
 
 
 def what_one_worker_ended_is_over_in_all_when_the_call_returns():
-    with workers(3) as (_, (one, two, three)):
+    with workers(3) as (one, two, three):
         for number in range(30):
             key, user = f"k{number}", f"u{number % 3}"
             assert one.get(key) is None
@@ -545,23 +572,17 @@ def what_one_worker_ended_is_over_in_all_when_the_call_returns():
 
 
 def a_forked_worker_shares_it():
-    desk = Desk(url=TABLE)
-    desk.start()
-    try:
-        with Cloakroom.open(TABLE, mode="attach", state=desk.state) as room:
-            cache = SharedSessionCache(room)
-            fill(cache, "k", "alice", 1)
-            pid = os.fork()
-            if pid == 0:
-                with contextlib.suppress(BaseException):
-                    scratch.until(lambda: cache.get("k") == 1, "it has joined, and found it")
-                    cache.invalidate_by_user("alice")
-                    os._exit(0 if fill(cache, "child", "bob", 2) == 2 else 1)
-                os._exit(2)
-            assert os.waitpid(pid, 0)[1] == 0
-            assert cache.get("k") is None and cache.get("child") == 2
-    finally:
-        desk.stop()
+    with shared() as cache:
+        fill(cache, "k", "alice", 1)
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                scratch.until(lambda: cache.get("k") == 1, "it has joined, and found it")
+                cache.invalidate_by_user("alice")
+                os._exit(0 if fill(cache, "child", "bob", 2) == 2 else 1)
+            os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert cache.get("k") is None and cache.get("child") == 2
 
 
 def without_the_agent_the_database_is_asked_and_endings_are_not_lost():
@@ -585,7 +606,7 @@ def without_the_agent_the_database_is_asked_and_endings_are_not_lost():
             scratch.until(lambda: cache.get_or_load("k", lambda key: ("alice", 3, 60)) and cache.get("k") == 3,
                           "and its table")
     finally:
-        desk.stop()
+        desk.stop(signal.SIGKILL)
 
 
 def invalidated(cache):
@@ -597,12 +618,11 @@ def invalidated(cache):
 
 
 def the_loop_is_not_blocked_while_the_agent_hangs():
-    desk = Desk(url=TABLE)
-    desk.start()
+    agent = the_agent().agent.pid
 
     async def body(cache):
         await cache.aget_or_load("k", loaded)
-        os.kill(desk.agent.pid, signal.SIGSTOP)
+        os.kill(agent, signal.SIGSTOP)
         try:
             waits = [asyncio.create_task(cache.ainvalidate("k")),
                      asyncio.create_task(cache.ainvalidate_by_user("alice")),
@@ -611,7 +631,7 @@ def the_loop_is_not_blocked_while_the_agent_hangs():
             assert not any(wait.done() for wait in waits), "nobody can have answered"
             assert longest < 1, f"the loop stood still for {longest} s"
         finally:
-            os.kill(desk.agent.pid, signal.SIGCONT)
+            os.kill(agent, signal.SIGCONT)
         await asyncio.gather(*waits)
         assert await cache.aget("k") is None
 
@@ -626,11 +646,8 @@ def the_loop_is_not_blocked_while_the_agent_hangs():
     async def loaded(key):
         return "alice", 1, 60
 
-    try:
-        with Cloakroom.open(TABLE, mode="attach", state=desk.state, timeout=10) as room:
-            asyncio.run(body(SharedSessionCache(room)))
-    finally:
-        desk.stop()
+    with shared() as cache:
+        asyncio.run(body(cache))
 
 
 # ---- the accessor, and the page
@@ -640,14 +657,10 @@ def the_accessor_always_answers_a_cache():
     assert isinstance(open_cache("none"), NoOpSessionCache)
     memory = open_cache("memory", ttl=5)
     assert isinstance(memory, InMemorySessionCache) and fill(memory, "k", "alice", 1) == 1
-    desk = Desk(url=TABLE)
-    desk.start()
-    try:
-        cache = open_cache("shared", "shop", state=desk.state)
-        assert isinstance(cache, SharedSessionCache) and fill(cache, "k", "alice", 1) == 1
-        cache.room.close()
-    finally:
-        desk.stop()
+    cache = open_cache("shared", "shop", state=the_agent().state)
+    cache.clear()
+    assert isinstance(cache, SharedSessionCache) and fill(cache, "k", "alice", 1) == 1
+    cache.room.close()
     for wrong in ("", "redis", None):
         try:
             open_cache(wrong)
@@ -702,7 +715,7 @@ def the_page_s_code_runs():
                               capture_output=True, timeout=60)
         assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     finally:
-        scratch.end(agent)
+        scratch.end(agent, signal.SIGKILL)
 
 
 tap.main([

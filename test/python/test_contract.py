@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import pathlib
 import re
+import signal
 import sys
 import time
 import traceback
@@ -68,7 +69,7 @@ class Real:
 
     def close(self):
         self.room.close()
-        self.desk.stop()
+        self.desk.stop(signal.SIGKILL)
 
 
 class Fake:
@@ -469,7 +470,13 @@ def the_list_of_a_user_is_in_pages_newest_first(room):
     assert times == sorted(times, reverse=True)
     by_id = {session.id: session for session in told}
     one = by_id[logins[5].session.id]
-    room.tell((one.address, one.agent, one.version, one.has_data, one.data, one.data_bytes))
+    room.tell((one.address, one.agent, one.version, one.has_data))
+    for call in (lambda: one.data, one.json):
+        try:
+            raise AssertionError(f"{call()}: a list has no data")
+        except InvalidArgument as error:
+            room.tell(error)
+    assert room.read(one) == (b"x", 1)
     assert room.sessions_of("nobody-ever") == []
 
 

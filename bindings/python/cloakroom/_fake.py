@@ -650,7 +650,7 @@ class FakeCore:
             as_of_ms=self.now_ms,
             version=row.version,
             rights=row.rights,
-            data=row.data if data else b"",
+            data=row.data if data else None,
             address=row.address if labels else "",
             agent=row.agent if labels else "",
         )
