@@ -28,7 +28,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Response, WebSocketException
 from fastapi.security import APIKeyCookie
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
@@ -189,12 +189,14 @@ def _describe(app: FastAPI, cookie: CookieSettings, bearer: bool) -> None:
         schemes = schema.get("components", {}).get("securitySchemes", {})
         if known is None and _SCHEME in schemes:
             schemes[_SCHEME]["name"] = cookie.name
+            ways: list[dict[str, list[str]]] = [{_SCHEME: []}]
             if bearer:
                 schemes[_SCHEME_BEARER] = {"type": "http", "scheme": "bearer"}
-                for path in schema["paths"].values():
-                    for operation in path.values():
-                        if isinstance(operation, dict) and {_SCHEME: []} in operation.get("security", ()):
-                            operation["security"].append({_SCHEME_BEARER: []})
+                ways.append({_SCHEME_BEARER: []})
+            for operation in (one for path in schema["paths"].values() for one in path.values()):
+                if isinstance(operation, dict) and ways[0] in operation.get("security", ()):
+                    others = [way for way in operation["security"] if way != ways[0]]
+                    operation["security"] = [*others, *ways]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -227,6 +229,14 @@ async def current_room(connection: HTTPConnection) -> Cloakroom:
     """A dependency: the room, for what is not about this request's session."""
     holder = _setup_of(connection).holder
     return holder.room if holder.room is not None else await holder.get()
+
+
+def _refuse(
+    connection: HTTPConnection, status: int, text: str, headers: dict[str, str] | None
+) -> HTTPException | WebSocketException:
+    if isinstance(connection, WebSocket):  # which not every version refuses by an HTTPException
+        return WebSocketException(1008, text)
+    return HTTPException(status, text, headers)
 
 
 class _Scheme(SecurityBase):
@@ -273,7 +283,7 @@ class _Scheme(SecurityBase):
         setup = _setup_of(connection)
         session = await self.find(connection, setup)
         if session is None or session.user is None:
-            raise HTTPException(401, "Not signed in.", setup.challenge())
+            raise _refuse(connection, 401, "Not signed in.", setup.challenge())
         return session
 
 
@@ -308,9 +318,8 @@ class _RequireFresh(_Scheme):
         assert self.minutes is not None
         proved = session.authenticated_at
         if proved is None or room.now - proved > timedelta(minutes=self.minutes):
-            raise HTTPException(
-                403, f"This needs a log-in that is at most {self.minutes:g} minutes old: sign in again."
-            )
+            text = f"This needs a log-in that is at most {self.minutes:g} minutes old: sign in again."
+            raise _refuse(connection, 403, text, None)
         return session
 
 
