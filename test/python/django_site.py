@@ -52,14 +52,13 @@ if "SITE_HOME" in os.environ:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
     configure(os.environ["SITE_HOME"], json.loads(os.environ["SITE_CLOAKROOM"]))
 
-from django.contrib.auth import authenticate, login, logout, update_session_auth_hash  # noqa: E402
-from django.contrib.sessions.backends.base import SessionBase  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.http import HttpResponse, JsonResponse  # noqa: E402
-from django.template import engines  # noqa: E402
-from django.template.response import TemplateResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-
+from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse, JsonResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.urls import path
 
 
 class Pickles:

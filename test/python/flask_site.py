@@ -3,9 +3,7 @@
 application it opens the room that SITE_URL names."""
 
 import os
-from datetime import datetime, timezone
-
-from flask import Flask, current_app, jsonify, request, session
+from datetime import UTC, datetime
 
 from cloakroom import Cloakroom
 from cloakroom.flask import (
@@ -19,9 +17,10 @@ from cloakroom.flask import (
     require_fresh,
     require_user,
 )
+from flask import Flask, current_app, jsonify, request, session
 
 SECRET = "of this test " * 3
-BORN = datetime(2020, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+BORN = datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 MOMENT = []  # what is to happen in the middle of a request
 
@@ -147,5 +146,5 @@ def common(app):
 
 application = None
 if "SITE_URL" in os.environ:
-    application = make(Cloakroom.open(os.environ["SITE_URL"], timeout=2), policy="keep_n", keep_count=2,
+    application = make(Cloakroom.open(os.environ["SITE_URL"], timeout=1), policy="keep_n", keep_count=2,
                        migrate_from=FlaskSessions(user="user_id"))

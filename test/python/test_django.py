@@ -19,22 +19,25 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "proc")]
 sys.dont_write_bytecode = True
-import django_site
 import scratch
 import tap
+from cloakroom.testing import FakeCloakroom
 from desk import Desk
 
-from cloakroom.testing import FakeCloakroom
+import django_site
 
 HOME = scratch.folder("django")
 ROOM = FakeCloakroom()
 django_site.configure(HOME, {"room": ROOM, "policy": "replace"})
 
+from cloakroom import DataTooLarge, InvalidArgument
+from cloakroom.django import SessionStore
+from cloakroom.django.checks import check_cloakroom
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
@@ -43,10 +46,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import transaction
 from django.test import AsyncClient, Client, override_settings
-
-from cloakroom import Conflict, DataTooLarge, InvalidArgument, Unavailable
-from cloakroom.django import SessionStore
-from cloakroom.django.checks import check_cloakroom
 
 call_command("migrate", verbosity=0)
 
@@ -223,7 +222,7 @@ def set_expiry_is_the_idle_end_or_the_absolute_one():
         store.set_expiry(value)
         store.save()
         store = SessionStore(store.session_key)
-        assert store["a"] == 1 and store.get_expiry_date() > datetime.now(timezone.utc)
+        assert store["a"] == 1 and store.get_expiry_date() > datetime.now(UTC)
         assert store.row.ends_at - ROOM.now == timedelta(hours=1)
     store.set_expiry(None)
     store.save()
@@ -696,13 +695,13 @@ class Site:
         self.desk.start()
         self.port = scratch.free_port()
         cloakroom = {"url": f"cloakroom://{self.desk.state}/app.sock", "policy": "keep_n", "keep_count": 2,
-                     "migrate_from": DB["SESSION_ENGINE"], "migrate_cookie": "old", "timeout": 2}
-        self.log = open(HOME / "gunicorn.log", "wb")
-        self.gunicorn = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}", "--chdir", str(HERE),
-             "--worker-tmp-dir", str(HOME), "django_site:application"],
-            env={**os.environ, "SITE_HOME": str(HOME), "SITE_CLOAKROOM": json.dumps(cloakroom)},
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+                     "migrate_from": DB["SESSION_ENGINE"], "migrate_cookie": "old", "timeout": 1}
+        with open(HOME / "gunicorn.log", "wb") as log:
+            self.gunicorn = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}", "--chdir", str(HERE),
+                 "--worker-tmp-dir", str(HOME), "django_site:application"],
+                env={**os.environ, "SITE_HOME": str(HOME), "SITE_CLOAKROOM": json.dumps(cloakroom)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             scratch.until(lambda: self.ask("/plain/")[0] == 200, "gunicorn answers")
         except BaseException:
@@ -750,7 +749,6 @@ class Site:
 
     def close(self):
         scratch.end(self.gunicorn)
-        self.log.close()
         self.desk.stop()
 
 
@@ -819,13 +817,14 @@ PAGE = HERE.parent.parent / "doc" / "python-django.md"
 
 
 def the_code_of_the_page_works():
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert [kind for kind, _ in blocks] == ["python", "sh", "python", "python", "python"], blocks
     ten_lines, command, views, cut_over, tests = (text for _, text in blocks)
     project = scratch.folder("project")
     (project / "settings.py").write_text(
         "ALLOWED_HOSTS = ['*']\nDEBUG = False\nROOT_URLCONF = 'urls'\nSECRET_KEY = 'x' * 50\n"
         "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'\nUSE_TZ = True\n"
+        "PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']\n"
         "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}\n"
         "INSTALLED_APPS = ['django.contrib.auth', 'django.contrib.contenttypes', 'django.contrib.sessions']\n"
         f"MIDDLEWARE = ['{django_site.DJANGOS}', 'django.contrib.auth.middleware.AuthenticationMiddleware']\n"

@@ -24,15 +24,16 @@ from datetime import timedelta
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "proc")]
 sys.dont_write_bytecode = True
-import flask_site
 import scratch
 import tap
-from desk import Desk
-from flask import Flask
-
 from cloakroom import DataTooLarge, InvalidArgument, Unavailable
 from cloakroom.flask import CloakroomSessions, FlaskSessions, login_user, room
 from cloakroom.testing import FakeCloakroom
+from desk import Desk
+from flask import Flask
+from flask.sessions import SessionInterface
+
+import flask_site
 
 ROOM = FakeCloakroom()
 APP = flask_site.make(ROOM)
@@ -345,7 +346,7 @@ def an_agent_may_come_later():
 
 @contextlib.contextmanager
 def signed_cookies():
-    yield None, None
+    yield None
 
 
 @contextlib.contextmanager
@@ -358,7 +359,7 @@ def flask_session_in_files():
                           SESSION_CACHELIB=cachelib.FileSystemCache(str(scratch.folder("sessions"))))
         session.Session(app)
 
-    yield configure, None
+    yield configure
 
 
 @contextlib.contextmanager
@@ -386,7 +387,7 @@ def flask_session_in_redis():
             app.config.update(SESSION_TYPE="redis", SESSION_REDIS=client)
             session.Session(app)
 
-        yield configure, server
+        yield configure
     finally:
         scratch.end(server)
 
@@ -400,7 +401,7 @@ def brought(*names):
 
 def moves(place):
     """What holds for the sessions of every old place."""
-    with place() as (configure, server):
+    with place() as configure:
         old = flask_site.make_old(configure)
         interface = old.session_interface if configure is not None else None
         app = flask_site.make(FakeCloakroom(), migrate_from=FlaskSessions(interface, user="user_id"))
@@ -431,10 +432,6 @@ def moves(place):
         Browser(app).sign_in("alice")
         for cookies in (alice, again, unmoved.cookies):
             assert Browser(app, cookies).user is None, "a log-in ends the old ones, too"
-        if server is not None:
-            scratch.end(server)
-            answer = Browser(app, visitor).ask("/show")
-            assert answer.status_code == 503, "an old place that cannot be read"
 
 
 def nobody_is_logged_out_who_had_a_signed_cookie():
@@ -455,6 +452,17 @@ def nobody_is_logged_out_who_had_flask_session_in_redis():
     moves(flask_session_in_redis)
 
 
+def an_old_place_that_cannot_be_read_is_503():
+    class Broken(SessionInterface):
+        def open_session(self, app, request):
+            raise OSError("the disk is gone")
+
+    app = flask_site.make(ROOM, migrate_from=FlaskSessions(Broken(), user="user_id"))
+    browser = Browser(app, {"session": "x"})
+    assert browser.ask("/show").status_code == 503 and browser.cookies == {"session": "x"}
+    assert browser.ask("/plain").status_code == 200
+
+
 # Under gunicorn, with two workers and a real agent.
 
 
@@ -464,12 +472,12 @@ class Site:
         self.desk = Desk()
         self.desk.start()
         self.port = scratch.free_port()
-        self.log = open(self.home / "gunicorn.log", "wb")
-        self.gunicorn = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}", "--chdir", str(HERE),
-             "--worker-tmp-dir", str(self.home), "--preload", "flask_site:application"],
-            env={**os.environ, "SITE_URL": f"cloakroom://{self.desk.state}/app.sock"},
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        with open(self.home / "gunicorn.log", "wb") as log:
+            self.gunicorn = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}", "--chdir", str(HERE),
+                 "--worker-tmp-dir", str(self.home), "--preload", "flask_site:application"],
+                env={**os.environ, "SITE_URL": f"cloakroom://{self.desk.state}/app.sock"},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             scratch.until(lambda: self.ask("/plain")[0] == 200, "gunicorn answers")
         except BaseException:
@@ -519,7 +527,6 @@ class Site:
 
     def close(self):
         scratch.end(self.gunicorn)
-        self.log.close()
         self.desk.stop()
 
 
@@ -575,6 +582,82 @@ def an_agent_that_is_gone_is_503_and_nobody_is_logged_out():
     assert here.users(alice) == "alice"
 
 
+# The page.
+
+PAGE = HERE.parent.parent / "doc" / "python-flask.md"
+
+
+def the_code_of_the_page_works():
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python"] * 5, blocks
+    ten_lines, more, cut_over, cut_over_of_flask_session, tests = (text for _, text in blocks)
+    home = scratch.folder("page")
+    with Desk(f"sqlite://{home}/sessions.db") as desk:
+        # As the page has it, but for where the files are; and root's agents are started beforehand.
+        at = f'Cloakroom.open("sqlite://{home}/sessions.db", state="{desk.state}")'
+        names = {}
+
+        def run(text):
+            text, count = re.subn('"sqlite:////var/lib/app/sessions.db"', at, text)
+            exec(compile("from cloakroom import Cloakroom\n" + text, "page", "exec"), names)  # noqa: S102
+            return count
+
+        def begin():
+            names.clear()
+            names.update(__name__="page", password_is_right=lambda name, word: word == "correct horse",
+                         set_password=lambda name, word: None)
+            assert run(ten_lines) == 1
+            return names["app"]
+
+        app = begin()
+        assert run(more) == 0
+        alice, other = Browser(app), Browser(app)
+        assert alice.ask("/login", {"name": "alice", "password": "no"}).status_code == 403
+        alice.ask("/login", {"name": "alice", "password": "correct horse"})
+        assert alice.ask("/me").get_data() == b"alice, for the 1. time"
+        assert [row["here"] for row in alice.ask("/devices").get_json()] == [True]
+        assert alice.ask("/password", {"password": "new"}).status_code == 200
+        other.ask("/login", {"name": "alice", "password": "correct horse"})
+        assert alice.ask("/me").status_code == 401
+        other.ask("/logout", {})
+        assert other.ask("/me").status_code == 401
+        olds = [(cut_over, None)]
+        with contextlib.suppress(ImportError):
+            import cachelib
+            import flask_session
+
+            olds.append((cut_over_of_flask_session, cachelib.FileSystemCache(str(home / "files"))))
+        for text, files in olds:
+            old = Flask("page")
+            old.secret_key = "as it was"
+            app = begin()
+            if files is not None:
+                for one in (app, old):
+                    one.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=files)
+                flask_session.Session(old)
+            old.add_url_rule("/", view_func=lambda: flask_site.session.update(user_id="alice") or "in")
+            before = Browser(old)
+            before.ask("/")
+            assert run(text) == 1
+            now = Browser(app, before.cookies)
+            assert now.ask("/me").get_data() == b"alice, for the 1. time"
+        begin()
+        run(tests)
+
+
+def no_token_was_logged():
+    assert SAID.lines
+    for line in [*SAID.lines, *SITE.said().splitlines()]:
+        assert "crs1_" not in line, line
+
+
+def flask_s_test_client_opens_the_session():
+    client = APP.test_client()
+    with client.session_transaction() as session:
+        session["a"] = 1
+    assert client.get("/show").get_json()["keys"] == {"a": 1}
+
+
 try:
     tap.main([
         nothing_is_stored_for_who_puts_nothing_in,
@@ -601,9 +684,13 @@ try:
         nobody_is_logged_out_who_had_a_signed_cookie,
         nobody_is_logged_out_who_had_flask_session_in_files,
         nobody_is_logged_out_who_had_flask_session_in_redis,
+        an_old_place_that_cannot_be_read_is_503,
         what_one_worker_ended_no_worker_accepts,
         the_requests_of_one_page_move_their_old_session_at_once,
         an_agent_that_is_gone_is_503_and_nobody_is_logged_out,
+        the_code_of_the_page_works,
+        flask_s_test_client_opens_the_session,
+        no_token_was_logged,
     ])
 finally:
     if SITE is not None:
