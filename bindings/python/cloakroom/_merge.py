@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 __all__ = ["Collision", "merge", "same_json"]
@@ -35,12 +35,13 @@ def merge(
     mine: Mapping[str, Any],
     theirs: Mapping[str, Any],
     same: Callable[[Any, Any], bool] = same_json,
+    last_wins: Container[str] = (),
 ) -> dict[str, Any]:
     """What `base` becomes by the changes that made `mine` of it and those that made `theirs`.
 
     A key that one side changed, put in or deleted is as that side has it; one that both changed alike is
-    as both have it. `Collision` where they differ: changed here and deleted there is different. Values
-    are not looked into. New dictionary, old values; the order is that of `theirs`, then of `mine`.
+    as both have it. `Collision` where they differ: changed here and deleted there is different; of the
+    keys in `last_wins` it is as `mine` has it. Values are not looked into. New dictionary, old values; the order is that of `theirs`, then of `mine`.
     """
 
     def equal(a: Any, b: Any) -> bool:
@@ -56,7 +57,7 @@ def merge(
         there = theirs.get(key, _MISSING)
         if equal(here, there) or equal(here, was):
             value = there
-        elif equal(there, was):
+        elif equal(there, was) or key in last_wins:
             value = here
         else:
             collisions.append(key)

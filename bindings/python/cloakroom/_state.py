@@ -69,7 +69,7 @@ class StateSettings:
     `on_ended`: what becomes of a save to a session that ended while the request was served: "drop" it,
     with a warning in the log, or "raise" `SessionEnded`.
     `idle` and `absolute` are the ends of sessions made here; 0 takes the room's.
-    `last_wins_keys`: of these the last writer's value stays, without a conflict.
+    `last_wins_keys`: where both changed one of these, the last writer's value stays, without a conflict.
     """
 
     on_conflict: OnConflict = "merge"
@@ -266,10 +266,8 @@ class SessionState:
             return self._dumps(a) == self._dumps(b)
 
         was, here, there = self._loads(base), self._loads(mine), self._loads(theirs)
-        for key in self.settings.last_wins_keys & here.keys() & there.keys():
-            was[key] = there[key]
         try:
-            return self._dumps(merge(was, here, there, same))
+            return self._dumps(merge(was, here, there, same, self.settings.last_wins_keys))
         except Collision as error:
             raise Conflict(
                 f"session {session.id}: another request changed {', '.join(map(repr, error.keys))}"
