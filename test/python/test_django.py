@@ -172,6 +172,14 @@ def two_requests_that_change_one_key_are_told():
             assert browser.keys["a"] == then, (on_conflict, browser.keys)
 
 
+def what_django_keeps_for_itself_is_no_conflict():
+    browser = Browser()
+    browser.get("/put/?_messages=1")
+    django_site.MOMENT.append(lambda: browser.get("/put/?_messages=2&b=1"))
+    assert browser.get("/put/?_messages=3").status_code == 200
+    assert browser.keys["_messages"] == "3" and browser.keys["b"] == "1"
+
+
 def saving_again_what_is_the_same_writes_nothing_and_keeps_the_data():
     browser = Browser()
     browser.get("/put/?a=1")
@@ -361,6 +369,11 @@ def a_new_password_ends_the_other_sessions():
         token = mine.token
         user.save()
         assert ROOM.validate(token) is None
+        # Of an object that was not read.
+        token = Browser().sign_in(password="third").token
+        User(pk=user.pk, username="alice", password="md5$c$d").save()
+        assert ROOM.validate(token) is None
+        user.save()
         # Without set_password.
         token = Browser().sign_in(password="third").token
         user = User.objects.get(pk=user.pk)
@@ -860,6 +873,7 @@ try:
         a_save_never_brings_back_a_session_that_ended,
         two_requests_that_change_different_keys_lose_neither,
         two_requests_that_change_one_key_are_told,
+        what_django_keeps_for_itself_is_no_conflict,
         saving_again_what_is_the_same_writes_nothing_and_keeps_the_data,
         a_session_ends_to_the_millisecond,
         set_expiry_is_the_idle_end_or_the_absolute_one,

@@ -225,6 +225,7 @@ class CloakroomSessions(SessionInterface):
             absolute=absolute,
             codec=_Tagged(),
             migrate_from=migrate_from,
+            last_wins_keys=frozenset({_PERMANENT, "_flashes"}),
         )
         self._room = room if isinstance(room, Cloakroom) else None
         self._url = room if not isinstance(room, Cloakroom) else None

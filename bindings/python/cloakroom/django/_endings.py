@@ -6,7 +6,7 @@ saved, the password and `is_active` in the database are compared with what is ab
 once that is committed the sessions end. In the request that changes one's own password, as
 PasswordChangeView does, the session of that request stays, and all others end.
 
-`QuerySet.update` and SQL send no signals: call `room().invalidate_by_user(str(user.pk))` beside them.
+`QuerySet.update`, `bulk_update`, fixtures and SQL say nothing: call `room().invalidate_by_user(str(user.pk))` beside them.
 Django's own check at each request (`get_session_auth_hash`, `is_active`) stays in force, too.
 """
 
@@ -65,7 +65,7 @@ def _before_save(instance: Model, using: str, update_fields: Any = None, raw: bo
         for name in ("password", "is_active")
         if _has(instance, name) and (update_fields is None or name in update_fields)
     ]
-    if raw or not fields or instance.pk is None or instance._state.adding:
+    if raw or not fields or instance.pk is None:
         return
     deferred = instance.get_deferred_fields()
     fields = [name for name in fields if name not in deferred]

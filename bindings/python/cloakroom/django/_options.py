@@ -16,9 +16,11 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final, Literal, NamedTuple, cast
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.middleware.csrf import CSRF_SESSION_KEY
 from django.utils.module_loading import import_string
 
 from .._room import Cloakroom
@@ -163,6 +165,14 @@ def _old_problems(given: dict[str, Any]) -> Iterator[Problem]:
             " anew.",
         )
         return
+    if path.endswith(("backends.db", "backends.cached_db")) and not apps.is_installed(
+        "django.contrib.sessions"
+    ):
+        yield Problem(
+            "cloakroom.E008", "The table of CLOAKROOM['migrate_from'] is not there.",
+            'Keep "django.contrib.sessions" in INSTALLED_APPS for as long as sessions are moved.',
+        )
+        return
     try:
         fits = hasattr(import_module(path).SessionStore, "load")
     except (ImportError, AttributeError, ValueError, TypeError):
@@ -209,6 +219,8 @@ def options() -> Options:
                 absolute=_seconds(given.get("absolute", settings.SESSION_COOKIE_AGE)),
                 codec=import_string(settings.SESSION_SERIALIZER)(),
                 migrate_from=_old(given),
+                # Django's own: no request is to fail for them.
+                last_wins_keys=frozenset({"_session_expiry", "_messages", CSRF_SESSION_KEY}),
             ),
         )
     return _options
