@@ -58,6 +58,11 @@ def make(room, *, secure=False, **more):
     def fresh():
         return current_user()
 
+    @app.get("/awaited")
+    @require_user
+    async def awaited():
+        return current_user()
+
     @app.get("/show")
     def show():
         found = current_session()

@@ -359,8 +359,12 @@ class SessionStore(AsyncNames, SessionBase):
 
     def _forget_old(self, key: str | None) -> None:
         old = options().state.migrate_from
-        if isinstance(old, EngineSessions):
-            old.forget(self._cookies or {old.cookie: key or self.session_key or ""})
+        if not isinstance(old, EngineSessions):
+            return
+        if key is not None and key != self.session_key:
+            old.forget({old.cookie: key})
+        else:
+            old.forget(self._cookies if self._cookies is not None else {old.cookie: self.session_key or ""})
 
 
 def _time(value: object) -> object:
