@@ -563,6 +563,8 @@ def the_checks_name_what_is_wrong_and_how_to_mend_it():
         ({"SESSION_COOKIE_SECURE": False, "SESSION_COOKIE_NAME": NAME}, "W014"),
         ({"SESSION_COOKIE_NAME": NAME}, "W015"),
         ({"SESSION_ENGINE": "django.contrib.sessions.backends.db"}, "W010"),
+        ({"CLOAKROOM": {**good, "migrate_from": DB["SESSION_ENGINE"], "migrate_cookie": "__Host-cloakroom"}},
+         "W016"),
     ]
     for more, wanted in table:
         found = ids(**{"CLOAKROOM": good, **secure, **more})
@@ -625,7 +627,17 @@ def nobody_is_logged_out_by_the_cut_over():
 
 def what_has_ended_since_does_not_move_again():
     person()
-    moved, unmoved = old_sessions("alice", "alice")
+    moved, unmoved, back = old_sessions("alice", "alice", "alice")
+    with chosen(migrate_from=DB["SESSION_ENGINE"]), override_settings(SESSION_COOKIE_NAME="cloakroom"):
+        browser = Browser()
+        browser.token = back
+        assert browser.user == "alice"
+        answer = browser.get("/sign_out/")
+        assert {name for name, morsel in answer.cookies.items() if morsel["max-age"] == 0} == {NAME, "cloakroom"}
+    with override_settings(**DB):
+        browser = Browser()
+        browser.token = back
+        assert browser.user == "", "on the way back"
     with chosen(migrate_from=DB["SESSION_ENGINE"]):
         browser, late = Browser(), Browser()
         browser.token = late.token = moved
@@ -636,10 +648,6 @@ def what_has_ended_since_does_not_move_again():
             thief = Browser()
             thief.token = key
             assert thief.user == "", "after the log-out"
-        with override_settings(**DB):
-            thief = Browser()  # it keeps the middleware of its first request
-            thief.token = moved
-            assert thief.user == "", "on the way back"
         Browser().sign_in()
         thief = Browser()
         thief.token = unmoved

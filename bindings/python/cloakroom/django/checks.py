@@ -102,6 +102,12 @@ def _cookie_problems() -> Iterator[Problem]:
             "cloakroom.E011", "Browsers drop a cookie with SameSite=None that is not Secure.",
             'Write SESSION_COOKIE_SAMESITE = "Lax".',
         )
+    given = getattr(settings, "CLOAKROOM", None)
+    if isinstance(given, dict) and given.get("migrate_from") and given.get("migrate_cookie", "sessionid") == name:
+        yield Problem(
+            "cloakroom.W016", f"The cookie {name!r} takes the place of the old one: there will be no way back.",
+            'Write SESSION_COOKIE_NAME = "__Host-cloakroom", and leave CLOAKROOM["migrate_cookie"] as it is.',
+        )
     if not settings.SESSION_COOKIE_HTTPONLY:
         yield Problem(
             "cloakroom.W012", "SESSION_COOKIE_HTTPONLY is False: scripts in a page can read the token.",
