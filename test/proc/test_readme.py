@@ -23,6 +23,8 @@ import scratch
 import tap
 
 PAGES = [scratch.ROOT / "README.md", *sorted((scratch.ROOT / "doc").glob("*.md"))]
+# What is said to Python is run by test/python/, in Pythons that have its frameworks.
+IN_PYTHON = sorted((scratch.ROOT / "doc").glob("python-*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#([^)]*))?\)")
 
@@ -46,7 +48,7 @@ def trace(script, env, folder):
 def shell_blocks_run():
     for page in PAGES:
         script = "\n".join(blocks(page, "sh"))
-        if not script:
+        if not script or page in IN_PYTHON:
             continue
         folder = scratch.folder("page")
         (folder / "var").mkdir()
