@@ -9,6 +9,9 @@ import statistics
 import bench
 
 BEGIN, END = "<!-- results: written by ./dev bench --write doc -->", "<!-- end of results -->"
+# What is measured in Python is written by itself, too: it needs what a package index has.
+PYTHON_BEGIN, PYTHON_END = ("<!-- results: written by ./dev bench python --write doc -->",
+                            "<!-- end of Python's results -->")
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 76, 190, 44, 48
 # Of a line, in light and in dark. Spelled out in each rule: not all that shows SVG knows variables.
@@ -225,15 +228,31 @@ def pictures(found):
             "bench-times.svg": by_share(found), "bench-end.svg": by_count(found)}
 
 
+def between(text, marks, lines, page):
+    """The page with `lines` between its two marks."""
+    begin, end = marks
+    if (text.count(begin), text.count(end)) != (1, 1) or text.index(begin) > text.index(end):
+        raise RuntimeError(f"{page} does not have the two marks between which results go")
+    before, after = text[:text.index(begin)], text[text.index(end) + len(end):]
+    return before + "\n".join((begin, "", *lines, "", end)) + after
+
+
+def is_python(row):
+    return row["name"].startswith("python")
+
+
 def write(found, folder):
     """All that was measured, into `folder`; what was not, stays as it is."""
+    page = folder / "performance.md"
+    text = page.read_text(encoding="utf-8")
+    in_python = [row for row in found["benches"] if is_python(row)]
+    others = [row for row in found["benches"] if not is_python(row)]
+    if others or not in_python:
+        text = between(text, (BEGIN, END), table({**found, "benches": others}), page)
+    if in_python:
+        lines = list(table({**found, "answers": {}, "figures": {}, "benches": in_python}))
+        text = between(text, (PYTHON_BEGIN, PYTHON_END), lines[:-1], page)
     for name, chart in pictures(found).items():
         if chart.lines:
             (folder / name).write_text("\n".join(chart.svg()) + "\n", encoding="utf-8")
-    page = folder / "performance.md"
-    text = page.read_text(encoding="utf-8")
-    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
-        raise RuntimeError(f"{page} does not have the two marks between which results go")
-    before, after = text[:text.index(BEGIN)], text[text.index(END) + len(END):]
-    results = "\n".join((BEGIN, "", *table(found), "", END))
-    page.write_text(before + results + after, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
