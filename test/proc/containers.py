@@ -138,7 +138,7 @@ class Container:
             tap.skip("no namespaces can be made here")
         assert self.process.poll() is None, f"{self.name} ended: {self.said()}"
         return inner[0] if inner and pathlib.Path(f"/proc/{inner[0]}/comm").read_text().strip() in (
-            "cloakroom", "workers") else None
+            "cloakroom", "workers", "python3") else None
 
     def run(self, command, text=None):
         """As `docker compose exec`: (exit status, what it said)."""
