@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What finding a session costs a Python process, by several means, on the core that it is put on.
 
-    drive_python.py URL TOKENS REDIS-SOCKET FOLDER
+    drive_python.py URL TOKENS REDIS-SOCKET FOLDER COUNT
 
-prints 0 when it is ready. For each "QUESTION SECONDS" on a line of its input it asks so long, after a
+takes COUNT sessions of each kind (all of ours for `validate_all`), and prints 0 when it is ready. For each "QUESTION SECONDS" on a line of its input it asks so long, after a
 warm-up of a quarter of that, and prints the nanoseconds of one answer. Each answer is looked at.
 """
 
@@ -23,7 +23,6 @@ from starlette.middleware.sessions import SessionMiddleware
 import cloakroom
 
 TOKEN_BYTES = 86  # with the NUL that ends it
-FEW = 1000  # of sessions of each peer: they are near the processor, as ours are
 DATA = {"user": 123456, "cart": [f"article {number}" for number in range(12)], "csrf": "x" * 32}
 
 
@@ -46,20 +45,20 @@ def through(keys, get, seconds):
     return (time.perf_counter() - begun) / count * 1e9
 
 
-def of_redis(path, value_bytes):
+def of_redis(path, count, value_bytes):
     client = redis.Redis(unix_socket_path=path)
-    keys = [f"session:{number:032x}" for number in range(FEW)]
+    keys = [f"session:{number:032x}" for number in range(count)]
     for key in keys:
         client.set(key, os.urandom(value_bytes))
     return keys, client.get
 
 
-def of_django(redis_socket, folder):
+def of_django(redis_socket, folder, count):
     settings.configure(
         INSTALLED_APPS=["django.contrib.sessions"], SECRET_KEY="x" * 50, USE_TZ=True,
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/django.db"}},
         CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-                            "OPTIONS": {"MAX_ENTRIES": 10 * FEW}},
+                            "OPTIONS": {"MAX_ENTRIES": 10 * count}},
                 "redis": {"BACKEND": "django.core.cache.backends.redis.RedisCache",
                           "LOCATION": f"unix://{redis_socket}"}})
     django.setup()
@@ -69,7 +68,7 @@ def of_django(redis_socket, folder):
 
     def made(kind):
         keys = []
-        for _ in range(FEW if kind is cached_db else 100):
+        for _ in range(count):
             session = kind.SessionStore()
             session.update(DATA)
             session.save()
@@ -93,12 +92,12 @@ def of_django(redis_socket, folder):
             "signed_cookies": (made(signed_cookies), lambda key: signed_cookies.SessionStore(key).load())}
 
 
-def of_starlette():
+def of_starlette(count):
     """What the middleware does with the cookie."""
     import base64
     middleware = SessionMiddleware(None, "x" * 50)
     cookies = [middleware.signer.sign(b64encode(json.dumps(DATA | {"n": number}).encode()))
-               for number in range(100)]
+               for number in range(count)]
 
     def load(cookie):
         return json.loads(base64.b64decode(middleware.signer.unsign(cookie, max_age=middleware.max_age)))
@@ -106,12 +105,14 @@ def of_starlette():
 
 
 def main():
-    url, tokens, redis_socket, folder = sys.argv[1:]
+    url, tokens, redis_socket, folder, count = sys.argv[1:]
+    count = int(count)
     room = cloakroom.Cloakroom.open(url)
     ours = tokens_of(tokens)
     value_bytes = len(room.validate(ours[0]).data)
-    means = {"validate": (ours, room.validate), "redis": of_redis(redis_socket, value_bytes),
-             **of_django(redis_socket, folder), "starlette": of_starlette()}
+    means = {"validate": (ours[:count], room.validate), "validate_all": (ours, room.validate),
+             "redis": of_redis(redis_socket, count, value_bytes),
+             **of_django(redis_socket, folder, count), "starlette": of_starlette(count)}
     for name, (keys, get) in means.items():
         if not all(map(get, keys)):
             raise RuntimeError(f"{name}: a session was not found")

@@ -66,6 +66,27 @@ def nothing_but_the_results_changes_when_they_are_written():
         assert around_the_results(written.read_text()) == around_the_results(PAGE.read_text())
 
 
+def what_was_measured_in_python_has_marks_of_its_own():
+    folder = scratch.folder("doc")
+    written = folder / PAGE.name
+    shutil.copy(PAGE, folder)
+    row = bench.Row("redis", "validations", "answers/s", theirs="theirs", least=100)
+
+    class Python(bench.Bench):
+        name = "python"
+    found = {"machine": bench.machine(), "answers": {}, "figures": {},
+             "benches": [bench.result(Python, row, [{"ours": 300, "theirs": 2}] * 3, False)]}
+    before = PAGE.read_text()
+    for _ in range(2):
+        charts.write(found, folder)
+        text = written.read_text()
+        assert text.count("| `python redis` |") == 1, text
+        begin, end = text.index(charts.PYTHON_BEGIN), text.index(charts.PYTHON_END)
+        assert begin < text.index("| `python redis` |") < end
+        assert text[:begin] == before[:before.index(charts.PYTHON_BEGIN)]
+        assert text[end:] == before[before.index(charts.PYTHON_END):]
+
+
 def a_page_without_its_two_marks_once_each_is_left_alone():
     folder = scratch.folder("doc")
     written = folder / PAGE.name
@@ -120,6 +141,7 @@ def a_figure_that_falls_short_or_goes_beyond_its_bound_is_seen():
 tap.main([
     results_are_written_into_the_page_with_pictures,
     nothing_but_the_results_changes_when_they_are_written,
+    what_was_measured_in_python_has_marks_of_its_own,
     a_page_without_its_two_marks_once_each_is_left_alone,
     the_page_says_nothing_twice,
     the_page_names_benchmarks_that_exist,
