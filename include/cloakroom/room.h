@@ -41,30 +41,31 @@ struct cr_options {
     size_t size;
     enum cr_mode mode;
     enum cr_cache cache;
-    size_t cache_bytes;  /* memory for the table; default 64 MiB */
-    cr_span_ms idle;     /* default of sessions made here: 30 minutes */
-    cr_span_ms absolute; /* default of sessions made here: 12 hours */
-    cr_span_ms timeout;  /* of one call; default 10 s */
-    unsigned
-        declared_workers; /* processes that will serve; 0: find out (WEB_CONCURRENCY, parent) */
-    const char *program;  /* the agent to start; default: cloakroom beside us, then in PATH */
-    const char *state;    /* directory of the agent's sockets; default: derived from the store */
-    const char *realm;    /* tokens of one realm are refused in another; default "cloakroom" */
+    size_t cache_bytes;        /* memory for the table; default 64 MiB */
+    cr_span_ms idle;           /* default of sessions made here: 30 minutes */
+    cr_span_ms absolute;       /* default of sessions made here: 12 hours */
+    cr_span_ms timeout;        /* of one call; default 10 s */
+    unsigned declared_workers; /* processes that will serve; 0: find out (command line of the
+                                  server, environment, processes that were started with this one) */
+    const char *program;       /* the agent to start; default: cloakroom beside us, then in PATH */
+    const char *state; /* directory of the agent's sockets; default: derived from the store */
+    const char *realm; /* tokens of one realm are refused in another; default "cloakroom" */
 };
 
 CR_API void cr_options_init(struct cr_options *options);
 
 /*
- * Waits until the agent has answered, at most options.timeout: some milliseconds where one runs,
- * tenths of a second where it must be started, 1.22 s where one has just died. There is no form for
- * event loops: open before they run, or on a thread. In direct mode it reads the store, and waits
- * for nothing else.
- *
  * Open `url`: sqlite:///PATH, memory:, table:NAME (the application's own table, see table.h), or
  * cloakroom:///PATH/app.sock for an agent that runs as a service (needs no credentials).
  * `options` and `out_error` may be NULL. Writes *out_room only with CR_OK; the caller closes it.
  * CR_E_REFUSED with what was seen, what would go wrong and how to fix it, when the set-up is
  * unsafe.
+ *
+ * Waits until the agent has answered, at most options.timeout: some milliseconds where one runs,
+ * tenths of a second where it must be started, 1.22 s where one has just died. In direct mode a
+ * worker of a server waits until it is 0.3 s old, where nobody said how many there are, and, at
+ * most options.timeout, for the worker that it replaces. There is no form for event loops: open
+ * before they run, or on a thread.
  */
 CR_API CR_MUST_CHECK enum cr_status cr_open(const char *url, const struct cr_options *options,
                                             struct cr_room **out_room, struct cr_error *out_error);

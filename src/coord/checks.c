@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +20,17 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "coord/family.h"
 
 #define ARGUMENTS_BYTES_MAX 8192
 #define ANCESTORS_MAX 3
 #define WORKERS_MAX 10000
-#define PYTHON_CHILD "--multiprocessing-fork"
+#define LAUNCHER_ARGUMENTS_MAX 4
+#define TOGETHER_MS 2000 /* workers of one server start within this */
+#define SETTLE_LOOK_MS 20
+#define SETTLE_MS                                                                                  \
+    300 /* when a process is this old, the others that it is started with are there                \
+         */
 
 /* ---- servers that we know */
 
@@ -99,21 +106,55 @@ static unsigned arguments_count(const char *name, const char *from, const char *
     return found;
 }
 
-/* The server that runs: its program, or what an interpreter was given (`python3 -m uvicorn`). */
+static const struct server *server_named(const char *name)
+{
+    for (size_t i = 0; i < SERVER_COUNT; i++)
+        if (strcmp(servers[i].name, name) == 0)
+            return &servers[i];
+    return NULL;
+}
+
+/* What Python was given to run: the module after -m, or the script. NULL: neither. */
+static const char *python_program(const char *arguments, const char *end)
+{
+    const char *at = argument_after(arguments, end);
+    while (at != NULL && at[0] == '-') {
+        if (at[1] == 'c')
+            return NULL;
+        if (at[1] == 'm')
+            return at[2] != '\0' ? at + 2 : argument_after(at, end);
+        if ((at[1] == 'X' || at[1] == 'W') && at[2] == '\0')
+            at = argument_after(at, end); /* its value */
+        at = at != NULL ? argument_after(at, end) : NULL;
+    }
+    return at;
+}
+
+/* The server that runs: its program, or what an interpreter or a launcher was given (`python3 -m
+ * uvicorn`, `uv run uvicorn`). */
 static const struct server *arguments_server(const char *arguments, const char *end,
                                              const char **out_at)
 {
-    int position = 0;
-    for (const char *at = arguments; at != NULL && position < 4; at = argument_after(at, end)) {
-        for (size_t i = 0; i < SERVER_COUNT; i++) {
-            if (strcmp(base_name(at), servers[i].name) == 0) {
-                *out_at = at;
-                return &servers[i];
-            }
-        }
-        position++;
+    const char *at = arguments;
+    if (strncmp(base_name(arguments), "python", 6) == 0) {
+        *out_at = python_program(arguments, end);
+        return *out_at != NULL ? server_named(base_name(*out_at)) : NULL;
+    }
+    for (int i = 0; at != NULL && i < LAUNCHER_ARGUMENTS_MAX; i++) {
+        *out_at = at;
+        const struct server *server = server_named(base_name(at));
+        if (server != NULL)
+            return server;
+        at = argument_after(at, end);
     }
     return NULL;
+}
+
+/* Gunicorn can name its processes, and then nothing else is left of the command line. */
+static bool is_titled(const char *arguments)
+{
+    static const char title[] = "gunicorn: ";
+    return strncmp(arguments, title, sizeof title - 1) == 0;
 }
 
 static void arguments_join(char *out, size_t capacity, const char *arguments, const char *end)
@@ -125,6 +166,8 @@ static void arguments_join(char *out, size_t capacity, const char *arguments, co
             break;
         length += (size_t)added;
     }
+    while (length > 0 && out[length - 1] == ' ')
+        out[--length] = '\0'; /* a title that was set is filled up */
     char copy[CR_CHECK_COMMAND_CHARS_MAX + 1];
     cr_label_copy(copy, sizeof copy, out, strlen(out)); /* control bytes do not reach a terminal */
     snprintf(out, capacity, "%s", copy);
@@ -135,11 +178,13 @@ bool cr_check_command_read(struct cr_check_facts *facts, const char *arguments, 
     if (count == 0 || arguments[count - 1] != '\0')
         return false;
     const char *at = NULL;
-    const struct server *server = arguments_server(arguments, arguments + count, &at);
+    const struct server *server = is_titled(arguments)
+                                      ? server_named("gunicorn")
+                                      : arguments_server(arguments, arguments + count, &at);
     if (server == NULL)
         return false;
     facts->server = server->name;
-    facts->command_workers = arguments_count(server->name, at, arguments + count);
+    facts->command_workers = at != NULL ? arguments_count(server->name, at, arguments + count) : 0;
     arguments_join(facts->command, sizeof facts->command, arguments, arguments + count);
     return true;
 }
@@ -153,6 +198,8 @@ static unsigned declared_count(const struct cr_check_facts *facts)
         return facts->declared_workers;
     if (facts->command_workers > 0)
         return facts->command_workers;
+    if (facts->siblings > 0)
+        return facts->siblings + 1;
     return facts->environment_workers;
 }
 
@@ -169,6 +216,13 @@ static void seen_write(const struct cr_check_facts *facts, char *out, size_t cap
     else if (facts->command_workers > 0)
         snprintf(out, capacity, "pid %ld is `%.200s`; this is pid %ld", facts->command_pid,
                  facts->command, facts->pid);
+    else if (facts->siblings > 0)
+        snprintf(out, capacity,
+                 "pid %ld%s%.120s%s started %u processes at once, among them pid %ld; this is pid "
+                 "%ld",
+                 facts->parent, facts->command[0] != '\0' ? " (" : "", facts->command,
+                 facts->command[0] != '\0' ? ")" : "", facts->siblings + 1, facts->sibling,
+                 facts->pid);
     else
         snprintf(out, capacity, "%s says %u in the environment; this is pid %ld of parent %ld",
                  facts->environment_name, facts->environment_workers, facts->pid, facts->parent);
@@ -214,6 +268,8 @@ static void fix_write(const struct cr_check_facts *facts, char *out, size_t capa
         snprintf(one, sizeof one, "end pid %ld first, and start one process only", facts->other);
     else if (line != NULL)
         snprintf(one, sizeof one, "start one process: `%s ... %s`", facts->server, line);
+    else if (facts->siblings > 0)
+        snprintf(one, sizeof one, "start one process (workers = 1)");
     else
         snprintf(one, sizeof one, "start one process: WEB_CONCURRENCY=1");
     snprintf(out, capacity,
@@ -250,7 +306,9 @@ enum cr_status cr_check_processes(const struct cr_check_facts *facts, struct cr_
              facts->store_is_private           ? "the sessions"
              : facts->cache == CR_CACHE_MEMORY ? "the session cache"
                                                : "the store",
-             facts->other > 0 ? "another process has it too" : "several processes are declared",
+             facts->other > 0                            ? "another process has it too"
+             : count == facts->siblings + 1 && count > 1 ? "several processes serve"
+                                                         : "several processes are declared",
              seen, harm, fix,
              facts->other > 0
                  ? "Override: none, as there is one owner of a store."
@@ -260,48 +318,8 @@ enum cr_status cr_check_processes(const struct cr_check_facts *facts, struct cr_
 
 /* ---- gathering */
 
-/* Up to `capacity` - 1 bytes of a small file, ended with a NUL. 0 when it cannot be read. */
-static size_t file_read(const char *path, char *out, size_t capacity)
+static unsigned gunicorn_arguments_count(const char *text)
 {
-    size_t length = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t got;
-    while (length < capacity - 1 && (got = read(fd, out + length, capacity - 1 - length)) > 0)
-        length += (size_t)got;
-    close(fd);
-    out[length] = '\0';
-    return length;
-}
-
-static size_t process_arguments(long pid, char *out, size_t capacity)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%ld/cmdline", pid);
-    size_t length = file_read(path, out, capacity);
-    if (length > 0 && out[length - 1] != '\0')
-        length++; /* a title that was set, or a line that was cut: end it */
-    return length;
-}
-
-/* 0: it has none, or cannot be seen. */
-static long process_parent(long pid)
-{
-    char path[64];
-    char text[512];
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    if (file_read(path, text, sizeof text) == 0)
-        return 0;
-    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
-    if (after == NULL || strlen(after) < 5)
-        return 0;
-    return strtol(after + 4, NULL, 10); /* ") S 4711" */
-}
-
-static unsigned gunicorn_environment(void)
-{
-    const char *text = getenv("GUNICORN_CMD_ARGS");
     char arguments[1024] = "";
     if (text == NULL || strlen(text) + 1 > sizeof arguments)
         return 0;
@@ -311,31 +329,101 @@ static unsigned gunicorn_environment(void)
     return arguments_count("gunicorn", arguments, arguments + count);
 }
 
+/* What the server at hand reads, the most particular first; with a server that we do not know, all
+ * of it. */
+static void environment_read(struct cr_check_facts *facts)
+{
+    static const struct {
+        const char *name;
+        const char *server; /* NULL: any */
+        unsigned (*count)(const char *);
+    } variables[] = {
+        {"GUNICORN_CMD_ARGS", "gunicorn", gunicorn_arguments_count},
+        {"UVICORN_WORKERS", "uvicorn", number_of},
+        {"GRANIAN_WORKERS", "granian", number_of},
+        {"WEB_CONCURRENCY", NULL, number_of},
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
+        const char *server = variables[i].server;
+        facts->environment_name = variables[i].name;
+        facts->environment_workers = 0;
+        if (server == NULL || facts->server == NULL || strcmp(server, facts->server) == 0)
+            facts->environment_workers = variables[i].count(getenv(variables[i].name));
+        if (facts->environment_workers > 0)
+            break;
+    }
+}
+
+/* The first that is found counts; but a forked worker is named after its master, if that is found.
+ */
+static bool command_above(struct cr_check_facts *facts, const char *found, const char *arguments,
+                          size_t count)
+{
+    struct cr_check_facts above = {0};
+    if (!cr_check_command_read(&above, arguments, count) ||
+        (found != NULL && strcmp(found, above.server) != 0))
+        return false;
+    return cr_check_command_read(facts, arguments, count);
+}
+
 enum cr_status cr_check_facts_gather(struct cr_check_facts *facts)
 {
     char *arguments = malloc(ARGUMENTS_BYTES_MAX);
+    struct cr_process process;
     if (arguments == NULL)
         return CR_E_NO_MEMORY;
     facts->pid = (long)getpid();
     facts->parent = (long)getppid();
-    facts->environment_name = "WEB_CONCURRENCY";
-    facts->environment_workers = number_of(getenv(facts->environment_name));
-    if (facts->environment_workers == 0) {
-        facts->environment_name = "GUNICORN_CMD_ARGS";
-        facts->environment_workers = gunicorn_environment();
-    }
-    /* Ourselves too: a forked worker has its master's command line. */
+    facts->server = NULL;
+    /* Ourselves too, as a server may serve by itself. */
     long pid = facts->pid;
     for (int i = 0; i <= ANCESTORS_MAX && pid > 0; i++) {
-        size_t count = process_arguments(pid, arguments, ARGUMENTS_BYTES_MAX);
-        if (cr_check_command_read(facts, arguments, count)) {
-            facts->command_pid = pid;
+        size_t count = cr_process_arguments(pid, arguments, ARGUMENTS_BYTES_MAX);
+        const char *found = facts->server;
+        if (found != NULL && pid != facts->parent)
             break;
-        }
-        pid = process_parent(pid);
+        if (command_above(facts, found, arguments, count))
+            facts->command_pid = pid;
+        pid = cr_process_read(pid, &process) ? process.parent : 0;
     }
+    environment_read(facts);
     free(arguments);
     return CR_OK;
+}
+
+/* Whether this is a process that a server starts to serve, and not the server. */
+static bool is_worker(const struct cr_check_facts *facts)
+{
+    char *arguments = malloc(ARGUMENTS_BYTES_MAX);
+    struct cr_check_facts above = {0};
+    if (arguments == NULL)
+        return false;
+    size_t count = cr_process_arguments(facts->pid, arguments, ARGUMENTS_BYTES_MAX);
+    bool is_one = cr_family_is_spawned(arguments, count);
+    if (!is_one) {
+        count = cr_process_arguments(facts->parent, arguments, ARGUMENTS_BYTES_MAX);
+        is_one = cr_check_command_read(&above, arguments, count);
+    }
+    free(arguments);
+    return is_one;
+}
+
+void cr_check_facts_siblings(struct cr_check_facts *facts)
+{
+    struct cr_clock *clock = cr_clock_system();
+    struct cr_process self;
+    if (facts->declared_workers > 0 || facts->command_workers > 0 || !is_worker(facts) ||
+        !cr_process_read(facts->pid, &self))
+        return;
+    /* Who has seen enough stays all the same: the others are to see it, too. */
+    for (;;) {
+        unsigned count = cr_family_count(TOGETHER_MS, &facts->sibling);
+        if (count > facts->siblings)
+            facts->siblings = count;
+        if (cr_boot_between(self.started, cr_clock_boot(clock)) > SETTLE_MS)
+            return;
+        (void)poll(NULL, 0, SETTLE_LOOK_MS);
+    }
 }
 
 void cr_check_facts_other(struct cr_check_facts *facts, long pid)
@@ -343,7 +431,7 @@ void cr_check_facts_other(struct cr_check_facts *facts, long pid)
     char arguments[1024];
     facts->other = pid;
     facts->other_command[0] = '\0';
-    size_t count = process_arguments(pid, arguments, sizeof arguments);
+    size_t count = cr_process_arguments(pid, arguments, sizeof arguments);
     if (count > 0)
         arguments_join(facts->other_command, sizeof facts->other_command, arguments,
                        arguments + count);
@@ -376,9 +464,9 @@ static off_t group_offset(void)
     static const unsigned char key[crypto_shorthash_KEYBYTES] = "cloakroom group";
     if (group == NULL)
         return 0;
-    size_t count = process_arguments((long)getpid(), group->arguments, sizeof group->arguments);
+    size_t count = cr_process_arguments((long)getpid(), group->arguments, sizeof group->arguments);
     /* Python tells each of its children the number of a pipe, so no two have the same arguments. */
-    if (memmem(group->arguments, count, PYTHON_CHILD, sizeof PYTHON_CHILD) != NULL)
+    if (cr_family_is_spawned(group->arguments, count))
         memset(group->arguments, 0, sizeof group->arguments);
     group->parent = (long)getppid();
     crypto_shorthash(hash, (const unsigned char *)group, sizeof *group, key);

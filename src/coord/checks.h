@@ -26,6 +26,9 @@ struct cr_check_facts {
     char command[CR_CHECK_COMMAND_CHARS_MAX + 1]; /* that command line; "": no server known to us */
     const char *server;                           /* its name ("gunicorn"); NULL: none */
     long command_pid;
+    /* Workers of the same server, started together with this one; asked for separately. */
+    unsigned siblings;
+    long sibling; /* one of them */
 
     /* Another process that has the same thing open. 0: none. */
     long other;
@@ -35,6 +38,12 @@ struct cr_check_facts {
 /* Looks at the environment and /proc; keeps the fields of whoever opens. CR_OK also where /proc
  * cannot be read: what cannot be seen is not held against anybody. */
 CR_MUST_CHECK enum cr_status cr_check_facts_gather(struct cr_check_facts *facts);
+
+/* Looks for other workers of the same server beside this process, where nobody said how many there
+ * are: a configuration file, or workers=4 in a program, stand in no command line. A process that
+ * has only just been started waits until it is 0.3 s old, so that also the first sees the others.
+ */
+void cr_check_facts_siblings(struct cr_check_facts *facts);
 
 /* The process `pid`, as another that has the same thing open. */
 void cr_check_facts_other(struct cr_check_facts *facts, long pid);

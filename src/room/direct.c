@@ -10,6 +10,7 @@
 #include "room/internal.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "base/assert.h"
 #include "base/random.h"
 #include "coord/checks.h"
+#include "coord/family.h"
 #include "service/service.h"
 #include "store/store.h"
 
@@ -27,6 +29,7 @@
 #define ABSOLUTE_MS_DEFAULT (12LL * 3600 * 1000)
 #define LEASE_MS 5000
 #define POLL_MS 1000
+#define PREDECESSOR_LOOK_MS 20
 
 struct room_direct {
     struct cr_loop *loop;
@@ -36,6 +39,7 @@ struct room_direct {
     struct cr_leases *leases;
     struct cr_service *service;
     struct cr_client *client;
+    cr_boot_ns wait_until; /* for a predecessor */
     int alone_fd; /* says that this process is the only one; -1: there is another lock for that */
 };
 
@@ -59,6 +63,16 @@ static long holder_named(const struct cr_error *error)
     return at != NULL ? strtol(at + sizeof before - 1, NULL, 10) : 0;
 }
 
+/* A server that replaces its worker starts the next one while the last is still going: that one is
+ * waited for, as long as a call may take. Another program's process is not. False: no longer. */
+static bool predecessor_wait(const struct cr_room *room, long holder)
+{
+    if (cr_clock_boot(room->clock) >= room->direct->wait_until || !cr_family_has(holder))
+        return false;
+    (void)poll(NULL, 0, PREDECESSOR_LOOK_MS);
+    return true;
+}
+
 /* Seen from what is asked for and what else runs: is this process going to stay alone? */
 static enum cr_status direct_check(struct cr_room *room, const struct cr_options *options,
                                    struct cr_check_facts *facts, struct cr_error *error)
@@ -69,13 +83,19 @@ static enum cr_status direct_check(struct cr_room *room, const struct cr_options
     facts->store_is_exclusive = url_begins(room, "sqlite:");
     facts->declared_workers = options != NULL ? options->declared_workers : 0;
     enum cr_status st = cr_check_facts_gather(facts);
-    if (st == CR_OK && facts->store_is_private)
-        st = cr_check_alone_take(&room->direct->alone_fd, &holder);
-    if (st == CR_BUSY) {
-        cr_check_facts_other(facts, holder);
-        st = CR_OK;
-    }
-    return st == CR_OK ? cr_check_processes(facts, error) : st;
+    if (st == CR_OK)
+        cr_check_facts_siblings(facts);
+    if (st == CR_OK)
+        st = cr_check_processes(facts, error);
+    if (st != CR_OK || !facts->store_is_private)
+        return st;
+    while ((st = cr_check_alone_take(&room->direct->alone_fd, &holder)) == CR_BUSY &&
+           predecessor_wait(room, holder))
+        ;
+    if (st != CR_BUSY)
+        return st;
+    cr_check_facts_other(facts, holder);
+    return cr_check_processes(facts, error);
 }
 
 static enum cr_status direct_store(struct cr_room *room, struct cr_check_facts *facts,
@@ -83,8 +103,11 @@ static enum cr_status direct_store(struct cr_room *room, struct cr_check_facts *
 {
     struct cr_store_env env;
     enum cr_status st = cr_store_env_system(&env);
-    if (st == CR_OK)
-        st = cr_store_open(room->url, &env, out_store, error);
+    if (st != CR_OK)
+        return st;
+    while ((st = cr_store_open(room->url, &env, out_store, error)) == CR_BUSY &&
+           predecessor_wait(room, holder_named(error)))
+        ;
     if (st != CR_BUSY)
         return st;
     long holder = holder_named(error);
@@ -179,6 +202,7 @@ enum cr_status cr_direct_open(struct cr_room *room, struct cr_store *store,
         goto out;
     }
     room->direct->alone_fd = -1;
+    room->direct->wait_until = cr_boot_add(cr_clock_boot(room->clock), room->timeout);
     /* The hello's; nobody else has the room yet. */
     (void)atomic_fetch_add_explicit(&room->numbers, 1, memory_order_relaxed);
     if (room->cache == CR_CACHE_SHARED) {

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "coord/family.h"
 #include "tap.h"
 
 /* Arguments of a command line as /proc shows them. */
@@ -64,6 +65,38 @@ static const struct {
      ARGS("vim\0-p\0a\0b\0gunicorn\0-w\0"
           "4"),
      NULL, 0},
+    {"python's own options",
+     ARGS("/usr/bin/python3.11\0-X\0dev\0-u\0-W\0error\0-m\0uvicorn\0app:app\0--workers\0"
+          "4"),
+     "uvicorn", 4},
+    {"gunicorn's worker of uvicorn",
+     ARGS("python3\0/usr/bin/gunicorn\0-k\0uvicorn.workers.UvicornWorker\0-w\0"
+          "4\0app:app"),
+     "gunicorn", 4},
+    {"gunicorn --workers=4", ARGS("gunicorn\0app:app\0--workers=4"), "gunicorn", 4},
+    {"gunicorn with a file", ARGS("gunicorn\0-c\0gunicorn.conf.py\0app:app"), "gunicorn", 0},
+    {"gunicorn's title", ARGS("gunicorn: master [app:app]"), "gunicorn", 0},
+    {"its worker's", ARGS("gunicorn: worker [app:app]"), "gunicorn", 0},
+    {"fastapi run",
+     ARGS("python\0/venv/bin/fastapi\0run\0--workers\0"
+          "4\0app.py"),
+     "fastapi", 4},
+    {"hypercorn",
+     ARGS("hypercorn\0app:app\0-w\0"
+          "3"),
+     "hypercorn", 3},
+    {"granian", ARGS("granian\0--interface\0asgi\0--workers=2\0app:app"), "granian", 2},
+    {"through uv",
+     ARGS("/usr/bin/uv\0run\0uvicorn\0app:app\0--workers\0"
+          "4"),
+     "uvicorn", 4},
+    {"threads of one process", ARGS("python3\0/usr/bin/waitress-serve\0--threads=8\0app:app"), NULL,
+     0},
+    {"a program of one's own", ARGS("python3\0serve.py\0gunicorn\0-w\0two"), NULL, 0},
+    {"a worker of Python's",
+     ARGS("/usr/bin/python3\0-c\0from multiprocessing.spawn import spawn_main; "
+          "spawn_main(tracker_fd=5, pipe_handle=7)\0--multiprocessing-fork"),
+     NULL, 0},
     {"empty", "", 0, NULL, 0},
     {"not ended", "gunicorn", 8, NULL, 0},
 };
@@ -77,6 +110,35 @@ static void the_workers_of_a_server_are_read_from_its_command_line(void)
         CHECK(known == (commands[i].server != NULL));
         CHECK_STR(facts.server, commands[i].server);
         CHECK_UINT(facts.command_workers, commands[i].workers);
+    }
+}
+
+static const struct {
+    const char *name;
+    const char *a;
+    size_t a_bytes;
+    const char *b;
+    size_t b_bytes;
+    bool alike;
+} families[] = {
+    {"forked", ARGS("gunicorn\0app:app"), ARGS("gunicorn\0app:app"), true},
+    {"another program", ARGS("gunicorn\0app:app"), ARGS("gunicorn\0other:app"), false},
+    {"spawned", ARGS("python3\0-c\0spawn_main(pipe_handle=7)\0--multiprocessing-fork"),
+     ARGS("python3\0-c\0spawn_main(pipe_handle=9)\0--multiprocessing-fork"), true},
+    {"what Python starts beside them",
+     ARGS("python3\0-c\0spawn_main(pipe_handle=7)\0--multiprocessing-fork"),
+     ARGS("python3\0-c\0from multiprocessing.resource_tracker import main;main(5)"), false},
+    {"named before and after", ARGS("gunicorn: master [a:b]"), ARGS("gunicorn: worker [a:b]"),
+     true},
+    {"nothing seen", "", 0, "", 0, false},
+};
+
+static void workers_of_one_server_are_told_from_its_other_children(void)
+{
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        tap_row(families[i].name);
+        CHECK(cr_family_alike(families[i].a, families[i].a_bytes, families[i].b,
+                              families[i].b_bytes) == families[i].alike);
     }
 }
 
@@ -112,6 +174,29 @@ static const struct {
      CR_E_REFUSED,
      {"Seen: pid 40 is `gunicorn -w 8 app:app`; this is pid 41.", "the other 7",
       "`gunicorn ... -w 1`", "(1) keep the processes"}},
+    {"by what was started with it",
+     {.cache = CR_CACHE_MEMORY,
+      .siblings = 3,
+      .sibling = 42,
+      .command = "gunicorn -c conf.py app:app",
+      .server = "gunicorn",
+      .environment_workers = 1,
+      .environment_name = "WEB_CONCURRENCY",
+      .pid = 41,
+      .parent = 40},
+     CR_E_REFUSED,
+     {"several processes serve",
+      "Seen: pid 40 (gunicorn -c conf.py app:app) started 4 processes at once, among them pid 42; "
+      "this is pid 41.",
+      "the other 3", "`gunicorn ... -w 1`"}},
+    {"by what was started with it, by a program of one's own",
+     {.cache = CR_CACHE_MEMORY, .siblings = 1, .sibling = 42, .pid = 41, .parent = 40},
+     CR_E_REFUSED,
+     {"Seen: pid 40 started 2 processes at once", "(workers = 1)", "declared_workers = 1", NULL}},
+    {"the declaration outweighs what was started with it",
+     {.cache = CR_CACHE_MEMORY, .declared_workers = 1, .siblings = 3},
+     CR_OK,
+     {NULL}},
     {"the command line outweighs the environment",
      {.cache = CR_CACHE_MEMORY,
       .command_workers = 1,
@@ -168,6 +253,12 @@ static void the_longest_facts_fit_the_message(void)
     struct cr_error error = {.size = sizeof error};
     CHECK_STATUS(cr_check_processes(&facts, &error), CR_E_REFUSED);
     CHECK(strstr(error.text, "Override") != NULL);
+    facts.command_workers = 0;
+    facts.siblings = 9999;
+    facts.sibling = 4194304;
+    CHECK_STATUS(cr_check_processes(&facts, &error), CR_E_REFUSED);
+    CHECK(strstr(error.text, "this is pid 4194304.") != NULL);
+    CHECK(strstr(error.text, "Override") != NULL);
 }
 
 /* Runs `child` in a forked process and answers its exit status. */
@@ -191,6 +282,10 @@ static int child_with_environment(void)
     setenv("GUNICORN_CMD_ARGS", "--bind :80 -w 6", 1);
     if (cr_check_facts_gather(&facts) != CR_OK || facts.environment_workers != 6)
         return 2;
+    unsetenv("GUNICORN_CMD_ARGS");
+    setenv("UVICORN_WORKERS", "3", 1);
+    if (cr_check_facts_gather(&facts) != CR_OK || facts.environment_workers != 3)
+        return 4;
     return facts.pid == getpid() && facts.parent == getppid() ? 0 : 3;
 }
 
@@ -266,6 +361,7 @@ static void the_second_of_a_group_learns_who_is_the_first(void)
 
 static const struct tap_test tests[] = {
     TAP_TEST(the_workers_of_a_server_are_read_from_its_command_line),
+    TAP_TEST(workers_of_one_server_are_told_from_its_other_children),
     TAP_TEST(what_one_process_keeps_is_refused_to_several_with_the_reason),
     TAP_TEST(the_longest_facts_fit_the_message),
     TAP_TEST(the_environment_is_gathered),
