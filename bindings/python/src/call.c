@@ -104,6 +104,13 @@ static bool call_is_done(const struct crpy_call *call)
     return call->state != CRPY_CALL_WAITED;
 }
 
+static PyObject *raise_left(const struct crpy_call *call)
+{
+    return crpy_raise(call->core->state, CR_UNAVAILABLE,
+                      "a thread of the process that this one was forked from waits for this call: "
+                      "ask again");
+}
+
 static PyObject *result_of_begun(struct crpy_call *call)
 {
     PyObject *result = NULL;
@@ -112,6 +119,10 @@ static PyObject *result_of_begun(struct crpy_call *call)
         return NULL;
     call->state = CRPY_CALL_WAITED;
     bool arrived = crpy_core_wait(call->begun);
+    if (call->state == CRPY_CALL_LEFT) {
+        crpy_core_leave(core); /* a signal's handler has forked, and this is the child */
+        return raise_left(call);
+    }
     /* If not, it is freed already. */
     struct cr_call *begun = call_end(call, arrived ? CRPY_CALL_TAKEN : CRPY_CALL_GIVEN_UP);
     if (arrived)
@@ -146,9 +157,7 @@ static PyObject *call_result(PyObject *self, PyObject *unused)
         why = "the room was closed while this call was under way";
         break;
     case CRPY_CALL_LEFT:
-        return crpy_raise(call->core->state, CR_UNAVAILABLE,
-                          "a thread of the process that this one was forked from waits for this "
-                          "call: ask again");
+        return raise_left(call);
     }
     return crpy_raise(call->core->state, CR_E_INVALID, why);
 }

@@ -61,7 +61,8 @@ static void room_close(struct crpy_core *core)
 
 void crpy_core_leave(struct crpy_core *core)
 {
-    core->inside--;
+    if (core->inside > 0) /* or it was forked meanwhile, and counts anew */
+        core->inside--;
     if (core->inside == 0 && core->closing != NULL)
         room_close(core);
 }

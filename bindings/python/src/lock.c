@@ -129,9 +129,9 @@ static PyObject *newest_finish(struct crpy_call *call, struct cr_call *begun)
 {
     uint64_t fence = 0;
     enum cr_status st;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *saved = PyEval_SaveThread();
     st = cr_lock_newest_finish(begun, &fence);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(saved);
     return st == CR_OK ? PyLong_FromUnsignedLongLong(fence)
                        : crpy_raise(call->core->state, st, NULL);
 }
@@ -146,9 +146,9 @@ PyObject *crpy_begin_fence(PyObject *self, PyObject *value)
     struct cr_room *room =
         name_take(core->state, value, &holder, &name) ? crpy_core_enter(core) : NULL;
     if (room != NULL) {
-        Py_BEGIN_ALLOW_THREADS
+        PyThreadState *saved = PyEval_SaveThread();
         st = cr_lock_newest_begin(room, name, &begun);
-        Py_END_ALLOW_THREADS
+        PyEval_RestoreThread(saved);
         call = crpy_call_begun(core, st, begun, newest_finish, NULL, 0);
     }
     Py_XDECREF(holder);
