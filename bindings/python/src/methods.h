@@ -34,7 +34,7 @@ PyObject *crpy_lookup(PyObject *self, PyObject *value);
 crpy_method crpy_begin_lookup, crpy_begin_ticket, crpy_begin_fill, crpy_begin_invalidate;
 
 /* lock.c */
-PyObject *crpy_begin_fence(PyObject *self, PyObject *name);
+PyObject *crpy_begin_fence(PyObject *self, PyObject *value);
 crpy_method crpy_begin_lock;
 
 static inline struct crpy_core *crpy_core_of(PyObject *self)
