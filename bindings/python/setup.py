@@ -20,9 +20,9 @@ why_not = runpy.run_path(str(HERE / "cloakroom" / "_system.py"))["why_not_here"]
 if why_not is not None:
     sys.exit(why_not)
 
-from setuptools import Extension, setup  # noqa: E402
-from setuptools.command.build_ext import build_ext  # noqa: E402
-from setuptools.command.sdist import sdist  # noqa: E402
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 TREE = HERE / "tree" if (HERE / "tree").is_dir() else HERE.parent.parent
 EXTENSION = pathlib.Path("bindings", "python", "_core.abi3.so")

@@ -29,15 +29,15 @@ DEBIAN = "/usr/bin/python3"
 BESIDE_LIBC = re.compile(r"linux-vdso|ld-linux|lib(c|m|pthread|dl|rt)\.so")
 
 APPLICATION = '''
-from fastapi import FastAPI, Request, Response
-from cloakroom.fastapi import CookieSettings, CurrentSession, login, setup
+from fastapi import Depends, FastAPI, Request, Response
+from cloakroom.fastapi import CookieSettings, Session, current_session, login, setup
 app = FastAPI()
 setup(app, url=URL, cookie=CookieSettings(secure=False))
 @app.post("/login")
 async def sign_in(name: str, request: Request, response: Response):
     await login(request, response, name, policy="replace")
 @app.get("/me")
-async def me(session: CurrentSession):
+async def me(session: Session = Depends(current_session)):
     return {"user": session.user}
 '''
 
@@ -148,7 +148,7 @@ def the_wheel_is_one_for_all_pythons_and_complete():
         program = archive.getinfo("cloakroom/bin/cloakroom")
     assert program.external_attr >> 16 & 0o111, "the program is none"
     package = ROOT / "bindings" / "python" / "cloakroom"
-    wanted = {f"cloakroom/{path.relative_to(package)}" for path in package.rglob("*.py*")
+    wanted = {f"cloakroom/{path.relative_to(package)}" for path in package.rglob("*")
               if path.suffix in (".py", ".pyi") or path.name == "py.typed"}
     assert wanted <= names, wanted - names
     assert "cloakroom/_core.abi3.so" in names
@@ -218,7 +218,10 @@ def ten_lines_of_fastapi_work():
             assert server.poll() is None, said()
             return ask("GET", "/me")[0] == 401
 
-        scratch.until(serves, "the server", 60)
+        try:
+            scratch.until(serves, "the server", 60)
+        except AssertionError as late:
+            raise AssertionError(said()) from late
         status, cookie, _ = ask("POST", "/login?name=alice")
         assert status == 200 and cookie.startswith("cloakroom=crs1_"), said()
         cookie = cookie.split(";")[0]
