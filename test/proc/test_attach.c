@@ -324,6 +324,36 @@ static bool loop_until_done(struct cr_room *room, const struct cr_call *call)
     return true;
 }
 
+/* What was waited for in vain is told to event loops as before. */
+static void a_call_is_waited_for_a_while_and_goes_on(void)
+{
+    struct test_agent agent;
+    struct cr_login login;
+    struct cr_session session = CR_SESSION_INIT;
+    struct cr_call *call;
+    void *context = NULL;
+    if (!agents_setup(&agent, "memory") || !agents_start(&agent, NULL))
+        return;
+    struct cr_room *room = agents_join(&agent, "app.sock");
+    if (room == NULL || !agents_login(room, "anna", &login))
+        return;
+    CHECK_INT(agents_signal(&agent, SIGSTOP), 0);
+    CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK);
+    cr_call_watch(call, &login);
+    CHECK(!cr_call_done_within(call, 0));
+    CHECK(!cr_call_done_within(call, 20));
+    CHECK_INT(agents_signal(&agent, SIGCONT), 0);
+    CHECK(loop_until_done(room, call));
+    CHECK(cr_call_done_within(call, 0));
+    CHECK(cr_room_answered(room, &context) == call && context == &login);
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    CHECK_STATUS(cr_validate_begin(room, &login.signed_token, true, &call), CR_OK);
+    CHECK(cr_call_done_within(call, 30000));
+    CHECK_STATUS(cr_validate_finish(call, &session), CR_OK);
+    cr_close(room);
+    agents_teardown(&agent);
+}
+
 /* An event loop with the descriptor of one room. */
 static int loop_create(struct cr_room *room)
 {
@@ -1102,6 +1132,7 @@ int main(int argc, char **argv)
         TAP_TEST(a_forked_child_joins_anew_and_leaves_its_parent_alone),
         TAP_TEST(an_event_loop_of_a_forked_child_works_and_its_parents_too),
         TAP_TEST(what_was_begun_before_a_fork_is_the_parents),
+        TAP_TEST(a_call_is_waited_for_a_while_and_goes_on),
         TAP_TEST(many_calls_may_be_under_way_at_once),
         TAP_TEST(many_threads_share_one_room),
         TAP_TEST(a_reply_that_another_thread_took_in_wakes_the_event_loop),
