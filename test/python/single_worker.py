@@ -2,6 +2,7 @@
 """An application that must stay alone (direct mode, its table in its own process), started by servers in
 many ways, and asked from the moment they start until they have ended."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import importlib.util
@@ -18,7 +19,10 @@ import scratch
 import tap
 
 APP = '''
+import asyncio
 import os
+import pathlib
+import time
 import cloakroom
 from cloakroom import Cloakroom
 
@@ -27,6 +31,7 @@ room = None
 
 def open_room():
     global room
+    pathlib.Path(f"opens-{os.getpid()}").touch()
     room = Cloakroom.open(os.environ["URL"], mode="direct", cache="memory")
 
 
@@ -54,11 +59,19 @@ async def app(scope, receive, send):
             room.close()
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if scope["path"] == "/slow":
+        pathlib.Path(f"busy-{os.getpid()}").touch()
+        while not pathlib.Path("go").exists():
+            await asyncio.sleep(0.01)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": answer()})
 
 
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        pathlib.Path(f"busy-{os.getpid()}").touch()
+        while not pathlib.Path("go").exists():
+            time.sleep(0.01)
     start_response("200 OK", [])
     return [answer()]
 
@@ -143,11 +156,11 @@ class Server:
                 env={**clean, "URL": url, "WHERE": where, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1",
                      "XDG_RUNTIME_DIR": str(self.folder), **environment})
 
-    def ask(self):
+    def ask(self, path="/", timeout=5):
         """The pid of the worker that answered; None where nobody did."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", path)
             reply = connection.getresponse()
             body = reply.read()
             return int(body) if reply.status == 200 else f"{reply.status} {body}"
@@ -209,13 +222,29 @@ def is_replaced(command, url, where, signal_number=signal.SIGHUP):
         for _ in range(2):
             seen.add(worker)
             if signal_number is not None:
-                server.process.send_signal(signal_number)
+                replace_while_busy(server, worker, signal_number)
             worker = scratch.until(lambda: (now := server.is_up()) not in seen and now, "the next one serves", 60)
             assert isinstance(worker, int), worker
         scratch.end(server.process)
         said = server.said()
         assert "CR-101" not in said and "Worker failed to boot" not in said, said
-        return said
+
+
+def replace_while_busy(server, worker, signal_number):
+    """The one before it has a request to finish, while the next one opens the room."""
+    go, before = server.folder / "go", set(server.folder.glob("opens-*"))
+    go.unlink(missing_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(1) as client:
+        slow = client.submit(server.ask, "/slow", 60)
+        try:
+            scratch.until((server.folder / f"busy-{worker}").exists, "it is busy")
+            server.process.send_signal(signal_number)
+            scratch.until(lambda: set(server.folder.glob("opens-*")) - before, "the next one opens it", 60)
+            time.sleep(0.3)  # in which it would have been refused
+            assert server.process.poll() is None and not slow.done(), server.said()
+        finally:
+            go.touch()
+        assert slow.result() == worker, "what was asked before is answered"
 
 
 def all_at_once(cases, ask):

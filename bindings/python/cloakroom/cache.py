@@ -485,14 +485,15 @@ class SharedSessionCache(BaseSessionCache[V]):
         self._ttl_ms = _SPAN_MS_MAX if ttl is None else _ttl_ms(ttl)
         if self._ttl_ms < 1:
             raise InvalidArgument("ttl is more than nothing", "CR_E_INVALID")
+        self._lookup = room._core.lookup
         try:
-            room._core.lookup(b"")
+            self._lookup(b"")
         except InvalidArgument as error:
             text = "the room must be one of table:NAME, as this cache is in front of your own sessions"
             raise InvalidArgument(text, "CR_E_INVALID") from error
 
     def _find(self, name: bytes) -> bytes | None:
-        found = self.room._core.lookup(name)
+        found = self._lookup(name)
         return None if found is None else found[1]
 
     def _begin(self, name: bytes) -> bytes:
@@ -512,7 +513,8 @@ class SharedSessionCache(BaseSessionCache[V]):
         self.room._core.begin_end_all(_ADMIN, None, True, None).result()
 
     async def _afind(self, name: bytes) -> bytes | None:
-        found = await self.room._waiter.wait(self.room._core.begin_lookup(name))
+        call = self.room._core.begin_lookup(name)
+        found = call.result() if call.done else await self.room._waiter.wait(call)
         return None if found is None else found[1]
 
     async def _abegin(self, name: bytes) -> bytes:
@@ -644,8 +646,11 @@ def _json_dumps(value: Any) -> bytes:
         ) from error
 
 
+_decode = json.JSONDecoder().decode
+
+
 def _json_loads(data: bytes) -> Any:
-    return json.loads(data)
+    return _decode(data.decode())
 
 
 # A forked child has its parent's entries, and will not hear of what the parent ends: it begins anew.
