@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# tap: python=newest
-# tap: timeout=120
+# tap: python=newest timeout=120
 """Session caches in front of an application's own table: one table of behaviours over the three of
 `cloakroom.cache`, over the shared one on a fake, and over a class that an application has written."""
 

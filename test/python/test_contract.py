@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# tap: python=newest
-# tap: timeout=120
+# tap: python=newest timeout=120
 """One table of behaviours, over the real Cloakroom (an agent over SQLite) and over the fake of
 `cloakroom.testing`, each in its form that waits and in the one that is awaited. What a behaviour was
 told, the texts of exceptions included, is the same in all four, so that the fake cannot drift."""

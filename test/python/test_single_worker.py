@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# tap: python
-# tap: timeout=120
+# tap: python timeout=120
 """With a table in the worker's own process, servers of several workers serve no request at all, and end;
 one worker serves, and its successor waits for it (CR-101). All ways to start them: test_single_worker_long."""
 

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# tap: python
-# tap: long
-# tap: timeout=600
+# tap: python long timeout=600
 """test_single_worker, in all ways in which an application may be started."""
 
 import itertools
