@@ -13,7 +13,6 @@ import gc
 import multiprocessing
 import multiprocessing.util
 import os
-import select
 import signal
 import sys
 import time
@@ -96,14 +95,16 @@ def predecessors_are_gone() -> bool:
 
 
 def _is_gone(pid: int, until: float) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], max(0, until - time.monotonic()))[0])
-    finally:
-        os.close(descriptor)
+    """Waited for by gunicorn, too, and so not there any more once it has ended."""
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's: it is there
+        time.sleep(0.02)
+    return False
 
 
 def leave_none_behind() -> None:
