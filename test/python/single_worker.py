@@ -44,6 +44,11 @@ if os.environ["WHERE"] == "caught":
         pass
 
 
+if os.environ["WHERE"] == "cache":
+    from cloakroom.cache import open_cache
+    cache = open_cache("memory")
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
@@ -77,7 +82,7 @@ def wsgi(environ, start_response):
 
 
 def answer():
-    if room is None:
+    if room is None:  # caught, or a cache
         return b"%d" % os.getpid()
     login = room.login("alice", policy="keep")
     assert room.validate(login.signed_token).user == "alice"
@@ -201,7 +206,8 @@ def refused(command, url, where, **environment):
         assert status is not None, f"it is still there:\n{said}"
         assert answers and set(answers) == {None}, f"it answered: {set(answers)}\n{said}"
         assert "CR-101 refused" in said, f"it does not say why:\n{said}"
-        for word in ("Fix: (1) keep the processes", 'mode="auto"', "workers=1"):
+        cache = ('open_cache("shared")', "(60 s)", "InMemorySessionCache()")
+        for word in ("Fix: (1) keep the processes", *(cache if where == "cache" else ('mode="auto"', "workers=1"))):
             assert word in said, f"no {word!r}:\n{said}"
         assert "CR_MODE" not in said and "cr_options" not in said, f"that is C:\n{said}"
         return status

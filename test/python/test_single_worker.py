@@ -30,6 +30,7 @@ def several_workers_serve_no_request_at_all():
         case("uvicorn --workers 4", uvicorn("--workers", "4"), "sqlite", "import"),
         case("uvicorn.run(workers=4)", script(4), "memory:", "lifespan"),
         case("gunicorn -w 4", gunicorn("-w", "4"), "sqlite", "import"),
+        case("gunicorn -w 4, a cache", gunicorn("-w", "4"), "", "cache"),
         case("gunicorn -w 4, uvicorn's workers", gunicorn_uvicorn("-w", "4"), "memory:", "lifespan"),
     ], refused))
 
@@ -38,6 +39,7 @@ def one_worker_serves():
     all_at_once([
         case("uvicorn --workers 1", uvicorn("--workers", "1"), "sqlite", "import"),
         case("gunicorn -w 1", gunicorn("-w", "1"), "memory:", "import"),
+        case("gunicorn -w 1, a cache", gunicorn("-w", "1"), "", "cache"),
     ], serves)
 
 

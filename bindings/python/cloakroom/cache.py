@@ -42,6 +42,7 @@ import itertools
 import json
 import math
 import os
+import re
 import secrets
 import threading
 import time
@@ -79,6 +80,7 @@ Loaded = tuple[str, V, Span]
 
 _SPAN_MS_MAX = 366 * 24 * 3600 * 1000
 _TICKETS_MAX = 128
+_TTL = 60  # seconds, where each worker has its own
 _ADMIN = 4  # CR_REASON_ADMIN
 
 
@@ -357,7 +359,7 @@ class InMemorySessionCache(BaseSessionCache[V]):
     def __init__(
         self,
         *,
-        ttl: Span = 60,
+        ttl: Span = _TTL,
         size: int = 65536,
         dumps: Callable[[V], bytes] | None = None,
         loads: Callable[[bytes], V] | None = None,
@@ -575,21 +577,40 @@ def open_cache(
         room = Cloakroom.open(f"table:{name}", program=program, state=state)
         return SharedSessionCache(room, ttl=ttl, dumps=dumps, loads=loads)
     if kind == "memory":
-        cache = InMemorySessionCache(ttl=60 if ttl is None else ttl, dumps=dumps, loads=loads)
-        cache._room = _alone(name)
+        ttl = _TTL if ttl is None else ttl
+        alone = _alone(name, ttl)
+        cache = InMemorySessionCache(ttl=ttl, dumps=dumps, loads=loads)
+        cache._room = alone
         return cache
     if kind == "none":
         return NoOpSessionCache(dumps=dumps, loads=loads)
     raise InvalidArgument(f"kind={kind!r}: one of 'shared', 'memory', 'none'", "CR_E_INVALID")
 
 
-def _alone(name: str) -> Cloakroom:
+def _alone(name: str, ttl: Span) -> Cloakroom:
     """Refuses to be one of several workers. What it returns is to be kept for as long as that matters."""
     try:
         return Cloakroom.open(f"table:{name}", mode="direct", cache="memory", cache_bytes=1 << 20)
     except Refused as error:
-        text = f"{error}\nHere: open_cache('shared') keeps the processes."
-        raise Refused(text, error.status) from None
+        raise Refused(_of_the_cache(str(error), ttl), error.status) from None
+
+
+def _of_the_cache(text: str, ttl: Span) -> str:
+    """A room's refusal, said of a cache: what was seen is the same, what to do is not."""
+    why, seen, one = (
+        found.group(1) if (found := re.search(pattern, text, re.MULTILINE)) is not None else ""
+        for pattern in (r"^CR-101 .*, but (.*)\.$", r"^Seen: (.*)$", r"\(2\) (.*)$")
+    )
+    if not (why and seen and one):
+        return text  # of something else
+    return (
+        f"CR-101 refused: open_cache(\"memory\") keeps the session cache in one process, but {why}.\n"
+        f"Seen: {seen}\n"
+        "Would happen: each process keeps a cache of its own, and a session that one of them ended goes on"
+        f" being accepted by the others, until its time-to-live is over there ({_ttl_ms(ttl) / 1000:g} s).\n"
+        f"Fix: (1) keep the processes: open_cache(\"shared\"), one table for all of them; or (2) {one}\n"
+        "Override (if this really is the only process): InMemorySessionCache(), which does not look."
+    )
 
 
 # Tickets.
