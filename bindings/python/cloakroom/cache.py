@@ -468,8 +468,9 @@ class SharedSessionCache(BaseSessionCache[V]):
 
     What one worker puts in is a hit in all, in their own memory; what one has invalidated none believes
     any more when the call returns. Without the agent there is nothing to find and nothing to keep, which
-    is safe; only an invalidation must arrive: it raises `Later` (mostly `Unavailable`) where it cannot, and
-    is to be tried again. One host only: workers on several hosts want `Cloakroom` itself, over a store of its own.
+    is safe; only an invalidation must arrive: it raises `Later` (mostly `Unavailable`) where it cannot,
+    and is to be tried again. One host only: workers on several hosts want `Cloakroom` itself, over a
+    store of its own.
 
     `ttl` caps the life of every entry; None: what `set` says.
     """
@@ -606,8 +607,9 @@ def _of_the_cache(text: str, ttl: Span) -> str:
     return (
         f"CR-101 refused: open_cache(\"memory\") keeps the session cache in one process, but {why}.\n"
         f"Seen: {seen}\n"
-        "Would happen: each process keeps a cache of its own, and a session that one of them ended goes on"
-        f" being accepted by the others, until its time-to-live is over there ({_ttl_ms(ttl) / 1000:g} s).\n"
+        "Would happen: each process keeps a cache of its own, and a session that one of them ended goes"
+        " on being accepted by the others, until its time-to-live is over there"
+        f" ({_ttl_ms(ttl) / 1000:g} s).\n"
         f"Fix: (1) keep the processes: open_cache(\"shared\"), one table for all of them; or (2) {one}\n"
         "Override (if this really is the only process): InMemorySessionCache(), which does not look."
     )
