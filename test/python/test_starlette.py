@@ -491,6 +491,31 @@ def a_server_never_blocks_its_loop_and_keeps_its_promises():
         assert "Application startup complete" in log
 
 
+def what_cannot_be_opened_ends_the_server_at_its_start():
+    desk = Desk()
+    for url, options, words in (("nonsense", (), "the URL must be"), ("memory:", ("--workers", "2"), "CR-101")):
+        with Server(desk, *options, url=url) as server:
+            scratch.until(lambda s=server: s.process.poll() is not None, "its end", 60)
+            log = server.log.read_text()
+            assert words in log and "startup complete" not in log, log
+            assert server.process.returncode != 0 or options, f"{url}: {server.process.returncode}"
+
+
+def an_agent_that_comes_later_is_waited_for_request_by_request():
+    desk = Desk()
+    with Server(desk, url=str(desk.state / "app.sock")) as server:
+        server.ready()
+        status, headers, _ = server.get("/look", "cloakroom=" + FORGED)
+        assert status == 503 and headers["retry-after"] == "1", headers
+        desk.start()
+        try:
+            answer = scratch.until(lambda: (lambda a: a[0] == 200 and a)(server.get("/look", "cloakroom=" + FORGED)),
+                                   "the room")
+            assert json.loads(answer[2])["data"] == {}
+        finally:
+            desk.stop()
+
+
 def select_ready(connection):
     import select
     return bool(select.select([connection.sock], [], [], 0)[0])
@@ -607,6 +632,8 @@ tap.main([
     live_sessions_of_starlettes_cookies_go_on,
     an_old_place_that_fails_is_no_log_out,
     a_server_never_blocks_its_loop_and_keeps_its_promises,
+    what_cannot_be_opened_ends_the_server_at_its_start,
+    an_agent_that_comes_later_is_waited_for_request_by_request,
     the_ten_lines_run_with_four_workers,
     the_page_does_what_it_says,
     no_token_was_ever_logged,

@@ -169,7 +169,7 @@ def _open_at_startup(app: FastAPI, holder: RoomHolder) -> None:
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
-        await holder.get()
+        await holder.start()
         try:
             async with inner(app) as state:
                 yield state

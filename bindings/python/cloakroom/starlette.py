@@ -23,6 +23,7 @@ import base64
 import json
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,17 +73,29 @@ class RoomHolder:
             raise InvalidArgument("give room= or url=, one of both", "CR_E_INVALID")
         self.room = room
         self._url = url
-        self._opening: asyncio.Lock | None = None
+        self._opening: asyncio.Task[Cloakroom] | None = None
 
     async def get(self) -> Cloakroom:
+        """All that ask while it is being opened are answered by that one try."""
         if self.room is None:
-            if self._opening is None:
-                self._opening = asyncio.Lock()
-            async with self._opening:
-                if self.room is None:
-                    assert self._url is not None
-                    self.room = await asyncio.to_thread(Cloakroom.open, self._url)
+            opening = self._opening
+            here = asyncio.get_running_loop()
+            if opening is None or opening.done() or opening.get_loop() is not here:
+                self._opening = opening = here.create_task(self._open())
+            return await asyncio.shield(opening)
         return self.room
+
+    async def _open(self) -> Cloakroom:
+        assert self._url is not None
+        self.room = room = await asyncio.to_thread(Cloakroom.open, self._url)
+        return room
+
+    async def start(self) -> None:
+        """When the application starts. What cannot be asked yet is asked again by those who need it."""
+        try:
+            await self.get()
+        except Later as error:
+            _log.warning("not yet: %s", error)
 
     def close(self) -> None:
         """At the end of an application's life. One that was given is its giver's to close."""
@@ -270,7 +283,13 @@ class SessionMiddleware:
         async def receive_and_open() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.holder.get()
+                try:
+                    await self.holder.start()
+                except BaseException as error:
+                    # Else a server takes it for an application that knows no start, and serves it.
+                    text = "".join(traceback.format_exception(error))
+                    await send({"type": "lifespan.startup.failed", "message": text})
+                    raise
             return message
 
         async def send_and_close(message: Message) -> None:
