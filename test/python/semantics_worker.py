@@ -11,7 +11,7 @@ import sys
 from datetime import datetime, timezone
 
 from cloakroom import Cloakroom, Session, Unavailable
-from cloakroom._migrate import OldSession, OldSessions
+from cloakroom._migrate import OldSession, OldSessions, end_one
 from cloakroom._state import SessionState, StateSettings
 from cloakroom._steps import arun, run
 
@@ -121,6 +121,9 @@ class Worker:
 
     def close_user(self, user):
         OldPlace("old").close_user(self.room, user)
+
+    def end_one(self, user, session_id):
+        return self.carry_out(end_one(user, session_id, "device"))
 
     def fail(self, name):
         """The next call of this name finds no store."""

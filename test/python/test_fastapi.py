@@ -435,7 +435,7 @@ def the_page_does_what_it_says():
             assert browser.delete("/devices/crp_x").status_code == 404
             assert browser.delete("/devices").status_code == 200
             assert browser.get("/me").status_code == 200
-            assert browser.delete(f"/devices/{device['id']}").json() == {"ended": device["id"]}
+            assert browser.delete(f"/devices/{device['id']}").status_code == 200
             assert browser.get("/me").status_code == 401
             browser.post("/login?name=alice")
             assert browser.post("/password").status_code == 200

@@ -363,6 +363,12 @@ def an_old_session_is_moved_once_and_never_comes_again(a, b):
         assert seen["id"] is None and not seen["issued"], seen
     for other in (token, *(other["token"] for other in others)):
         assert within(a, other) is None
+    # And from the list of devices it is one, however many came of it.
+    cookie = f"kim|cart={time.time()}"
+    somebody(b, "kim")
+    found = [a.begin("x", old=cookie)["id"], b.begin("x", old=cookie)["id"]]
+    assert b.end_one("kim", found[0]) is True and len(a.sessions_of("kim")) == 1
+    assert a.begin("x", old=cookie)["id"] is None and a.end_one("kim", found[1]) is False
     # So it is after an end by others, with our cookie or without.
     cookie = f"kim|cart={time.time()}"
     token = a.begin("x", old=cookie)["token"]

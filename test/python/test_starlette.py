@@ -581,7 +581,7 @@ def the_page_does_what_it_says():
             assert [browser.get("/").json() for _ in range(2)] == [{"visits": 1}, {"visits": 2}]
     routes = [Route("/login", page["sign_in"], methods=["POST"]), Route("/logout", page["sign_out"]),
               Route("/me", page["me"]), Route("/devices", page["devices"]),
-              Route("/devices/{id}/end", page["end_device"]), Route("/password", page["change_password"])]
+              Route("/devices/{id}/end", page["end"]), Route("/password", page["change_password"])]
     for middleware in (page["sessions"], page["cut_over"]):
         browser, other = (Direct(client(Starlette(routes=routes, middleware=[middleware]))) for _ in range(2))
         assert browser.get("/me").headers["location"] == "/login"
@@ -592,7 +592,7 @@ def the_page_does_what_it_says():
         assert other.get("/me").json() == {"user": "alice"}
         here = other.get("/devices").json()
         assert [row["here"] for row in here] == [True] and here[0]["address"] == "testclient"
-        assert other.get(f"/devices/{here[0]['id']}/end").json() == {"ended": 1}
+        assert other.get(f"/devices/{here[0]['id']}/end").json() == {"ended": True}
         other.post("/login", data={"name": "alice", "password": "secret"})
         assert other.get("/me").json() == {"user": "alice"}
         assert other.get("/password").status_code == 303 and other.get("/me").status_code == 303

@@ -23,12 +23,12 @@ from datetime import datetime
 from typing import Any
 
 from ._core import Session
-from ._room import Cloakroom, Lock
+from ._room import Cloakroom, Lock, Reason
 from ._steps import Steps, arun, ask, hold, list_sessions, run
 from ._values import Login
 from .errors import CloakroomError, Later, Unavailable
 
-__all__ = ["OldSession", "OldSessions", "close_old_steps", "mark_of", "move", "twins"]
+__all__ = ["OldSession", "OldSessions", "close_old_steps", "end_one", "mark_of", "move", "twins"]
 
 # Seconds that one request of a page waits for the others.
 _WAIT = 5.0
@@ -142,6 +142,19 @@ def twins(session: Session) -> Steps[list[Session]]:
     listed = yield from list_sessions(session.user)
     mark = next((_mark_in(one) for one in listed if one.id == session.id), None)
     return [one for one in listed if _mark_in(one) == mark] if mark is not None else []
+
+
+def end_one(user: str, session_id: str, reason: Reason) -> Steps[bool]:
+    """End a session of this user, and what came of the same old one. False: it is none of them."""
+    listed = yield from list_sessions(user)
+    one = next((session for session in listed if session.id == session_id), None)
+    if one is None:
+        return False
+    mark = _mark_in(one)
+    for session in listed:
+        if session.id == session_id or (mark is not None and _mark_in(session) == mark):
+            yield from ask(Cloakroom.end, session, reason=reason)
+    return True
 
 
 # Something that happened once has happened for as long as the store lives: a lock of its name was taken.

@@ -51,6 +51,7 @@ from .starlette import (
     SessionMiddleware,
     StarletteCookies,
     cookie_lines,
+    end_device,
     session_of,
     state_of,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "StarletteCookies",
     "current_room",
     "current_session",
+    "end_device",
     "login",
     "logout",
     "optional_session",

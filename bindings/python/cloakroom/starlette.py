@@ -33,7 +33,7 @@ from starlette.requests import HTTPConnection
 
 from ._cookie import CookieSettings, deletion, parse
 from ._core import Session
-from ._migrate import OldSession, OldSessions
+from ._migrate import OldSession, OldSessions, end_one
 from ._refusal import REFUSED, refusal, retry_after
 from ._room import Cloakroom, Reason, Span
 from ._state import OnConflict, OnEnded, Policy, SessionState, StateSettings
@@ -52,6 +52,7 @@ __all__ = [
     "RetryLater",
     "SessionMiddleware",
     "StarletteCookies",
+    "end_device",
     "login",
     "logout",
     "session_of",
@@ -499,6 +500,15 @@ async def login(
 async def logout(connection: HTTPConnection, *, reason: Reason = "logout") -> None:
     """End the session in every worker of every host; the response takes the cookie away."""
     await session_of(connection).logout(reason=reason)
+
+
+async def end_device(room: Cloakroom, user: str, session_id: str, *, reason: Reason = "device") -> bool:
+    """End a session of this user, as from the list of devices. False: it is none of this user's.
+
+    While sessions are moved here, what one page of a browser had moved at once may be several, and all
+    of them end.
+    """
+    return await arun(room, end_one(user, session_id, reason))
 
 
 class StarletteCookies(OldSessions):
