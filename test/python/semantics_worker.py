@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker process of test_semantics.py: it serves requests in the steps in which it is told to.
 
-Usage: semantics_worker.py SOCKET wait|await SECONDS, for how long a call may take. Each line of standard input is a JSON list, a name from
-`Worker` and its arguments, and is answered by a line: {"answer": ...} or {"error": class, "text": ...}.
+Usage: semantics_worker.py SOCKET wait|await SECONDS, for how long a call may take. Each line of standard
+input is a JSON list, a name from `Worker` and its arguments, and is answered by a line: {"answer": ...} or
+{"error": class, "text": ...}.
 """
 
 import asyncio

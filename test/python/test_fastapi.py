@@ -357,7 +357,7 @@ def the_room_is_opened_at_start_and_closed_at_the_end():
         else:
             raise AssertionError("it is open still")
         cookie = {"cookie": f"{NAME}={FORGED}"}
-        assert TestClient(app).get("/", headers=cookie).status_code == 401, "without a start, opened with the first request"
+        assert TestClient(app).get("/", headers=cookie).status_code == 401, "no start: opened when needed"
         assert len(rooms) == 1 + 1
 
 
