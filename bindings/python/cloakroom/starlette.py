@@ -305,7 +305,13 @@ class SessionMiddleware:
         session = RequestSession(state, self.holder)
         scope["session"] = scope[_KEY] = session
         if not state.loaded:
-            await session._load()
+            hit, room, token = None, self.holder.room, state.token
+            if room is not None and token is not None:
+                hit = room._core.validate_cached(token)
+                if hit is not None and hit.has_data:
+                    state.load_session(hit, token)  # as nearly always: nothing is awaited
+            if not state.loaded:
+                await session._load()
         await _Exchange(self, scope, session).run(self.app, receive, send)
 
 
@@ -331,7 +337,8 @@ class _Exchange:
                 except BaseException as error:
                     self.failed = error
                     raise
-            self.started = self.started or not message["type"].startswith("http.response.debug")
+            if not self.started:
+                self.started = not message["type"].startswith("http.response.debug")
             await send(message)
 
         try:
@@ -346,7 +353,7 @@ class _Exchange:
             await _refuse(cause, self.scope, send)
 
     async def _save(self) -> None:
-        if self.session._failed is None and self.state.accessed:
+        if self.session._failed is None and self.state.accessed and self.state.dirty:
             await self.session.save()
 
     def _head(self, message: Message) -> None:
