@@ -41,7 +41,8 @@ def merge(
 
     A key that one side changed, put in or deleted is as that side has it; one that both changed alike is
     as both have it. `Collision` where they differ: changed here and deleted there is different; of the
-    keys in `last_wins` it is as `mine` has it. Values are not looked into. New dictionary, old values; the order is that of `theirs`, then of `mine`.
+    keys in `last_wins` it is as `mine` has it. Values are not looked into. New dictionary, old values; the
+    order is that of `theirs`, then of `mine`.
     """
 
     def equal(a: Any, b: Any) -> bool:
