@@ -456,12 +456,16 @@ def nobody_is_logged_out_who_had_flask_session_in_redis():
 def an_old_place_that_cannot_be_read_is_503():
     class Broken(SessionInterface):
         def open_session(self, app, request):
-            raise OSError("the disk is gone")
+            raise OSError(f"the disk of {request.cookies['session']} is gone")
 
     app = flask_site.make(ROOM, migrate_from=FlaskSessions(Broken(), user="user_id"))
-    browser = Browser(app, {"session": "x"})
-    assert browser.ask("/show").status_code == 503 and browser.cookies == {"session": "x"}
+    key = "k" * 43
+    browser = Browser(app, {"session": key})
+    before = len(SAID.lines)
+    assert browser.ask("/show").status_code == 503 and browser.cookies == {"session": key}
     assert browser.ask("/plain").status_code == 200
+    said = "\n".join(SAID.lines[before:])
+    assert "OSError" in said and key not in said, said
 
 
 # Under gunicorn, with two workers and a real agent.

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,10 +113,11 @@ def _look(old: OldSessions, cookies: Mapping[str, str]) -> Steps[OldSession | No
     try:
         found: OldSession | None = yield _Look(old, cookies)
     except Exception as error:
-        raise Unavailable(
-            f"the old sessions of {type(old).__name__} cannot be read: {type(error).__name__}: {error}",
-            "CR_UNAVAILABLE",
-        ) from error
+        text = f"the old sessions of {type(old).__name__} cannot be read: {type(error).__name__}"
+        # Some stores say in their errors what was asked for: the key, which is a secret.
+        if cookies[old.cookie][:16] in "".join(traceback.format_exception(error)):
+            raise Unavailable(text, "CR_UNAVAILABLE") from None
+        raise Unavailable(f"{text}: {error}", "CR_UNAVAILABLE") from error
     return found
 
 
