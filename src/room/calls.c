@@ -125,19 +125,27 @@ static void answered_remove(struct cr_call *call)
     call->queued = false;
 }
 
-void cr_call_answer(struct cr_call *call, enum cr_status status)
+static void call_settle(struct cr_call *call, enum cr_status status)
 {
     call_unlink(call);
     call->status = status;
     call->done = true;
-    if (call->detached)
-        cr_call_free(call);
-    else if (call->waited)
+    if (call->waited)
         pthread_cond_broadcast(&call->room->page->changed);
     else if (call->watched)
         answered_append(call);
     else
         cr_room_notice(call->room);
+}
+
+void cr_call_answer(struct cr_call *call, enum cr_status status)
+{
+    if (!call->detached) {
+        call_settle(call, status);
+        return;
+    }
+    call_unlink(call);
+    cr_call_free(call);
 }
 
 enum cr_status cr_call_submit(struct cr_call *call, bool waited, cr_span_ms extra,
@@ -167,14 +175,14 @@ enum cr_status cr_call_submit(struct cr_call *call, bool waited, cr_span_ms extr
     out_append(call);
     call_link(call);
     if (call->settled) {
-        cr_call_answer(call, CR_OK);
+        call_settle(call, CR_OK);
     } else if (room->is_direct) {
         cr_call_sent(call);
         cr_direct_send(room, call);
     } else {
         cr_link_advance(room, now);
         if (call->connection != 0 && call->connection != cr_link_connection(room))
-            cr_call_answer(call, CR_OK);
+            call_settle(call, CR_OK);
         cr_link_flush(room);
     }
     if (!call->done && !waited)
