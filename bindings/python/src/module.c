@@ -37,7 +37,7 @@ static bool imports_take(struct crpy_state *state)
         CRPY_ERROR_LIST(ERROR_NAME)
 #undef ERROR_NAME
     };
-    PyObject *datetime, *timezone;
+    PyObject *datetime, *zone;
     for (size_t i = 0; i < CRPY_ERROR_COUNT; i++)
         if (!import_from("cloakroom.errors", errors[i], &state->errors[i]))
             return false;
@@ -45,10 +45,10 @@ static bool imports_take(struct crpy_state *state)
         return false;
     state->from_timestamp = PyObject_GetAttrString(datetime, "fromtimestamp");
     Py_DECREF(datetime);
-    if (state->from_timestamp == NULL || !import_from("datetime", "timezone", &timezone))
+    if (state->from_timestamp == NULL || !import_from("datetime", "timezone", &zone))
         return false;
-    state->utc = PyObject_GetAttrString(timezone, "utc");
-    Py_DECREF(timezone);
+    state->utc = PyObject_GetAttrString(zone, "utc");
+    Py_DECREF(zone);
     return state->utc != NULL && import_from("json", "loads", &state->json_loads);
 }
 
