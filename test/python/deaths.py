@@ -214,4 +214,6 @@ def under_uvicorn():
     if tuple(map(int, uvicorn.__version__.split(".")[:2])) < (0, 30):
         # It does not look after its workers: the others go on, and nobody replaces the one that died.
         return run(UVICORN, a_worker_is_killed_for_good, the_agent_is_killed)
+    # It gives a restart up where a new worker is not ready within 5 seconds: not on a busy machine.
+    UVICORN.extend(["--timeout-worker-healthcheck", "60"])
     return run(UVICORN, a_worker_is_killed, the_agent_is_killed, the_server_restarts_its_workers)
