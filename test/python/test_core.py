@@ -347,6 +347,7 @@ def a_room_that_cannot_be_opened_says_why():
             ("sqlite://relative.db", {}, InvalidArgument, ("URL",)),
             (home / "absent.sock", {}, Unavailable, ("no agent listens", "absent.sock")),
             (home / "plain", {}, CloakroomError, ("plain",)),
+            (home / "b\udcffse.sock", {}, Unavailable, ("no agent listens", "se.sock")),
             ("cloakroom:///" + "x" * 200, {}, InvalidArgument, ("path", "characters")),
             (OtherAgent(other_version).path, {}, OtherVersion, ("version",)),
             (OtherAgent(0, greets=False).path, {"timeout": 1}, CloakroomError, ()),

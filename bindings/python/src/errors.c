@@ -2,6 +2,9 @@
 #include "errors.h"
 
 #include <stdarg.h>
+#include <string.h>
+
+#include "convert.h"
 
 /* A log-in says no bound; it is that of an engine's lease (5 s) and a part more. */
 #define LOGIN_BOUND_MS 6100
@@ -117,8 +120,10 @@ PyObject *crpy_raise(const struct crpy_state *state, enum cr_status status, cons
         return PyErr_NoMemory();
     if (status == CR_PENDING || status == CR_E_UNKNOWN_OUTCOME)
         return crpy_raise_open(state, status, NULL);
-    return raise_text(state, error_of(status), status,
-                      PyUnicode_FromString(text != NULL ? text : text_of(status)));
+    if (text == NULL)
+        text = text_of(status);
+    /* It may name a file, and be cut. */
+    return raise_text(state, error_of(status), status, crpy_text_object(text, strlen(text)));
 }
 
 PyObject *crpy_raise_open(const struct crpy_state *state, enum cr_status status,
