@@ -63,8 +63,14 @@ static struct crpy_call *call_begun(struct crpy_core *core, enum cr_status statu
         crpy_raise(core->state, status, NULL);
         return NULL;
     }
-    /* Another thread may have closed the room since. */
-    return crpy_core_room(core) != NULL ? call_make(core, CRPY_CALL_BEGUN) : NULL;
+    struct crpy_call *call = call_make(core, CRPY_CALL_GIVEN_UP);
+    /* Another thread may have closed the room since, or what was collected while the call was made:
+     * asked last, as whoever closes it ends the calls that are in its list. */
+    if (call != NULL && crpy_core_room(core) == NULL) {
+        Py_DECREF((PyObject *)call);
+        return NULL;
+    }
+    return call;
 }
 
 PyObject *crpy_call_begun(struct crpy_core *core, enum cr_status status, struct cr_call *begun,
@@ -72,6 +78,7 @@ PyObject *crpy_call_begun(struct crpy_core *core, enum cr_status status, struct 
 {
     struct crpy_call *call = call_begun(core, status);
     if (call != NULL) {
+        call->state = CRPY_CALL_BEGUN;
         call->begun = begun;
         call->finish = finish;
         call->given = Py_XNewRef(given);

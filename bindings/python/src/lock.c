@@ -95,11 +95,16 @@ static PyObject *lock_finish(struct crpy_call *call, struct cr_call *begun)
     PyThreadState *saved = PyEval_SaveThread();
     st = cr_lock_take_finish(begun, &taken);
     PyEval_RestoreThread(saved);
-    if (st == CR_OK)
-        return crpy_lock_new(call->core, taken);
-    return crpy_raise(call->core->state, st,
-                      st == CR_BUSY ? "another holds this lock: try again later, or wait longer"
-                                    : NULL);
+    if (st != CR_OK)
+        return crpy_raise(call->core->state, st,
+                          st == CR_BUSY ? "another holds this lock: try again later, or wait longer"
+                                        : NULL);
+    /* Closed by another thread, which has given back what was there: a lock ends with its room. */
+    if (crpy_core_room(call->core) == NULL) {
+        cr_lock_give(taken);
+        return NULL;
+    }
+    return crpy_lock_new(call->core, taken);
 }
 
 PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t count)
