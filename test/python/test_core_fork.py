@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pathlib
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -21,6 +22,8 @@ import scratch
 import tap
 
 from cloakroom import Busy, Cloakroom, InvalidArgument, LockLost, Refused, Unavailable
+
+TOKEN = "crs1_" + "A" * 80  # of nobody
 
 # Python warns of forks beside threads, and that is what is tested here.
 warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
@@ -148,6 +151,45 @@ def what_was_under_way_stays_with_the_parent():
         lock.give()
 
 
+def a_signal_s_handler_may_fork_and_close_in_the_child():
+    class Leave(BaseException):
+        pass
+
+    def ring(*_):
+        children.append(os.fork())
+        if children[-1] != 0:
+            os.kill(desk.agent.pid, signal.SIGCONT)
+            return
+        room.close()
+        if leaves:
+            raise Leave
+
+    def outcome(call):
+        try:
+            return call()
+        except BaseException as error:
+            return error
+
+    children = []
+    kept = signal.signal(signal.SIGALRM, ring)
+    try:
+        for leaves in (True, False):
+            for number in range(2):
+                with a_room() as (desk, room):
+                    token = room.login("alice", policy="replace").signed_token
+                    asks = (lambda: room.validate_strict(token), lambda: room.validate(TOKEN))
+                    with stopped(desk):
+                        signal.setitimer(signal.ITIMER_REAL, 0.05)
+                        seen = outcome(asks[number])
+                    if children[-1] == 0:
+                        os._exit(0 if isinstance(seen, Leave if leaves else Unavailable) else 1)
+                    finish(children[-1])
+                    assert seen is None if number else seen.user == "alice", seen
+                    assert room.validate_strict(token).user == "alice"
+    finally:
+        signal.signal(signal.SIGALRM, kept)
+
+
 def threads_that_call_all_the_time_do_not_harm_a_child():
     with a_room() as (_, room):
         token = room.login("alice", policy="replace").signed_token
@@ -257,6 +299,7 @@ if __name__ == "__main__":
         what_a_child_ends_the_parent_refuses_and_the_other_way,
         a_grandchild_is_served_too,
         what_was_under_way_stays_with_the_parent,
+        a_signal_s_handler_may_fork_and_close_in_the_child,
         threads_that_call_all_the_time_do_not_harm_a_child,
         loops_of_parent_and_child_are_their_own,
         multiprocessing_forks_and_spawns,

@@ -125,10 +125,10 @@ static PyObject *result_of_begun(struct crpy_call *call)
     if (crpy_core_enter(core) == NULL)
         return NULL;
     call->state = CRPY_CALL_WAITED;
-    bool arrived = crpy_core_wait(call->begun);
+    bool arrived = crpy_core_wait(core, call->begun);
     if (call->state == CRPY_CALL_LEFT) {
         crpy_core_leave(core); /* a signal's handler has forked, and this is the child */
-        return raise_left(call);
+        return arrived ? raise_left(call) : NULL;
     }
     /* If not, it is freed already. */
     struct cr_call *begun = call_end(call, arrived ? CRPY_CALL_TAKEN : CRPY_CALL_GIVEN_UP);

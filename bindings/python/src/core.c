@@ -18,7 +18,7 @@
 static void core_forked(struct crpy_core *core, pid_t pid)
 {
     core->pid = pid;
-    core->inside = 0;
+    core->inside = core->handling;
     crpy_calls_forked(core);
 }
 
@@ -67,7 +67,7 @@ void crpy_core_leave(struct crpy_core *core)
         room_close(core);
 }
 
-bool crpy_core_wait(struct cr_call *begun)
+bool crpy_core_wait(struct crpy_core *core, struct cr_call *begun)
 {
     bool is_done;
     for (;;) {
@@ -76,7 +76,10 @@ bool crpy_core_wait(struct cr_call *begun)
         PyEval_RestoreThread(saved);
         if (is_done)
             return true;
-        if (PyErr_CheckSignals() != 0) {
+        core->handling++;
+        bool is_raised = PyErr_CheckSignals() != 0;
+        core->handling--;
+        if (is_raised) {
             cr_call_cancel(begun);
             return false;
         }
@@ -175,6 +178,7 @@ static PyObject *core_make(PyTypeObject *type, struct cr_room *room)
     core->calls = NULL;
     core->locks = NULL;
     core->inside = 0;
+    core->handling = 0;
     core->pid = getpid();
     return (PyObject *)core;
 }

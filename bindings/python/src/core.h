@@ -25,8 +25,10 @@ struct crpy_core {
     struct cr_room *closing;                      /* closed by the last thread that leaves */
     struct crpy_call *calls;                      /* not answered yet, as far as Python knows */
     struct crpy_lock *locks;
-    size_t inside; /* threads in the library without the interpreter's lock */
-    pid_t pid;     /* of the process that all of this is about */
+    size_t inside;   /* threads in the library without the interpreter's lock */
+    size_t handling; /* of those, who run handlers of signals meanwhile: one that forks is in the
+                        child, too */
+    pid_t pid;       /* of the process that all of this is about */
 };
 
 extern PyType_Spec crpy_core_spec;
@@ -41,6 +43,6 @@ struct cr_room *crpy_core_room(struct crpy_core *core);
 
 /* Wait for a call that was begun, inside. False, with an exception: a signal's handler raised, and
  * the call has been given up. */
-bool crpy_core_wait(struct cr_call *begun);
+bool crpy_core_wait(struct crpy_core *core, struct cr_call *begun);
 
 #endif

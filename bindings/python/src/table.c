@@ -90,7 +90,7 @@ static PyObject *lookup_ask(struct crpy_core *core, struct cr_room *room, const 
     st = cr_lookup_begin(room, key->bytes, key->count, &begun);
     PyEval_RestoreThread(saved);
     if (st == CR_OK) {
-        if (!crpy_core_wait(begun))
+        if (!crpy_core_wait(core, begun))
             return NULL;
         saved = PyEval_SaveThread();
         st = cr_lookup_finish(begun, &value);

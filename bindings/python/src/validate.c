@@ -33,7 +33,7 @@ static PyObject *session_whole(struct crpy_core *core, struct cr_room *room,
     st = cr_data_read_begin(room, &session->id, &begun);
     PyEval_RestoreThread(saved);
     if (st == CR_OK) {
-        if (!crpy_core_wait(begun))
+        if (!crpy_core_wait(core, begun))
             goto out;
         saved = PyEval_SaveThread();
         st = cr_data_read_finish(begun, data, CR_DATA_BYTES_MAX, &bytes, &session->version);
@@ -63,7 +63,7 @@ static PyObject *validate_ask(struct crpy_core *core, struct cr_room *room,
     st = cr_validate_begin(room, token, false, &begun);
     PyEval_RestoreThread(saved);
     if (st == CR_OK) {
-        if (!crpy_core_wait(begun))
+        if (!crpy_core_wait(core, begun))
             return NULL;
         saved = PyEval_SaveThread();
         st = cr_validate_finish(begun, &session);
