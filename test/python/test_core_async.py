@@ -277,6 +277,40 @@ def a_room_that_is_closed_ends_the_waiting():
             assert not thread.is_alive() and not failures, failures
 
 
+def a_room_that_another_thread_replaces_is_not_taken_for_its_successor():
+    async def main(desk, room, token):
+        with stopped(desk):
+            waiting = asyncio.create_task(room.acreate())
+            await ticks(2)
+            descriptor = room._core.fileno()
+        opened = []
+
+        def replace():
+            room.close()
+            opened.append(open_room(desk))
+
+        # The loop is busy meanwhile.
+        thread = threading.Thread(target=replace)
+        thread.start()
+        thread.join(SOON)
+        with opened[0] as successor:
+            assert successor._core.fileno() == descriptor, "the number was to be another's"
+            assert (await successor.avalidate_strict(token)).user == "alice"
+            for _ in range(2):
+                await ticks(1)
+                assert (await successor.avalidate_strict(token)).user == "alice"
+            try:
+                await waiting
+            except InvalidArgument as error:
+                assert "closed" in str(error), error
+            assert is_idle(room) and is_idle(successor)
+
+    with a_room() as (desk, room):
+        before = len(os.listdir("/proc/self/fd"))
+        run(main(desk, room, room.login("alice", policy="replace").signed_token))
+        assert len(os.listdir("/proc/self/fd")) < before, "descriptors are left"
+
+
 def loops_come_and_go():
     with a_room() as (_, room):
         token = room.login("alice", policy="replace").signed_token
@@ -316,6 +350,7 @@ tap.main([
     a_time_limit_ends_the_waiting_only,
     an_agent_that_is_killed_is_waited_for_and_its_successor_answers,
     a_room_that_is_closed_ends_the_waiting,
+    a_room_that_another_thread_replaces_is_not_taken_for_its_successor,
     loops_come_and_go,
     direct_mode_can_be_awaited_too,
 ])

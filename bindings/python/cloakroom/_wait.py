@@ -8,7 +8,6 @@ says so to the loop whose call it answers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 import weakref
@@ -25,6 +24,20 @@ __all__ = ["Waiter"]
 T = TypeVar("T")
 
 
+class _Watch:
+    """What a loop has while something is waited for in it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.count = 0
+        # A number of the loop's own: that of a room which another thread closes is another file's
+        # before the loop lets go of it.
+        self.descriptor = os.dup(descriptor)
+
+    def end(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self.descriptor)
+        os.close(self.descriptor)
+
+
 class Waiter:
     """Of one room. Safe from any thread; each call is waited for by one coroutine."""
 
@@ -32,8 +45,8 @@ class Waiter:
         self._core = core
         self._guard = threading.Lock()
         self._waiting: dict[_core.Call[Any], asyncio.Future[None]] = {}
-        self._watching: dict[asyncio.AbstractEventLoop, int] = {}
-        self._descriptor = -1
+        self._watching: dict[asyncio.AbstractEventLoop, _Watch] = {}
+        self._closed = False
         _of_this_process.add(self)
 
     async def wait(self, call: _core.Call[T]) -> T:
@@ -57,34 +70,38 @@ class Waiter:
         self, loop: asyncio.AbstractEventLoop, call: _core.Call[Any], arrived: asyncio.Future[None]
     ) -> None:
         with self._guard:
+            if self._closed:
+                self._core.close()  # not a moment later: nobody would say that the call is over
+                return
+            watch = self._watching.get(loop)
+            if watch is None:
+                watch = self._watching[loop] = _Watch(self._core.fileno())
+                loop.add_reader(watch.descriptor, self._arrive)
+            watch.count += 1
             self._waiting[call] = arrived
-            count = self._watching.get(loop, 0)
-            self._watching[loop] = count + 1
-        if count == 0:
-            # The same for the life of the room, and known after it.
-            self._descriptor = self._core.fileno()
-            loop.add_reader(self._descriptor, self._arrive)
 
     def _leave(self, loop: asyncio.AbstractEventLoop, call: _core.Call[Any]) -> None:
         with self._guard:
             if self._waiting.pop(call, None) is None:
                 return  # forgotten by a fork
-            if loop not in self._watching:
+            watch = self._watching.get(loop)
+            if watch is None:
                 return  # closed
-            self._watching[loop] -= 1
-            last = self._watching[loop] == 0
-            if last:
-                del self._watching[loop]
-        if last:
-            loop.remove_reader(self._descriptor)
+            watch.count -= 1
+            if watch.count > 0:
+                return
+            del self._watching[loop]
+        watch.end(loop)
 
     def close(self) -> None:
         """Before the room is: whoever waits goes on, and hears of it from the call."""
         with self._guard:
-            waiting, watching = list(self._waiting.values()), list(self._watching)
+            self._closed = True
+            waiting, watching = list(self._waiting.values()), list(self._watching.items())
             self._watching.clear()
-        for loop in watching:
-            _in_loop(loop, loop.remove_reader, self._descriptor)
+        for loop, watch in watching:
+            if not _in_loop(loop, watch.end, loop):
+                os.close(watch.descriptor)
         for arrived in waiting:
             _in_loop(arrived.get_loop(), _tell, arrived)
 
@@ -104,16 +121,21 @@ class Waiter:
         """In a forked child: what was waited for is the parent's."""
         self._guard = threading.Lock()
         self._waiting.clear()
+        for watch in self._watching.values():
+            os.close(watch.descriptor)
         self._watching.clear()
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
-    """Now where that is the loop that runs here, else there."""
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> bool:
+    """Now where that is the loop that runs here, else there. False: that is closed."""
     if asyncio._get_running_loop() is loop:
         call(*args)
-    else:
-        with contextlib.suppress(RuntimeError):  # closed: nobody waits there any more
-            loop.call_soon_threadsafe(call, *args)
+        return True
+    try:
+        loop.call_soon_threadsafe(call, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _tell(arrived: asyncio.Future[None]) -> None:
