@@ -522,7 +522,7 @@ def one_holder_has_a_lock(room):
         assert not again.held
         with room.lock(name, wait=1) as third:
             assert third.fence > again_fence(again, first)
-    for wrong in ("", "x" * 129, "a\0b"):
+    for wrong in ("", "x" * 129, "a\0b", "é" * 65, "a\ud800"):
         try:
             with room.lock(wrong):
                 raise AssertionError("no name")

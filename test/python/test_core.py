@@ -152,6 +152,25 @@ def a_lock_has_one_holder_and_is_lost_with_the_agent():
         raised(InvalidArgument, room.lock("x" * 129).__enter__)
 
 
+def a_lock_is_the_same_in_every_locale():
+    name = "nächtlich"
+    code = """if True:
+        import sys, cloakroom
+        with cloakroom.Cloakroom.open(sys.argv[1]) as room:
+            assert room.newest_fence("n\\xe4chtlich") == int(sys.argv[2])
+            try:
+                room.lock("n\\xe4chtlich").__enter__()
+            except cloakroom.Busy:
+                print("held")
+    """
+    with a_room() as (desk, room), room.lock(name) as held:
+        env = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C",
+               "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        done = subprocess.run([sys.executable, "-c", code, desk.state / "app.sock", str(held.fence)], env=env,
+                              capture_output=True, text=True, timeout=SOON, check=False)
+        assert done.stdout == "held\n", f"{done.returncode} {done.stdout} {done.stderr}"
+
+
 def a_table_of_the_application_s_own_is_filled_and_emptied():
     desk = Desk("table:own")
     with desk, open_room(desk) as room:
@@ -815,6 +834,7 @@ tap.main([
     data_that_the_table_does_not_serve_are_there_all_the_same,
     several_tokens_are_validated_at_once,
     a_lock_has_one_holder_and_is_lost_with_the_agent,
+    a_lock_is_the_same_in_every_locale,
     a_table_of_the_application_s_own_is_filled_and_emptied,
     direct_mode_needs_no_agent,
     the_module_has_what_its_stub_says,

@@ -972,10 +972,10 @@ def _utf8_bytes(text: str) -> int:
 def _lock_name_check(name: str) -> None:
     if not isinstance(name, str):
         _wrong_type("name", "a str", name)
-    if "\0" in name or _utf8_bytes(name) == 0 < len(name):
-        _invalid("name: not with NUL characters or lone surrogates")
-    if not 1 <= _utf8_bytes(name) <= _LOCK_NAME_BYTES_MAX:
-        _invalid(f"name: 1 to {_LOCK_NAME_BYTES_MAX} bytes")
+    if "\0" in name or not 1 <= _utf8_bytes(name) <= _LOCK_NAME_BYTES_MAX:
+        _invalid(
+            f"name: 1 to {_LOCK_NAME_BYTES_MAX} bytes in UTF-8, without NUL characters or lone surrogates"
+        )
 
 
 def _id_check(id: str) -> None:

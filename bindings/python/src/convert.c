@@ -259,6 +259,21 @@ bool crpy_label(const char *what, PyObject *value, struct crpy_label *out)
     return is_good;
 }
 
+bool crpy_text(const struct crpy_state *state, const char *what, PyObject *value, size_t bytes_max,
+               const char **out)
+{
+    size_t bytes = 0;
+    if (!PyUnicode_Check(value))
+        return wrong_type(what, "a str", value);
+    *out = utf8(value, bytes_max, &bytes);
+    if (*out != NULL && bytes > 0 && strlen(*out) == bytes)
+        return true;
+    crpy_raise_format(state, CRPY_InvalidArgument, CR_E_INVALID,
+                      "%s: 1 to %zu bytes in UTF-8, without NUL characters or lone surrogates",
+                      what, bytes_max);
+    return false;
+}
+
 static int digit_of(char c)
 {
     if (c >= '0' && c <= '9')

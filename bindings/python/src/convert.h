@@ -51,6 +51,10 @@ struct crpy_label {
 };
 bool crpy_label(const char *what, PyObject *value, struct crpy_label *out);
 
+/* A text of 1 to `bytes_max` bytes in UTF-8, whatever the locale is, and ended with a NUL. */
+bool crpy_text(const struct crpy_state *state, const char *what, PyObject *value, size_t bytes_max,
+               const char **out);
+
 /* None, or what crpy_ending_text made. */
 bool crpy_ending(const struct crpy_state *state, PyObject *value, struct cr_ending_id *out);
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lock.h"
 
-#include <string.h>
-
 #include "convert.h"
 #include "errors.h"
 #include "methods.h"
@@ -76,16 +74,10 @@ static PyObject *get_fence(PyObject *self, void *unused)
 
 /* Taking one. */
 
-static bool name_take(const struct crpy_state *state, PyObject *value, PyObject **out_holder,
-                      const char **out)
+/* Processes of other locales mean the same lock by it. */
+static bool name_take(const struct crpy_state *state, PyObject *value, const char **out)
 {
-    if (!crpy_path(state, "name", value, out_holder, out))
-        return false;
-    if (*out != NULL && strlen(*out) >= 1 && strlen(*out) <= CR_LOCK_NAME_BYTES_MAX)
-        return true;
-    crpy_raise_format(state, CRPY_InvalidArgument, CR_E_INVALID, "name: 1 to %d bytes",
-                      CR_LOCK_NAME_BYTES_MAX);
-    return false;
+    return crpy_text(state, "name", value, CR_LOCK_NAME_BYTES_MAX, out);
 }
 
 static PyObject *lock_finish(struct crpy_call *call, struct cr_call *begun)
@@ -111,23 +103,19 @@ PyObject *crpy_begin_lock(PyObject *self, PyObject *const *args, Py_ssize_t coun
 {
     struct crpy_core *core = crpy_core_of(self);
     struct cr_call *begun = NULL;
-    PyObject *holder = NULL, *call = NULL;
-    const char *name = NULL;
+    const char *name;
     long long wait;
     enum cr_status st;
-    if (!crpy_count("begin_lock", count, 2) ||
+    if (!crpy_count("begin_lock", count, 2) || !name_take(core->state, args[0], &name) ||
         !crpy_number(core->state, "wait_ms", args[1], 0, CR_SPAN_MS_MAX, &wait))
         return NULL;
-    struct cr_room *room =
-        name_take(core->state, args[0], &holder, &name) ? crpy_core_enter(core) : NULL;
-    if (room != NULL) {
-        PyThreadState *saved = PyEval_SaveThread();
-        st = cr_lock_take_begin(room, name, wait, &begun);
-        PyEval_RestoreThread(saved);
-        call = crpy_call_begun(core, st, begun, lock_finish, NULL, 0);
-    }
-    Py_XDECREF(holder);
-    return call;
+    struct cr_room *room = crpy_core_enter(core);
+    if (room == NULL)
+        return NULL;
+    PyThreadState *saved = PyEval_SaveThread();
+    st = cr_lock_take_begin(room, name, wait, &begun);
+    PyEval_RestoreThread(saved);
+    return crpy_call_begun(core, st, begun, lock_finish, NULL, 0);
 }
 
 static PyObject *newest_finish(struct crpy_call *call, struct cr_call *begun)
@@ -145,19 +133,17 @@ PyObject *crpy_begin_fence(PyObject *self, PyObject *value)
 {
     struct crpy_core *core = crpy_core_of(self);
     struct cr_call *begun = NULL;
-    PyObject *holder = NULL, *call = NULL;
-    const char *name = NULL;
+    const char *name;
     enum cr_status st;
-    struct cr_room *room =
-        name_take(core->state, value, &holder, &name) ? crpy_core_enter(core) : NULL;
-    if (room != NULL) {
-        PyThreadState *saved = PyEval_SaveThread();
-        st = cr_lock_newest_begin(room, name, &begun);
-        PyEval_RestoreThread(saved);
-        call = crpy_call_begun(core, st, begun, newest_finish, NULL, 0);
-    }
-    Py_XDECREF(holder);
-    return call;
+    if (!name_take(core->state, value, &name))
+        return NULL;
+    struct cr_room *room = crpy_core_enter(core);
+    if (room == NULL)
+        return NULL;
+    PyThreadState *saved = PyEval_SaveThread();
+    st = cr_lock_newest_begin(room, name, &begun);
+    PyEval_RestoreThread(saved);
+    return crpy_call_begun(core, st, begun, newest_finish, NULL, 0);
 }
 
 /* The type. */
