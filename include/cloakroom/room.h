@@ -92,9 +92,9 @@ CR_API void cr_close(struct cr_room *room);
  * for may still happen).
  *
  * With an agent no *_begin waits for it, or for space in its socket, and nothing here does but
- * *_finish of a call that is not done. Each takes the room's lock, which no thread keeps while it
- * waits; where no agent runs and the room may start one, whoever enters does (posix_spawn, some
- * milliseconds).
+ * cr_call_done_within, and *_finish of a call that is not done. Each takes the room's lock, which
+ * no thread keeps while it waits; where no agent runs and the room may start one, whoever enters
+ * does (posix_spawn, some milliseconds).
  *
  * In direct mode there is nobody to wait for: *_begin, cr_room_poll, cr_call_cancel, cr_lock_check
  * and cr_lock_give run the engine, and the store with its commits, in the calling thread and under
@@ -122,7 +122,8 @@ CR_API void cr_call_cancel(struct cr_call *call);
  * until there is none, as the descriptor need not become readable again for what is left. It does
  * for what other threads take in while they wait for replies of their own, and for a call that was
  * answered before it was watched. A call that is being finished, is finished or was cancelled is
- * not given out; in a forked child none is that was begun before the fork.
+ * not given out, nor one that is answered while a thread is in cr_call_done_within for it, which
+ * says so; in a forked child none is that was begun before the fork.
  *
  * Safe from any thread, and each call is given to one: with several that ask, the context says
  * whose it is. Who cancels or finishes a call on another thread than the one that asks must see to
