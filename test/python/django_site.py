@@ -59,6 +59,7 @@ from django.http import HttpResponse, JsonResponse
 from django.template import engines
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.views.decorators.cache import cache_control
 
 
 class Pickles:
@@ -100,6 +101,11 @@ def put(request):
     for key, value in request.GET.items():
         request.session[key] = value
     return HttpResponse("put")
+
+
+@cache_control(public=True, max_age=60)
+def public(request):
+    return put(request)
 
 
 def deep(request):
@@ -164,5 +170,5 @@ async def awaited(request):
 
 
 urlpatterns = [path(f"{view.__name__}/", view) for view in (
-    awaited, deep, forget, page, password, plain, put, remember, show, sign_in, sign_out)]
+    awaited, deep, forget, page, password, plain, public, put, remember, show, sign_in, sign_out)]
 application = get_wsgi_application() if "SITE_HOME" in os.environ else None

@@ -124,6 +124,14 @@ def what_is_put_in_is_there_again_and_deep_changes_too():
     assert int(cookie["max-age"]) == settings.SESSION_COOKIE_AGE
 
 
+def no_cache_keeps_a_token_for_others():
+    browser = Browser()
+    answer = browser.get("/public/?a=1")
+    assert answer.cookies and answer.headers["Cache-Control"] == "max-age=60, private", answer.headers
+    browser.get("/put/?a=1")
+    assert "Cache-Control" not in browser.get("/show/").headers, "the application's own say"
+
+
 def an_unknown_key_is_never_adopted():
     for key in (FORGED, "x" * 32, "short", "", "\x00" * 40, "ü" * 85):
         browser = Browser()
@@ -882,6 +890,7 @@ try:
     tap.main([
         nothing_is_stored_for_who_puts_nothing_in,
         what_is_put_in_is_there_again_and_deep_changes_too,
+        no_cache_keeps_a_token_for_others,
         an_unknown_key_is_never_adopted,
         a_save_never_brings_back_a_session_that_ended,
         two_requests_that_change_different_keys_lose_neither,

@@ -139,6 +139,19 @@ def the_cookie_is_the_host_s_own_over_https():
     assert "Domain" not in line
 
 
+def no_cache_keeps_a_token_for_others():
+    app = flask_site.make(ROOM)
+
+    @app.after_request
+    def cached(response):
+        response.headers["Cache-Control"] = "public, max-age=60"
+        return response
+
+    browser = Browser(app)
+    assert browser.ask("/put?a=1").headers.getlist("Cache-Control") == ["no-store"] and browser.token
+    assert browser.ask("/put?a=1").headers["Cache-Control"] == "public, max-age=60", "the application's own say"
+
+
 def permanent_decides_how_long_the_cookie_stays():
     browser = Browser()
     browser.ask("/put?a=1")
@@ -668,6 +681,7 @@ try:
         nothing_is_stored_for_who_puts_nothing_in,
         what_is_put_in_is_there_again_and_deep_changes_too,
         the_cookie_is_the_host_s_own_over_https,
+        no_cache_keeps_a_token_for_others,
         permanent_decides_how_long_the_cookie_stays,
         an_unknown_key_is_never_adopted,
         a_save_never_brings_back_a_session_that_ended,

@@ -298,7 +298,10 @@ class CloakroomSessions(SessionInterface):
         lines = self._cookies(session)
         for line in lines:
             response.headers.add("Set-Cookie", line)
-        if lines:
+        if state.issued is not None:
+            # Whatever the application says: a cache would hand the token to the next one without cookies.
+            response.headers["Cache-Control"] = "no-store"
+        elif lines:
             response.headers.setdefault("Cache-Control", "no-store")
 
     def _cookies(self, session: CloakroomSession) -> list[str]:

@@ -169,7 +169,9 @@ class RequestSession(MutableMapping[str, Any]):
     @property
     def is_new(self) -> bool:
         """None came with this request."""
-        return self._ready().is_new
+        state = self._ready()
+        state.accessed = True
+        return state.is_new
 
     async def login(
         self,
@@ -366,8 +368,12 @@ class _Exchange:
         lines = cookie_lines(state, self.middleware.cookie)
         for line in lines:
             headers.append("Set-Cookie", line)
-        # Nobody keeps a token for others, and no cache what is one person's.
-        headers.setdefault("Cache-Control", "no-store" if lines else "private, no-cache")
+        # No cache keeps what is one person's, unless the application says so; and never a token, which
+        # it would hand to the next one, whose cookies are the same: none.
+        if state.issued is not None:
+            headers["Cache-Control"] = "no-store"
+        else:
+            headers.setdefault("Cache-Control", "no-store" if lines else "private, no-cache")
 
     async def _late(self) -> None:
         """What was changed after the response had begun."""

@@ -27,7 +27,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.http import http_date
 
 from .._refusal import refusal, retry_after
@@ -136,6 +136,8 @@ def _finish(request: HttpRequest, session: SessionStore, response: HttpResponseB
         _take_away(request, response, own=not issues)
     if issues:
         _hand_out(session, response)
+        # A cache, also Django's, would hand the token to the next one whose cookies are the same.
+        patch_cache_control(response, private=True)
     if session.accessed or issues or session.flushed:
         patch_vary_headers(response, ("Cookie",))
     return response
