@@ -33,6 +33,10 @@ async def put(request):
     return JSONResponse(dict(request.session), headers=json.loads(request.query_params.get("headers", "{}")))
 
 
+async def new(request):
+    return JSONResponse(request.session.is_new)
+
+
 async def deep(request):
     request.session["cart"]["items"].append(1)
     return PlainTextResponse("put deep inside")
@@ -120,7 +124,7 @@ class InBetween(BaseHTTPMiddleware):
 def build(more=(), **settings):
     return Starlette(
         routes=[Route(f"/{name}", globals()[name]) for name in (
-            "untouched", "look", "put", "deep", "clear", "sign_in", "sign_out", "cycle", "bad", "large",
+            "untouched", "look", "put", "new", "deep", "clear", "sign_in", "sign_out", "cycle", "bad", "large",
             "refuse", "stream", "swallow")] + [WebSocketRoute("/chat", chat)],
         middleware=[Middleware(SessionMiddleware, **settings), *more],
     )

@@ -113,11 +113,17 @@ def what_is_put_in_is_there_next_time_and_the_cookie_is_as_said():
         assert response.json() == {"user": None, "data": {"cart": {"items": []}, "name": "Zoë"}, "new": False}
         assert cookie_of(response) is None, "a cookie that nobody needs"
         assert response.headers["cache-control"] == "private, no-cache"
+        response = browser.get("/new")
+        assert response.json() is False and response.headers["vary"] == "Cookie", response.headers
         browser.get("/deep")
         assert browser.get("/look").json()["data"]["cart"] == {"items": [1]}
         # The application's own say on caches stays.
         response = browser.get("/put", params={"data": "{}", "headers": json.dumps({"Cache-Control": "max-age=9"})})
         assert response.headers["cache-control"] == "max-age=9"
+        # But not where there is a token in it, which a cache would give to the next one.
+        browser.cookies.clear()
+        response = browser.get("/put", params={"data": '{"a": 1}', "headers": '{"Cache-Control": "public"}'})
+        assert cookie_of(response) and response.headers.get_list("cache-control") == ["no-store"]
         # An error is a response like others.
         assert browser.get("/refuse").status_code == 403
         assert browser.get("/look").json()["data"]["tries"] == 1
@@ -215,7 +221,12 @@ def what_others_do_meanwhile_is_merged_or_told():
     async def ended(request):
         await browser.room.aend(request.session.session)
 
-    site.hooks.update(other=other, ended=ended)
+    async def ended_and_more(request):
+        await ended(request)
+        await request.session.save()
+        request.session["more"] = 1
+
+    site.hooks.update(other=other, ended=ended, ended_and_more=ended_and_more)
 
     def change(data):
         return {**data, "theirs": 1}
@@ -240,6 +251,9 @@ def what_others_do_meanwhile_is_merged_or_told():
         assert response.status_code == 200 and cookie_of(response) is None, "another's cookie may be there by now"
         assert any("dropped" in line for line in LOG.lines[before:])
         assert browser.get("/look").json()["user"] is None
+        put(browser, a=1)
+        response = race("ended_and_more", a=4)
+        assert response.status_code == 200 and cookie_of(response) is None, "what is put in later is dropped, too"
     with served(on_conflict="raise", on_ended="raise") as browser:
         put(browser, a=1)
         assert race("other", mine=1).status_code == 409

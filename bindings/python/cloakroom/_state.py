@@ -114,7 +114,7 @@ class SessionState:
         self.was_ended = False
         """It was logged out, and its old cookie, if any, is to be taken away."""
         self.ended = False
-        """It ended under us: a save was dropped, or raised `SessionEnded`."""
+        """It ended under us: a save was dropped, or raised `SessionEnded`; so is what is put in later."""
         self.moved = False
         """It came from the old place with this request."""
         self.loaded = False
@@ -213,6 +213,12 @@ class SessionState:
     def save(self) -> Steps[None]:
         """Store what changed. `Conflict`, `SessionEnded` by the settings, `DataTooLarge`, `Later`."""
         if self._data is None or not self.dirty:
+            return
+        if self.ended:
+            # Dropped, too. A new session's cookie would take the place of a log-in's.
+            self._forget()
+            if self.settings.on_ended == "raise":
+                raise SessionEnded("the session ended while the request used it", "CR_ENDED")
             return
         if self.session is not None:
             try:
@@ -354,6 +360,7 @@ class SessionState:
         if self.session is not None:
             yield from self._end(self.session, reason)
         self._forget()
+        self.ended = False
         self.cleared = self.was_ended = self.accessed = True
 
     def _end(self, session: Session, reason: Reason) -> Steps[None]:
@@ -400,6 +407,7 @@ class SessionState:
     def _begin(self, session: Session, raw: bytes, *, refresh: bool = True) -> None:
         """`raw` is what is stored. The dictionary in hand stays the same object, as others hold it."""
         self.session = session
+        self.ended = False
         self._raw = raw
         if refresh and self._data is not None:
             new = self._loads(raw)
