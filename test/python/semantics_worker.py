@@ -88,7 +88,7 @@ class Worker:
                 try:
                     self.carry_out(state.save())
                     break
-                except Exception as error:  # others were quicker eight times: the client asks again
+                except Exception as error:  # others were quicker each time: the client asks again
                     if "times in a row" not in str(error):
                         raise
                     again += 1

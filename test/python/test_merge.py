@@ -3,6 +3,7 @@
 # tap: python=newest
 """Two requests that changed one session: what becomes of its top-level keys."""
 
+import json
 import pathlib
 import sys
 
@@ -11,6 +12,9 @@ sys.dont_write_bytecode = True
 import tap
 
 from cloakroom._merge import Collision, merge
+from cloakroom._state import SessionState, StateSettings
+from cloakroom._steps import run
+from cloakroom.testing import FakeCloakroom
 
 # base, mine, theirs, what comes of it: a dictionary, or the keys that collide.
 TABLE = [
@@ -100,4 +104,31 @@ def it_does_what_a_slow_model_does():
     assert kinds == {dict, list}, kinds
 
 
-tap.main([keys_that_one_side_changed_are_merged_and_others_collide, it_does_what_a_slow_model_does])
+class Busy(FakeCloakroom):
+    """So many others, each with a key of its own, are quicker than a save."""
+
+    others = 0
+
+    def update(self, session, **more):
+        if self.others:
+            self.others -= 1
+            data, version = self.read(session)
+            super().update(session, json={**json.loads(data), f"other {self.others}": 1}, version=version)
+        return super().update(session, **more)
+
+
+def the_requests_of_a_whole_page_lose_nothing():
+    room = Busy()
+    state = SessionState(StateSettings(), room.login("alice", policy="keep", json={}).signed_token)
+    run(room, state.load())
+    state.data["mine"] = 1
+    room.others = 20
+    run(room, state.save())
+    assert len(room.validate(state.token).json()) == 21
+
+
+tap.main([
+    keys_that_one_side_changed_are_merged_and_others_collide,
+    it_does_what_a_slow_model_does,
+    the_requests_of_a_whole_page_lose_nothing,
+])

@@ -35,8 +35,9 @@ OnConflict = Literal["merge", "raise", "last_wins"]
 OnEnded = Literal["drop", "raise"]
 Policy = Literal["replace", "keep", "keep_n"]
 
-# So many times another request may be quicker before the save gives up.
-_TRIES = 8
+# So many times another request may be quicker before the save gives up. Each time one of them has been
+# saved, so it is as many as may change one session at once.
+_TRIES = 32
 
 _log = logging.getLogger("cloakroom")
 
