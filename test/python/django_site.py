@@ -162,6 +162,15 @@ def remember(request):
     return HttpResponse("set")
 
 
+def fail(request):
+    return HttpResponse("failed", status=500)
+
+
+def greet(request):
+    """A page for errors that has the user's name at its top, as other pages have."""
+    return HttpResponse(f"failed, {request.user.get_username()}", status=500)
+
+
 async def awaited(request):
     session = request.session
     count = await session.aget("count", 0)

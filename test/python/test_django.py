@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import urllib.parse
+from unittest import mock
 from datetime import UTC, datetime, timedelta
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -439,9 +440,11 @@ def who_cannot_be_looked_up_gets_503_and_is_not_logged_out():
     person()
     browser = Browser().sign_in()
     with ROOM.unavailable():
-        for path in ("/show/", "/page/", "/plain/?between", "/put/?a=1", "/sign_out/"):
-            answer = browser.get(path)
-            assert answer.status_code == 503 and answer.headers["Retry-After"] == "1", path
+        for path, handler in ((path, handler) for path in ("/show/", "/page/", "/plain/?between", "/put/?a=1", "/sign_out/")
+                              for handler in (django_site.fail, django_site.greet)):
+            with mock.patch.object(django_site, "handler500", handler, create=True):
+                answer = browser.get(path)
+            assert answer.status_code == 503 and answer.headers["Retry-After"] == "1", (path, handler)
             assert not answer.cookies, path
         assert browser.get("/plain/").status_code == 200
     assert browser.user == "alice"

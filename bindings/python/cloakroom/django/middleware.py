@@ -56,7 +56,10 @@ class SessionMiddleware(DjangoSessionMiddleware):
         get_response = cast(Callable[[HttpRequest], HttpResponseBase], self.get_response)
         before = of_this_request.set(_session(request))
         try:
-            response = get_response(request)
+            try:
+                response = get_response(request)
+            except (Later, Conflict) as error:  # of the page for errors, which looks at the session, too
+                response = _refuse(error)
             return self.process_response(request, response)
         finally:
             of_this_request.reset(before)
@@ -72,7 +75,10 @@ class SessionMiddleware(DjangoSessionMiddleware):
                     await session.apreload()
             except Later as error:
                 return _refuse(error)
-            response = await get_response(request)
+            try:
+                response = await get_response(request)
+            except (Later, Conflict) as error:
+                response = _refuse(error)
             session = _session(request)
             if session is None:
                 return response
