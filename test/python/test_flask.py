@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 import scratch
 import tap
 from cloakroom import DataTooLarge, InvalidArgument, Unavailable
-from cloakroom.flask import CloakroomSessions, FlaskSessions, login_user, room
+from cloakroom.flask import CloakroomSessions, FlaskSessions, current_user, login_user, room
 from cloakroom.testing import FakeCloakroom
 from desk import Desk
 from flask import Flask
@@ -319,6 +319,21 @@ def who_cannot_be_looked_up_gets_503_and_is_not_logged_out():
     outage.__exit__(None, None, None)
     assert answer.status_code == 503 and answer.headers["Retry-After"] == "1", "of a save"
     assert browser.user == "alice" and browser.keys == {}
+
+
+def a_page_for_errors_that_looks_at_the_session_is_503_too():
+    app = flask_site.make(ROOM)
+
+    @app.errorhandler(404)
+    def missing(_):
+        return f"nothing here, {current_user()}", 404
+
+    browser = Browser(app).sign_in()
+    with ROOM.unavailable():
+        answer = browser.ask("/nowhere")
+        assert answer.status_code == 503 and answer.headers["Retry-After"] == "1", answer.status_code
+        assert not browser.lines
+    assert browser.ask("/nowhere").get_data(as_text=True) == "nothing here, alice"
 
 
 def what_cannot_be_stored_is_refused_by_name():
@@ -697,6 +712,7 @@ try:
         a_cycled_token_is_the_only_one,
         guards_of_views_answer_401_and_403,
         who_cannot_be_looked_up_gets_503_and_is_not_logged_out,
+        a_page_for_errors_that_looks_at_the_session_is_503_too,
         what_cannot_be_stored_is_refused_by_name,
         a_wrong_set_up_says_what_to_do,
         an_agent_may_come_later,

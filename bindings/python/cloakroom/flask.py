@@ -99,9 +99,14 @@ class CloakroomSession(SessionMixin):
         self._state = state
         self._sessions = sessions
         self._resend = False  # the cookie in the browser, with another life
+        self._failed: Later | None = None  # why it could not be had
 
     def _do(self, steps: Steps[T]) -> T:
-        return run(self._sessions.room, steps)
+        try:
+            return run(self._sessions.room, steps)
+        except Later as error:
+            self._failed = error
+            raise
 
     def _ready(self) -> SessionState:
         self.accessed = True
@@ -282,17 +287,15 @@ class CloakroomSessions(SessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         assert isinstance(session, CloakroomSession)
         state = session._state
+        if response.status_code == 500 and session._failed is not None:
+            _replace(response, session._failed)  # raised in a page for errors, and so a 500 of Flask's
         if not state.loaded:
             return  # nobody looked at it, or it could not be had
         try:
             if state.accessed:
                 session._do(state.save())
         except REFUSED as error:
-            refused = _refuse(error)
-            response.status_code = refused.status_code
-            response.headers.clear()
-            response.set_data(refused.get_data())
-            response.headers.extend(refused.headers.items())
+            _replace(response, error)
         if session.accessed or state.accessed or state.issued is not None or state.cleared:
             response.vary.add("Cookie")
         lines = self._cookies(session)
@@ -327,6 +330,14 @@ def _refuse(error: CloakroomError) -> Response:
     if isinstance(error, Later):
         response.headers["Retry-After"] = retry_after(error)
     return response
+
+
+def _replace(response: Response, error: CloakroomError) -> None:
+    refused = _refuse(error)
+    response.status_code = refused.status_code
+    response.headers.clear()
+    response.set_data(refused.get_data())
+    response.headers.extend(refused.headers.items())
 
 
 def _here() -> CloakroomSession:
