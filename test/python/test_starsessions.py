@@ -251,12 +251,24 @@ def a_log_in_gives_another_id_and_carries_out_its_policy():
     other.get("/sign_out")
     assert browser.room.validate(token) is None
     assert data_of(other) == {}
-    # Another id by starsessions' own means: a session of its own, made by us.
+
+
+def another_id_by_starsessions_own_means_is_of_the_same_session():
+    browser = served()
+    browser.get("/sign_in?user=alice")
     put(browser, a=1)
     before = browser.cookies["session"]
+    session = browser.room.validate(before).id
     browser.get("/other_id")
-    assert browser.cookies["session"].startswith("crs1_") and browser.cookies["session"] != before
-    assert data_of(browser)["a"] == 1
+    token = browser.cookies["session"]
+    assert token.startswith("crs1_") and token != before and browser.room.validate(before) is None
+    assert browser.room.validate(token).id == session and data_of(browser) == {"user": "alice", "a": 1}
+    assert b"cloakroom" not in browser.room.read(session)[0], "what is only between read and write is stored"
+    browser.get("/other_id")
+    browser.room.invalidate_by_user("alice")
+    assert data_of(browser) == {}, "it was nobody's, and went on"
+    browser.get("/other_id")  # of nothing
+    assert data_of(browser) == {}
 
 
 def a_store_that_cannot_be_asked_is_no_log_out():
@@ -396,6 +408,7 @@ tap.main([
     an_ended_session_is_not_revived,
     emptied_it_is_ended_and_the_cookie_goes,
     a_log_in_gives_another_id_and_carries_out_its_policy,
+    another_id_by_starsessions_own_means_is_of_the_same_session,
     a_store_that_cannot_be_asked_is_no_log_out,
     another_serializer_is_kept_as_it_is,
     live_sessions_of_another_store_go_on,

@@ -21,6 +21,7 @@ To starsessions all sessions are visitors'. `store.login` and `store.logout` say
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -42,7 +43,11 @@ from .starlette import RetryLater, RoomHolder
 
 __all__ = ["CloakroomStore", "OldStore", "RetryLater"]
 
+_log = logging.getLogger("cloakroom")
+
 _METADATA = "__metadata__"
+# A key in there, from read to write: the id of the session that was read. Never stored.
+_READ_AS = "cloakroom"
 _YEAR = timedelta(days=366)
 # Sessions that were read and may be written yet; what falls out is written by whoever comes last.
 _READ_MAX = 4096
@@ -101,7 +106,7 @@ class CloakroomStore(SessionStore):
         session = await room.avalidate(session_id)
         if session is not None:
             self._keep(_Read(session_id, session_id, session))
-            return session.data
+            return _marked(session)
         if self._old is None:
             return b""
         moved = await arun(room, self._move(self._old, session_id, lifetime))
@@ -111,11 +116,14 @@ class CloakroomStore(SessionStore):
         if not session.has_data:
             session = session.with_data(*await room.aread(session))
         self._keep(_Read(session_id, moved.signed_token, session))
-        return session.data
+        return _marked(session)
 
     async def write(self, session_id: str, data: bytes, lifetime: int, ttl: int) -> str:
         room = await self._holder.get()
+        data, read_as = _unmarked(data)
         read = self._found(session_id)
+        if read is None and read_as is not None and not session_id.startswith("crs1_"):
+            return await arun(room, self._regenerate(session_id, read_as, data))
         if read is None:
             # Not read by this request, or long ago.
             session = await room.avalidate(session_id)
@@ -162,6 +170,7 @@ class CloakroomStore(SessionStore):
             ),
         )
         assert state.session is not None
+        _mark(handler.metadata, state.session.id)
         handler.session_id = login.signed_token
         self._keep(_Read(handler.session_id, login.signed_token, state.session))
         return login
@@ -176,6 +185,7 @@ class CloakroomStore(SessionStore):
             session = read.session if read is not None else await room.avalidate(session_id)
             if session is not None:
                 await arun(room, self._state(session, session_id).end(reason))
+            _mark(handler.metadata, None)
         connection.session.clear()
 
     # How.
@@ -232,6 +242,23 @@ class CloakroomStore(SessionStore):
             yield from state.save()
         return read.token
 
+    def _regenerate(self, session_id: str, read_as: str, data: bytes) -> Steps[str]:
+        """`regenerate_session_id`: the same session goes on, of the same user, under another token.
+
+        A new one would be nobody's, and no end of the user's sessions would reach it.
+        """
+        read = next((one for one in reversed(self._read.values()) if one.session.id == read_as), None)
+        try:
+            if read is None:
+                raise SessionEnded(f"session {read_as}: it was read too long ago", "CR_ENDED")
+            login = yield from ask(Cloakroom.rotate, read.token, privilege=True)
+        except SessionEnded:
+            if self._settings.on_ended == "raise":
+                raise
+            _log.warning("session %s ended while a request used it: what it changed is dropped", read_as)
+            return session_id
+        return (yield from self._write(_Read(session_id, login.signed_token, read.session), data))
+
     def _only_accessed(self, was: dict[str, Any], new: dict[str, Any]) -> bool:
         a, b = was.get(_METADATA), new.get(_METADATA)
         if not isinstance(a, dict) or not isinstance(b, dict):
@@ -271,6 +298,36 @@ class OldStore(OldSessions):
         if not data:
             return None
         return OldSession(session_id.encode(), self._user(data), data)
+
+
+def _mark(metadata: Any, session_id: str | None) -> None:
+    if isinstance(metadata, dict):
+        metadata.pop(_READ_AS, None)
+        if session_id is not None:
+            metadata[_READ_AS] = session_id
+
+
+def _marked(session: Session) -> bytes:
+    """Its data, with what tells `write` which one it was, also where its id is another by then."""
+    data = _dictionary(session.data)
+    metadata = data.get(_METADATA) if data is not None else None
+    if not isinstance(metadata, dict):
+        return session.data
+    _mark(metadata, session.id)
+    try:
+        return JSON.dumps(data)
+    except ValueError:  # of a serializer that writes more than JSON
+        return session.data
+
+
+def _unmarked(data: bytes) -> tuple[bytes, str | None]:
+    """The data as it is to be stored, and the id of the session that was read."""
+    content = _dictionary(data)
+    metadata = content.get(_METADATA) if content is not None else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(_READ_AS), str):
+        return data, None
+    read_as: str = metadata.pop(_READ_AS)
+    return JSON.dumps(content), read_as
 
 
 def _dictionary(data: bytes) -> dict[str, Any] | None:
