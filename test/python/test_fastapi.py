@@ -257,8 +257,14 @@ def a_program_brings_its_token_itself():
                     assert browser.get(path, headers={"authorization": value}).json()["user"] == "alice"
             for value in (token, f"Basic {token}", "Bearer", "Bearer ", f"Bearer {token[:-1]}", "Bearer " + FORGED):
                 assert browser.get("/current", headers={"authorization": value}).status_code == 401, value
-            assert browser.post("/logout", headers={"authorization": f"Bearer {token}"}).status_code == 200
-            assert browser.room.validate(token) is None
+            # A cookie beside it is another's business: of two, it is always the token that is meant.
+            cookie = browser.room.login("bob", policy="keep").signed_token
+            both = {"authorization": f"Bearer {token}", "cookie": f"{NAME}={cookie}"}
+            for path in NEED:
+                assert browser.get(path, headers=both).json()["user"] == "alice", (settings, path)
+            assert browser.get("/current", headers={**both, "authorization": f"Bearer {FORGED}"}).status_code == 401
+            assert browser.post("/logout", headers=both).status_code == 200
+            assert browser.room.validate(token) is None and browser.room.validate(cookie) is not None
     with served() as browser:
         token = browser.room.login("alice", policy="keep").signed_token
         assert browser.get("/current", headers={"authorization": f"Bearer {token}"}).status_code == 401

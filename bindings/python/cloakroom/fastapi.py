@@ -98,6 +98,15 @@ class _Setup:
         self.settings = settings
         self._begins = cookie.name + "="
 
+    def bearer_token(self, scope: "Scope") -> str | None:
+        """The token that a program brings, where these are taken. It outweighs a cookie beside it."""
+        if self.bearer:
+            for name, value in scope["headers"]:
+                if name == b"authorization" and value[:7].lower() == b"bearer ":
+                    text: str = value[7:].decode("latin-1")
+                    return text.strip()
+        return None
+
     def token(self, scope: "Scope") -> str | None:
         """What the client brings: a bearer token, where they are taken, else the cookie."""
         found: str | None = None
@@ -264,16 +273,12 @@ class _Scheme(SecurityBase):
 
     async def find(self, connection: HTTPConnection, setup: _Setup) -> Session | None:
         kept: RequestSession | None = connection.scope.get(_KEY)
-        token: str | None
-        if kept is not None:
+        token = setup.bearer_token(connection.scope) if kept is not None else setup.token(connection.scope)
+        if kept is not None and token is None:
             session = kept.session
-            if session is not None and not self.strict:
+            if session is None or not self.strict:
                 return session
             token = kept._state.token
-            if session is None and setup.bearer:
-                token = setup.token(connection.scope)
-        else:
-            token = setup.token(connection.scope)
         if token is None:
             return None
         room = setup.holder.room
@@ -353,16 +358,13 @@ CurrentRoom = Annotated[Cloakroom, Depends(current_room)]
 
 def _state(request: HTTPConnection, setup: _Setup) -> tuple[SessionState, bool]:
     """Of this request; and whether the middleware has it, and answers for its cookie."""
-    token = setup.token(request.scope)
+    bearer = setup.bearer_token(request.scope)
     kept: RequestSession | None = request.scope.get(_KEY)
-    if kept is not None:
-        state = kept._ready()
-        # By the middleware, unless a bearer token is meant, which it does not know.
-        if state.session is not None or token is None or not setup.bearer:
-            return state, True
+    if kept is not None and bearer is None:  # which the middleware does not know
+        return kept._ready(), True
     state = state_of(request.scope, setup.cookie, setup.settings)
-    if token is not None and token != state.token:
-        state.token, state.loaded = token, False
+    if bearer is not None:
+        state.token, state.loaded = bearer, False
     return state, False
 
 
