@@ -51,6 +51,7 @@ enum cr_status cr_agent_connect(const char *path, int *out_fd)
         st = errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR ? CR_UNAVAILABLE
              : errno == EAGAIN                                            ? CR_BUSY
              : errno == EACCES || errno == EPERM                          ? CR_DENIED
+             : errno == EPROTOTYPE                                        ? CR_E_INVALID
                                                                           : CR_E_IO;
         close(fd);
     }
@@ -221,6 +222,12 @@ static enum cr_status link_connect(struct cr_room *room, int *out_fd)
             "user %ld may not open %s: it belongs to another user's agent. Let that agent "
             "share its app.sock, or run as its user",
             (long)geteuid(), link->path);
+    else if (st == CR_E_INVALID)
+        cr_room_error(
+            &link->error, st,
+            "%s is a socket, but no agent's: another program's, or the operators' one. The "
+            "agent's is app.sock",
+            link->path);
     else if (st != CR_OK)
         cr_room_error(&link->error, st, "cannot connect to %s: %s", link->path, cr_status_text(st));
     return st;
@@ -280,7 +287,7 @@ void cr_link_advance(struct cr_room *room, cr_boot_ns now)
     } else if (st == CR_UNAVAILABLE && link->may_start) {
         link_start(room);
     } else {
-        link->hopeless = st == CR_DENIED || st == CR_E_REFUSED;
+        link->hopeless = st == CR_DENIED || st == CR_E_REFUSED || st == CR_E_INVALID;
         link_later(room);
     }
 }

@@ -56,7 +56,7 @@ CR_MUST_CHECK enum cr_status cr_room_password_rules(struct cr_room *room, unsign
                                                     const char *list, struct cr_error *out_error);
 
 /* Connect to an agent's socket (close-on-exec, does not block afterwards). CR_UNAVAILABLE: nobody
- * listens. */
+ * listens. CR_E_INVALID: a socket, but of no agent. */
 CR_MUST_CHECK enum cr_status cr_agent_connect(const char *path, int *out_fd);
 
 /* The directory of the agent's sockets for a store, when nobody names another: below

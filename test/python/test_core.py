@@ -358,8 +358,9 @@ def a_room_that_cannot_be_opened_says_why():
     home = scratch.folder("wrong")
     home.chmod(0o755)
     (home / "plain").touch()
-    locked = home / "locked"
-    locked.mkdir(mode=0o700)
+    web = socket.socket(socket.AF_UNIX)  # as ops.sock is, beside app.sock
+    web.bind(str(home / "ops.sock"))
+    web.listen()
     for url, options, kind, words in (
             ("postgres://x", {}, InvalidArgument, ("URL", "sqlite:///PATH", "cloakroom:///PATH")),
             ("", {}, InvalidArgument, ("URL",)),
@@ -367,6 +368,7 @@ def a_room_that_cannot_be_opened_says_why():
             (home / "absent.sock", {}, Unavailable, ("no agent listens", "absent.sock")),
             (home / "plain", {}, CloakroomError, ("plain",)),
             (home / "b\udcffse.sock", {}, Unavailable, ("no agent listens", "se.sock")),
+            (home / "ops.sock", {}, InvalidArgument, ("ops.sock", "no agent's", "app.sock")),
             ("cloakroom:///" + "x" * 200, {}, InvalidArgument, ("path", "characters")),
             (OtherAgent(other_version).path, {}, OtherVersion, ("version",)),
             (OtherAgent(0, greets=False).path, {"timeout": 1}, CloakroomError, ()),
