@@ -101,7 +101,7 @@ class Asked:
         self.told = []
 
     def __getattr__(self, name):
-        if name in ("now", "close", "validate_many"):
+        if name in ("now", "close"):
             return getattr(self._room, name)
         if self._loop is None:
             call = getattr(self._room, name)
