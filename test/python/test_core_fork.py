@@ -191,6 +191,8 @@ def a_signal_s_handler_may_fork_and_close_in_the_child():
 
 
 def threads_that_call_all_the_time_do_not_harm_a_child():
+    if os.environ.get("CR_SANITIZED"):
+        tap.skip("a lock of the sanitizer's own malloc may be held by a thread that the child has not")
     with a_room() as (_, room):
         token = room.login("alice", policy="replace").signed_token
         ended = threading.Event()
