@@ -137,11 +137,11 @@ def a_search_that_is_out_of_memory_or_time_is_noticed():
         model_run.SECONDS.update(seconds)
 
 
-def a_model_that_spin_or_gcc_does_not_take_is_noticed():
+def a_model_that_spin_or_the_compiler_does_not_take_is_noticed():
     result = result_of(HOLDS, text="active proctype x() { nonsense }")
     assert "spin does not take" in result.wrong, result
     result = result_of(HOLDS, text="active proctype x() { c_code { nonsense } }")
-    assert "gcc does not take" in result.wrong, result
+    assert "tcc does not take" in result.wrong, result
 
 
 def a_line_that_says_nothing_is_refused():
@@ -166,5 +166,5 @@ tap.main([what_holds_and_what_fails_are_as_they_should_be, a_claim_about_all_tim
           a_mutant_that_holds_is_noticed, a_mutant_that_ends_for_another_reason_is_noticed,
           what_does_not_hold_is_noticed_with_its_trail, a_model_that_stops_is_noticed,
           a_search_that_is_not_deep_enough_is_noticed, a_search_that_is_out_of_memory_or_time_is_noticed,
-          a_model_that_spin_or_gcc_does_not_take_is_noticed, a_line_that_says_nothing_is_refused,
+          a_model_that_spin_or_the_compiler_does_not_take_is_noticed, a_line_that_says_nothing_is_refused,
           a_mutant_is_what_its_name_says_beside_a_run_that_holds])
