@@ -19,6 +19,7 @@
 #include "tap.h"
 
 #define WORKERS_MAX 16
+#define ARGUMENTS_MAX 6
 #define TEXT_MAX 1200
 
 /* --- The server and its workers: no checks here --- */
@@ -39,7 +40,8 @@ static void worker_run(int out)
     cr_options_init(&options);
     options.mode = CR_MODE_DIRECT;
     options.cache_bytes = 1 << 20;
-    options.timeout = (cr_span_ms)strtol(getenv("CR_WORKERS_TIMEOUT"), NULL, 10);
+    const char *timeout = getenv("CR_WORKERS_TIMEOUT");
+    options.timeout = timeout != NULL ? (cr_span_ms)strtol(timeout, NULL, 10) : 0;
     said.status = cr_open(getenv("CR_WORKERS_URL"), &options, &room, &error);
     if (said.status != CR_OK)
         (void)snprintf(said.text, sizeof said.text, "%.1100s", error.text);
@@ -89,9 +91,10 @@ struct server {
     int orders, answers;
 };
 
-static bool server_start(struct server *server, const char *const *arguments, const char *url,
+static bool server_start(struct server *server, const char *const *given, const char *url,
                          const char *timeout)
 {
+    char *arguments[ARGUMENTS_MAX] = {NULL};
     int in[2], out[2];
     if (!CHECK(pipe(in) == 0 && pipe(out) == 0))
         return false;
@@ -107,7 +110,9 @@ static bool server_start(struct server *server, const char *const *arguments, co
         unsetenv("GUNICORN_CMD_ARGS");
         setenv("CR_WORKERS_URL", url, 1);
         setenv("CR_WORKERS_TIMEOUT", timeout, 1);
-        execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
+        for (size_t i = 0; i + 1 < ARGUMENTS_MAX && given[i] != NULL; i++)
+            arguments[i] = strdup(given[i]);
+        execv("/proc/self/exe", arguments);
         _exit(127);
     }
     close(in[0]);
@@ -163,7 +168,7 @@ static void store_remove(void)
 
 static const struct {
     const char *name;
-    const char *arguments[6];
+    const char *arguments[ARGUMENTS_MAX];
     const char *says;
 } several[] = {
     {"declared", {"gunicorn", "-w", "3", "app:app", NULL}, "gunicorn -w 3 app:app"},
@@ -181,7 +186,7 @@ static void of_several_workers_none_is_let_in(void)
     for (size_t i = 0; i < 2 * (sizeof several / sizeof several[0]); i++) {
         size_t row = i / 2;
         struct server server;
-        struct said said;
+        struct said said = {0};
         tap_row(several[row].name);
         if (!server_start(&server, several[row].arguments,
                           i % 2 == 0 ? store_url : "memory:", "500"))
@@ -208,7 +213,7 @@ static void the_next_worker_waits_for_the_one_that_it_replaces(void)
         return;
     for (int i = 0; i < 2; i++) {
         struct server server;
-        struct said said;
+        struct said said = {0};
         const char *url = i == 0 ? store_url : "memory:";
         tap_row(url);
         if (!server_start(&server, one, url, "20000"))
@@ -231,7 +236,7 @@ static void a_worker_beside_one_that_stays_is_refused_at_last(void)
 {
     static const char *const one[] = {"gunicorn", "-w", "1", "app:app", NULL};
     struct server server;
-    struct said first, second;
+    struct said first = {0}, second = {0};
     char pid[64];
     if (!store_make() || !server_start(&server, one, store_url, "300"))
         return;
@@ -256,7 +261,7 @@ static void an_older_worker_is_a_predecessor_also_where_nobody_said_how_many(voi
 {
     static const char *const unsaid[] = {"gunicorn", "app:app", NULL};
     struct server server;
-    struct said said;
+    struct said said = {0};
     if (!store_make() || !server_start(&server, unsaid, store_url, "20000"))
         return;
     server_order(&server, "+");
@@ -277,7 +282,7 @@ static void a_process_of_another_program_is_refused_at_once(void)
     static const char *const one[] = {"gunicorn", "-w", "1", "app:app", NULL};
     static const char *const other[] = {"gunicorn", "-w", "1", "other:app", NULL};
     struct server server, elsewhere;
-    struct said said;
+    struct said said = {0};
     if (!store_make() || !server_start(&server, one, store_url, "60000"))
         return;
     server_order(&server, "+");
