@@ -10,10 +10,13 @@ sys.path[:0] = [str(ROOT / "test"), str(ROOT / "model")]
 sys.dont_write_bytecode = True
 import run as model_run  # noqa: E402
 import tap  # noqa: E402
+import variants  # noqa: E402
 
 
 def main(size):
     runs = [run for run in model_run.all_runs() if run.size == size]
+    if size == "large":
+        runs = variants.part(runs, 12)
     has_spin = shutil.which("spin") is not None
     # Ahead of the tests, so that two run at once; one that is asked for by name runs alone.
     ahead = {}
