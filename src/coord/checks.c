@@ -28,9 +28,7 @@
 #define LAUNCHER_ARGUMENTS_MAX 4
 #define TOGETHER_MS 2000 /* workers of one server start within this */
 #define SETTLE_LOOK_MS 20
-#define SETTLE_MS                                                                                  \
-    300 /* when a process is this old, the others that it is started with are there                \
-         */
+#define SETTLE_MS 300 /* a process this old sees the others that it was started with */
 
 /* ---- servers that we know */
 
